@@ -1,0 +1,1 @@
+"""Dagster and nothing else: thin glue around ``pipeline``."""

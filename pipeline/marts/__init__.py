@@ -1,0 +1,1 @@
+"""Delivery tables: one SQL file each, derived day by day."""
