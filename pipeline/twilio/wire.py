@@ -1,0 +1,553 @@
+"""Bytes of a page to Arrow, and a row back to the JSON record (R8).
+
+A page goes through `pyarrow.json` with the explicit schema: that is fast, releases the GIL and
+refuses whatever does not fit. A page that it refuses, or that holds something which it would read
+without complaint but not without loss, goes record by record. So one bad record costs one reject and
+never a page, and nothing that is not understood becomes an empty result (R9).
+
+What a record holds beyond the columns goes to `extra`, a JSON object that lies over the record made
+of the columns: unknown fields, unknown stats, counts that are explicitly null, times finer than a
+microsecond. Writing a row back lays it over again, so that nothing is lost. Times come back as the
+same instant, written in UTC.
+"""
+
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from pipeline.schema import (
+    COUNT_NAMES,
+    OPERATION_ID_PATTERN,
+    RECORD_SCHEMA,
+    STATUSES,
+    TIMESTAMP,
+)
+from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+
+_RECORDS_KEYS: Final = ("operations", "data")
+"""Where a page keeps its records; a sibling resource's guide shows `data`."""
+
+_STATS_TYPE = pa.struct([pa.field(name, pa.int64()) for name in COUNT_NAMES])
+_RECORD_TYPE = pa.struct(
+    [
+        pa.field("id", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("stats", _STATS_TYPE),
+        pa.field("createdAt", pa.string()),
+        pa.field("updatedAt", pa.string()),
+    ]
+)
+_PAGE_SCHEMA = pa.schema(
+    [
+        pa.field("operations", pa.list_(_RECORD_TYPE)),
+        pa.field("data", pa.list_(_RECORD_TYPE)),
+        pa.field("pagination", pa.struct([pa.field("next", pa.string())])),
+    ]
+)
+_KNOWN_FIELDS: Final = frozenset(field.name for field in _RECORD_TYPE)
+_KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
+_MAX_COUNT: Final = 2**63 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NULL: Final = re.compile(rb"null")
+_NEXT_IS_NULL: Final = re.compile(rb'"next"\s*:\s*null')
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"
+)
+_MICROSECOND_DIGITS: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    r"""One record that could not be read.
+
+    Attributes:
+        reason: what was expected and what came.
+        raw: the record as the API sent it; bytes that are no UTF-8 are written ``\xNN``.
+        operation_id: its id, where that could be read.
+        created_at: its creation in UTC, where that could be read.
+    """
+
+    reason: str
+    raw: str
+    operation_id: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedPage:
+    """What one answer holds.
+
+    Attributes:
+        operations: the records that could be read, as `schema.RECORD_SCHEMA`, in the page's order.
+        rejects: those that could not.
+        next_token: the token of the next page; None at the end of the listing.
+        records: how many records came: ``operations.num_rows + len(rejects)``.
+    """
+
+    operations: pa.Table
+    rejects: tuple[Reject, ...]
+    next_token: str | None
+    records: int
+
+
+class _BadRecordError(Exception):
+    """Why a record is rejected."""
+
+
+def parse_page(body: bytes) -> ParsedPage:
+    """Parse the answer of a list request.
+
+    Raises:
+        DamagedAnswerError: it is not JSON: cut off, HTML of a proxy, empty.
+        UnexpectedAnswerError: it is JSON, but not a page: neither ``operations`` nor ``data``.
+    """
+    return _parse_page_as_arrow(body) or _parse_page_by_record(body)
+
+
+def parse_operation(body: bytes) -> ParsedPage:
+    """Parse the answer of a request for one operation: a page of one record.
+
+    Raises:
+        DamagedAnswerError: it is not JSON.
+        UnexpectedAnswerError: it is JSON, but not an object with an ``id``.
+    """
+    text = _text(body)
+    start, end = _document(text, body)
+    members = _members_of(text, start, body) if text[start] == "{" else {}
+    if "id" not in members:
+        msg = f"expected an operation: a JSON object with an id; got {_excerpt(body)}"
+        raise UnexpectedAnswerError(msg)
+    return _page_of([text[start:end]], None)
+
+
+def record_json(row: Mapping[str, Any]) -> str:
+    """Write a row of operations or history back as the JSON record that it was read from (R8).
+
+    Args:
+        row: column name to Python value, as of ``table.to_pylist()``; times with a time zone.
+
+    Returns:
+        One JSON object. Absent counts are absent, unknown fields and explicit nulls are there; times
+        are the same instants, in UTC with ``Z``. Fields come in the reference's order, those of
+        `extra` sorted by name.
+    """
+    record: dict[str, Any] = {
+        "id": row["operation_id"],
+        "status": row["status"],
+        "stats": {name: row[name] for name in COUNT_NAMES if row[name] is not None},
+        "createdAt": _rfc3339(row["created_at"]),
+        "updatedAt": _rfc3339(row["updated_at"]),
+    }
+    if row["extra"] is not None:
+        extra = json.loads(row["extra"], parse_float=Decimal)
+        record["stats"].update(extra.pop("stats", {}))
+        record.update(extra)
+    return _to_json(record)
+
+
+def surprises(operations: pa.Table) -> Counter[str]:
+    """Count what the reference doesn't know in a table of records: formats drift.
+
+    Returns:
+        How many records have each unknown status, each unknown field (``stats.`` before those of the
+        stats), and an id that doesn't match the reference's pattern. Empty if nothing is unusual.
+    """
+    found: Counter[str] = Counter()
+    for entry in pc.value_counts(operations["status"]).to_pylist():
+        if entry["values"] not in STATUSES:
+            found[f"unknown status {entry['values']}"] += entry["counts"]
+    matching = pc.match_substring_regex(operations["operation_id"], OPERATION_ID_PATTERN)
+    unmatched = operations.num_rows - (pc.sum(matching).as_py() or 0)
+    if unmatched:
+        found["id that does not match the documented pattern"] += unmatched
+    for extra in operations["extra"].drop_null().to_pylist():
+        found.update(f"unknown field {name}" for name in _unknown_names(json.loads(extra)))
+    return found
+
+
+def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
+    stats = extra.get("stats", {})
+    return [
+        *(name for name in extra if name not in _KNOWN_FIELDS),
+        *(f"stats.{name}" for name in stats if name not in _KNOWN_COUNTS),
+    ]
+
+
+# The fast way: a whole page through pyarrow.json.
+
+
+def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
+    """The page, or None if pyarrow refuses it or would not read it without loss."""
+    if len(_NULL.findall(body)) != len(_NEXT_IS_NULL.findall(body)):
+        return None  # an explicit null in a record is not the same as an absent field
+    try:
+        table = pj.read_json(
+            io.BytesIO(body),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
+            parse_options=pj.ParseOptions(
+                explicit_schema=_PAGE_SCHEMA,
+                newlines_in_values=True,
+                unexpected_field_behavior="infer",
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    page = table.combine_chunks()
+    found = [key for key in _RECORDS_KEYS if page[key].null_count == 0]
+    # "infer" lets unknown fields beside the records pass; inside a record they belong to `extra`.
+    if table.num_rows != 1 or len(found) != 1 or page[found[0]].type.value_type != _RECORD_TYPE:
+        return None
+    operations = _operations_of(page[found[0]].chunk(0).flatten())
+    if operations is None:
+        return None
+    next_token = pc.struct_field(page["pagination"].chunk(0), "next")[0].as_py()
+    return ParsedPage(operations, (), next_token, operations.num_rows)
+
+
+def _operations_of(records: pa.StructArray) -> pa.Table | None:
+    """The table of a page's records, or None if one of them has to be looked at by itself."""
+    if records.null_count:
+        return None
+    fields = dict(zip(_RECORD_TYPE.names, records.flatten(), strict=True))
+    if any(array.null_count for array in fields.values()):
+        return None
+    counts = dict(zip(COUNT_NAMES, fields["stats"].flatten(), strict=True))
+    if any((pc.min(count).as_py() or 0) < 0 for count in counts.values()):
+        return None
+    if pc.any(pc.equal(pc.binary_length(fields["id"]), 0)).as_py():
+        return None
+    created_at, updated_at = _instants(fields["createdAt"]), _instants(fields["updatedAt"])
+    if created_at is None or updated_at is None:
+        return None
+    return pa.table(
+        [
+            fields["id"],
+            fields["status"],
+            *counts.values(),
+            created_at,
+            updated_at,
+            pa.nulls(len(records), pa.string()),
+        ],
+        schema=RECORD_SCHEMA,
+    )
+
+
+def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
+    """Times as UTC microseconds, or None if one is not of the common form.
+
+    pyarrow would take a bare date or a time without zone for UTC; those are left to the other way.
+    """
+    common = pc.and_(
+        pc.equal(pc.binary_length(texts), len("2026-11-20T10:00:00Z")), pc.ends_with(texts, "Z")
+    )
+    if not pc.all(common, min_count=0).as_py():
+        return None
+    try:
+        return pc.cast(texts, TIMESTAMP)
+    except pa.ArrowInvalid:
+        return None
+
+
+# The careful way: record by record, each with its own text.
+
+
+def _parse_page_by_record(body: bytes) -> ParsedPage:
+    text = _text(body)
+    start, _ = _document(text, body)
+    if text[start] != "{":
+        msg = f"expected a page: a JSON object with operations; got {_excerpt(body)}"
+        raise UnexpectedAnswerError(msg)
+    members = _members_of(text, start, body)
+    found = [key for key in _RECORDS_KEYS if key in members]
+    if not found:
+        msg = (
+            "expected a page with operations; got an object with "
+            f"{', '.join(sorted(members)) or 'no fields'}: {_excerpt(body)}"
+        )
+        raise UnexpectedAnswerError(msg)
+    key = found[0]
+    begin, _ = members[key]
+    if text[begin] != "[":
+        msg = f"expected a list in {key}; got {_excerpt(text[begin:].encode(errors='replace'))}"
+        raise UnexpectedAnswerError(msg)
+    records = [text[a:b] for a, b in _elements(text, begin)]
+    return _page_of(records, _next_token(text, members, body))
+
+
+def _next_token(text: str, members: Mapping[str, tuple[int, int]], body: bytes) -> str | None:
+    """The token in `pagination`; the end of a listing is `next` null or absent, and nothing else."""
+    begin, end = members.get("pagination", (0, 0))
+    pagination = json.loads(text[begin:end]) if end else {}
+    token = pagination.get("next") if isinstance(pagination, dict) else pagination
+    if not isinstance(token, str | None) or not isinstance(pagination, dict | None):
+        msg = f"expected pagination.next to be a text or null; got {_excerpt(body[-200:])}"
+        raise UnexpectedAnswerError(msg)
+    return token
+
+
+def _page_of(records: Sequence[str], next_token: str | None) -> ParsedPage:
+    rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    for raw in records:
+        outcome = _read_record(raw)
+        if isinstance(outcome, Reject):
+            rejects.append(outcome)
+        else:
+            rows.append(outcome)
+    operations = pa.Table.from_pylist(rows, schema=RECORD_SCHEMA)
+    return ParsedPage(operations, tuple(rejects), next_token, len(records))
+
+
+def _read_record(raw: str) -> dict[str, Any] | Reject:
+    """A row of `RECORD_SCHEMA`, or the reject."""
+    try:
+        raw.encode()
+    except UnicodeEncodeError:
+        readable = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        return Reject("expected UTF-8; got other bytes", readable)
+    record: Any = None
+    try:
+        record = json.loads(
+            raw,
+            object_pairs_hook=_unique_fields,
+            parse_float=Decimal,
+            parse_constant=_refuse_constant,
+        )
+        return _row(record)
+    except _BadRecordError as bad:
+        return Reject(str(bad), raw, *_known_of(record))
+    except ValueError as error:  # an integer of more digits than Python reads
+        return Reject(f"expected a JSON record; got {error}", raw)
+
+
+def _row(record: Any) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        msg = f"expected an object; got {_named(record)}"
+        raise _BadRecordError(msg)
+    stats = record.get("stats")
+    if not isinstance(stats, dict):
+        msg = f"expected an object in stats; got {_of(record, 'stats')}"
+        raise _BadRecordError(msg)
+    extra = {name: value for name, value in record.items() if name not in _KNOWN_FIELDS}
+    extra_stats = {
+        name: value for name, value in stats.items() if name not in _KNOWN_COUNTS or value is None
+    }
+    if extra_stats:
+        extra["stats"] = extra_stats
+    row: dict[str, Any] = {
+        "operation_id": _required_text(record, "id"),
+        "status": _required_text(record, "status"),
+    }
+    row.update((name, _count(stats, name)) for name in COUNT_NAMES)
+    for column, name in (("created_at", "createdAt"), ("updated_at", "updatedAt")):
+        text = _required_text(record, name)
+        row[column], exact = _instant(text, name)
+        if not exact:
+            extra[name] = text
+    row["extra"] = _to_json(extra, sort=True) if extra else None
+    return row
+
+
+def _known_of(record: Any) -> tuple[str | None, datetime | None]:
+    """Id and creation of a rejected record, where they can be read."""
+    if not isinstance(record, dict):
+        return None, None
+    try:
+        operation_id: str | None = _required_text(record, "id")
+    except _BadRecordError:
+        operation_id = None
+    try:
+        created_at, _ = _instant(_required_text(record, "createdAt"), "createdAt")
+    except _BadRecordError:
+        return operation_id, None
+    return operation_id, created_at
+
+
+def _required_text(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value:
+        msg = f"expected a text in {name}; got {_of(record, name)}"
+        raise _BadRecordError(msg)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        msg = f"expected Unicode text in {name}; got half of a surrogate pair"
+        raise _BadRecordError(msg) from None
+    return value
+
+
+def _count(stats: Mapping[str, Any], name: str) -> int | None:
+    """A count; None where it is absent or explicitly null (the latter stays in `extra`)."""
+    value = stats.get(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
+        msg = f"expected a whole number of 0 or more in stats.{name}; got {_named(value)}"
+        raise _BadRecordError(msg)
+    return value
+
+
+def _instant(text: str, name: str) -> tuple[datetime, bool]:
+    """A time in UTC, and whether microseconds hold it exactly.
+
+    Offsets and fractions of any length are allowed, as RFC 3339 has them. A time without an offset
+    is not an instant and is refused.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        msg = f"expected an RFC 3339 date-time in {name}; got {_named(text)}"
+        raise _BadRecordError(msg)
+    day, clock, fraction, sign, hours, minutes = match.groups()
+    digits = (fraction or "").rstrip("0")
+    offset = timedelta(hours=int(hours), minutes=int(minutes)) if sign else timedelta()
+    try:
+        local = datetime.fromisoformat(f"{day}T{clock}").replace(
+            microsecond=int(digits[:_MICROSECOND_DIGITS].ljust(_MICROSECOND_DIGITS, "0")),
+            tzinfo=timezone(-offset if sign == "-" else offset),
+        )
+        return local.astimezone(UTC), len(digits) <= _MICROSECOND_DIGITS
+    except (ValueError, OverflowError):
+        msg = f"expected an existing time in {name}; got {_named(text)}"
+        raise _BadRecordError(msg) from None
+
+
+def _rfc3339(moment: datetime) -> str:
+    text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
+    return f"{text}Z"
+
+
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        twice = next(name for name, times in Counter(n for n, _ in pairs).items() if times > 1)
+        msg = f"expected each field once; got {twice!r} again"
+        raise _BadRecordError(msg)
+    return fields
+
+
+def _refuse_constant(name: str) -> None:
+    msg = f"expected a JSON number; got {name}"
+    raise _BadRecordError(msg)
+
+
+def _of(record: Mapping[str, Any], name: str) -> str:
+    return _named(record[name]) if name in record else "none"
+
+
+def _named(value: Any) -> str:
+    text = _to_json(value)
+    return _shortened(text, 80)
+
+
+def _to_json(value: Any, *, sort: bool = False) -> str:
+    """Compact JSON that writes a Decimal digit by digit: `json` itself can't, and floats would lose.
+
+    With `sort`, the same content is always the same text, so that states can be compared.
+    """
+    if isinstance(value, dict):
+        items = sorted(value.items()) if sort else value.items()
+        inner = ",".join(f"{_to_json(name)}:{_to_json(item, sort=sort)}" for name, item in items)
+        return f"{{{inner}}}"
+    if isinstance(value, list):
+        return f"[{','.join(_to_json(item, sort=sort) for item in value)}]"
+    if isinstance(value, Decimal):
+        return str(value)
+    if isinstance(value, str) and not value.isascii():
+        # Half of a surrogate pair can only be stored as its escape; other text stays readable.
+        readable = json.dumps(value, ensure_ascii=False)
+        return readable if _is_unicode(readable) else json.dumps(value)
+    return json.dumps(value)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+# Finding the text of each record: `json` gives values, and a reject needs the bytes as they came.
+
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+
+
+def _text(body: bytes) -> str:
+    # surrogateescape: bytes that are no UTF-8 cost the record that they are in, not the page.
+    return body.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
+
+
+def _document(text: str, body: bytes) -> tuple[int, int]:
+    """Where the one JSON value of the answer begins and ends."""
+    start = _skip_space(text, 0)
+    if start == len(text):
+        msg = "expected JSON; got an empty answer"
+        raise DamagedAnswerError(msg)
+    try:
+        _, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError) as error:
+        msg = f"expected JSON; got {_excerpt(body)} ({error})"
+        raise DamagedAnswerError(msg) from None
+    if _skip_space(text, end) != len(text):
+        msg = f"expected one JSON value; got more after it: {_excerpt(body[-200:])}"
+        raise DamagedAnswerError(msg)
+    return start, end
+
+
+def _members_of(text: str, start: int, body: bytes) -> dict[str, tuple[int, int]]:
+    """The fields of the object at `start`, and where the value of each begins and ends."""
+    members: dict[str, tuple[int, int]] = {}
+    at = _skip_space(text, start + 1)
+    while text[at] != "}":
+        name, at = _DECODER.raw_decode(text, at)
+        begin = _skip_space(text, _skip_space(text, at) + 1)
+        _, end = _DECODER.raw_decode(text, begin)
+        if name in members:
+            msg = f"expected each field of the answer once; got {name!r} again: {_excerpt(body)}"
+            raise UnexpectedAnswerError(msg)
+        members[name] = (begin, end)
+        at = _after_comma(text, end)
+    return members
+
+
+def _elements(text: str, start: int) -> list[tuple[int, int]]:
+    """Where each element of the array at `start` begins and ends."""
+    elements: list[tuple[int, int]] = []
+    at = _skip_space(text, start + 1)
+    while text[at] != "]":
+        _, end = _DECODER.raw_decode(text, at)
+        elements.append((at, end))
+        at = _after_comma(text, end)
+    return elements
+
+
+def _after_comma(text: str, at: int) -> int:
+    at = _skip_space(text, at)
+    return _skip_space(text, at + 1) if text[at] == "," else at
+
+
+def _skip_space(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
+
+
+def _excerpt(body: bytes) -> str:
+    """The beginning of an answer on one line, for a message."""
+    text = "".join(c if c.isprintable() else " " for c in body[:500].decode(errors="replace"))
+    return repr(_shortened(" ".join(text.split()), 120))
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
