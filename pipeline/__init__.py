@@ -2,4 +2,32 @@
 
 Plain Python: everything here works from a script, a notebook or cron. Nothing imports Dagster; that
 glue lies in ``assets``.
+
+``Archive`` is the notebook's way in, ``OperationsClient`` and ``Settings`` are the API alone. They are
+imported when they are first asked for, so that the command starts fast.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pipeline.read import Archive
+    from pipeline.settings import Settings
+    from pipeline.twilio.client import OperationsClient
+    from pipeline.windows import Window
+
+__all__ = ["Archive", "OperationsClient", "Settings", "Window"]
+
+_HOMES: Final = {
+    "Archive": "pipeline.read",
+    "OperationsClient": "pipeline.twilio.client",
+    "Settings": "pipeline.settings",
+    "Window": "pipeline.windows",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

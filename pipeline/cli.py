@@ -1,0 +1,265 @@
+"""The command `email-archive`: a thin rim around the library.
+
+Nothing heavy is imported until a command runs, so that ``--help`` is immediate. Exit codes: 0 done,
+1 failed, 2 wrong use. An expected error is one message without a traceback; ``--debug`` shows it.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.errors import ArchiveError, UsageError
+
+FAILED, WRONG_USE = 1, 2
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode=None,
+)
+
+
+class OutputFormat(StrEnum):
+    """How a query's result is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class Counting(StrEnum):
+    """The two readings of the counts."""
+
+    cumulative = "cumulative"
+    exclusive = "exclusive"
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="The archive's folder; overrides EMAIL_ARCHIVE_DATA.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"email-archive {version('twilio-email-archive')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log every request, and show tracebacks of errors.")
+    ] = False,
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Keep Twilio email operations, which the API forgets after 7 days, for ever.
+
+    Settings come from the environment or a .env file: see the README.
+
+    Example: email-archive sync && email-archive sql "SELECT * FROM delivery_daily"
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s"
+        if debug
+        else "%(levelname)s %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@app.command()
+def sync(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Scan what the API still knows and bring the archive up to date.
+
+    Exits with 1 if a window could not be scanned or a day not folded; the rest is done all the same.
+
+    Example: email-archive sync --json | jq .new
+    """
+    from pipeline.console import observing
+    from pipeline.settings import Settings
+    from pipeline.sync import sync as run
+
+    settings = Settings.load(**_data(data))
+    with observing() as observer:
+        report = run(settings, observer=observer)
+    summary = report.summary()
+    if as_json:
+        typer.echo(json.dumps(summary, indent=2))
+    else:
+        typer.echo(
+            f"{report.account_id}: {summary['operations_seen']} operations seen: {summary['new']} new, "
+            f"{summary['changed']} changed, {summary['unchanged']} unchanged; "
+            f"{summary['rejects']} rejects; {summary['requests']} requests, "
+            f"{summary['retries']} retries; {summary['seconds']} s"
+        )
+    for failure in report.extraction.failures:
+        typer.echo(f"window {failure.window} failed and stays due: {failure.error}", err=True)
+    for error in report.errors:
+        typer.echo(f"not folded: {error}", err=True)
+    if not report.ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL query, in DuckDB's dialect.")],
+    data: DataOption = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="How the result is written.")
+    ] = OutputFormat.table,
+    max_rows: Annotated[
+        int, typer.Option(help="Rows that a table shows; csv and json write all.", min=1)
+    ] = 200,
+) -> None:
+    """Ask the warehouse a question; nothing can be changed.
+
+    Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
+    """
+    from pipeline import console
+    from pipeline.query import ask
+
+    result = ask(_lake(data), query)
+    match output:
+        case OutputFormat.csv:
+            console.write_csv(result)
+        case OutputFormat.json:
+            console.write_json(result)
+        case OutputFormat.table:
+            console.write_table(result, max_rows)
+
+
+@app.command()
+def publish(data: DataOption = None) -> None:
+    """Rebuild the delivery tables and the warehouse from the lake: after a move, or a deletion.
+
+    Example: mv data /srv/archive && email-archive publish --data /srv/archive
+    """
+    from pipeline.sync import rebuild
+
+    lake = _lake(data)
+    days = rebuild(lake.must_exist())
+    typer.echo(f"published {lake.warehouse.absolute()}: {days} days")
+
+
+@app.command()
+def status(data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Show what the archive holds.
+
+    Example: email-archive status --json
+    """
+    from pipeline import console
+    from pipeline.status import status as look
+
+    found = look(_lake(data))
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        console.write_status(found)
+
+
+@app.command()
+def emulate(
+    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 8790,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool, typer.Option(help="Allow an address that other machines can reach.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The world's seed: the same seed, the same world.")] = 1,
+    per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=0)] = 400,
+    start: Annotated[
+        datetime | None,
+        typer.Option(help="Where the world begins (UTC); by default 30 days before the clock."),
+    ] = None,
+    now: Annotated[
+        datetime | None, typer.Option(help="What the clock shows first (UTC); by default the time.")
+    ] = None,
+    rate: Annotated[
+        float, typer.Option(help="Simulated seconds per second; 0 stops the clock.", min=0)
+    ] = 1.0,
+    counting: Annotated[
+        Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
+    ] = Counting.cumulative,
+) -> None:
+    """Serve the API on this machine, for a computed world of operations.
+
+    The clock can be set over POST /emulator/clock, from this machine alone.
+
+    Example: email-archive emulate --port 8790 --per-day 2000 --rate 3600
+    """
+    from pipeline.emulator.command import run
+
+    run(
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        seed=seed,
+        per_day=per_day,
+        start=start.replace(tzinfo=UTC) if start else None,
+        now=now.replace(tzinfo=UTC) if now else datetime.now(UTC),
+        rate=rate,
+        counting=counting.value,
+        say=typer.echo,
+    )
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path, typer.Option("--data", help="Where the demo's archive goes; emptied first.")
+    ] = Path("data/demo"),
+    per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=1)] = 400,
+    dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,
+) -> None:
+    """Play 30 days of an account in fast time, and compare the archive with the truth.
+
+    Needs no credentials and no network: an emulator serves the API on this machine.
+
+    Example: email-archive demo && email-archive sql "FROM delivery_daily" --data data/demo
+    """
+    from pipeline.demo import play
+
+    if not play(data, per_day=per_day, with_dagster=dagster):
+        raise typer.Exit(FAILED)
+
+
+def _data(data: Path | None) -> dict[str, Any]:
+    return {} if data is None else {"data": data}
+
+
+def _lake(data: Path | None) -> Any:
+    from pipeline.lake.layout import Lake
+    from pipeline.settings import ArchiveSettings
+
+    return Lake(ArchiveSettings.load(**_data(data)).data)
+
+
+def main() -> None:
+    """The entry point of the command: the package's own errors become one message and an exit code."""
+    try:
+        app()
+    except ArchiveError as error:
+        if logging.getLogger().isEnabledFor(logging.DEBUG):
+            raise
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        typer.echo(str(error), err=True)
+        sys.exit(WRONG_USE if isinstance(error, UsageError) else FAILED)
+
+
+if __name__ == "__main__":
+    main()

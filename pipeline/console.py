@@ -1,0 +1,167 @@
+"""What the command shows: progress, tables, CSV and JSON."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from pipeline.facts import ScanFacts
+from pipeline.lake.fold import FoldReport
+from pipeline.scan import FailedScan
+from pipeline.status import ArchiveStatus
+from pipeline.sync import Observer
+from pipeline.twilio.client import Page
+from pipeline.windows import Window
+
+
+@contextmanager
+def observing() -> Iterator[Observer]:
+    """An observer for a sync: a progress bar on a terminal, plain lines otherwise, on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines(console)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[detail]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bars(progress)
+
+
+class _Lines(Observer):
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def landed(self, facts: ScanFacts) -> None:
+        self._say(
+            f"scanned {facts.window}: {facts.operations} operations, {facts.pages} pages, "
+            f"{facts.retries} retries"
+        )
+
+    def failed(self, failure: FailedScan) -> None:
+        self._say(f"failed {failure.window}")
+
+    def folded(self, report: FoldReport) -> None:
+        self._say(
+            f"folded {report.partition}: {report.new} new, {report.changed} changed, "
+            f"{report.unchanged} unchanged, {report.new_rejects} rejects"
+        )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+class _Bars(Observer):
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._scanning = progress.add_task("scanning", total=None, detail="")
+        self._folding = progress.add_task("folding", total=None, detail="", visible=False)
+        self._records = 0
+
+    def planned(self, windows: Sequence[Window]) -> None:
+        self._progress.update(self._scanning, total=len(windows))
+
+    def received(self, page: Page) -> None:
+        self._records += page.records
+        self._progress.update(self._scanning, detail=f"{self._records} records")
+
+    def landed(self, facts: ScanFacts) -> None:  # noqa: ARG002 - the interface's
+        self._progress.advance(self._scanning)
+
+    def failed(self, failure: FailedScan) -> None:
+        self._progress.advance(self._scanning)
+        self._progress.console.print(f"failed {failure.window}", markup=False)
+
+    def folded(self, report: FoldReport) -> None:
+        self._progress.update(
+            self._folding, advance=1, visible=True, detail=f"{report.partition.day}"
+        )
+
+
+def write_table(result: pa.Table, max_rows: int) -> None:
+    """A result as a table on stdout, `max_rows` of it at most."""
+    table = Table()
+    for field in result.schema:
+        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
+    for row in result.slice(0, max_rows).to_pylist():
+        table.add_row(*(_shown(value) for value in row.values()))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.measure(table).maximum, 20))
+    console.print(table)
+    if result.num_rows > max_rows:
+        console.print(f"{result.num_rows - max_rows} more rows: see --max-rows, or --format csv")
+
+
+def write_csv(result: pa.Table) -> None:
+    """A result as CSV on stdout; NULL is empty, times are ISO 8601 in UTC."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(result.schema.names)
+    for batch in result.to_batches(max_chunksize=10_000):
+        writer.writerows([_plain(value) for value in row.values()] for row in batch.to_pylist())
+
+
+def write_json(result: pa.Table) -> None:
+    """A result as a JSON list of objects on stdout; times are ISO 8601 in UTC."""
+    rows = [{name: _plain(value) for name, value in row.items()} for row in result.to_pylist()]
+    sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
+
+
+def write_status(found: ArchiveStatus) -> None:
+    """What the archive holds, one line per account."""
+    table = Table(title=f"{found.root.absolute()}", title_justify="left")
+    for name in ("account", "days", "first", "last", "last scan (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for name in ("operations", "states", "rejects", "scans", "MB", "waiting"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for account in found.accounts:
+        table.add_row(
+            account.account_id,
+            str(account.days),
+            str(account.first_day),
+            str(account.last_day),
+            f"{account.last_scan_at:%Y-%m-%d %H:%M:%S}" if account.last_scan_at else "never",
+            *(
+                f"{n:,}"
+                for n in (account.operations, account.states, account.rejects, account.scans)
+            ),
+            f"{account.bytes / 1e6:,.1f}",
+            str(account.waiting),
+        )
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(console.measure(table).maximum, 80))
+    console.print(table)
+    if found.warehouse_bytes is None:
+        console.print("no warehouse yet: make it with `email-archive publish`")
+    for path in found.foreign:
+        console.print(f"not a file of the archive, but readers would read it: {path}", markup=False)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    return value

@@ -1,0 +1,70 @@
+"""The values that pass from the API's side to the lake's: a scan and what is known about it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+
+from pipeline.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFacts:
+    """What one scan did: the proof of coverage. All times are UTC, by the API's clock (R10).
+
+    Attributes:
+        account_id: the account that was listed.
+        window: what was listed.
+        observed_at: when the scan began; the window is covered up to this moment, not beyond (R4).
+        completed_at: when its last page was answered.
+        complete: whether every page was read.
+        pages: pages read.
+        requests: requests made, retries included.
+        retries: requests that had to be repeated.
+        records: records in the answers.
+        operations: distinct operations inside the window.
+        outside: records outside the window, dropped: the margin's.
+        duplicates: records that came again unchanged within the scan, dropped.
+        rejects: records that could not be read.
+    """
+
+    account_id: str
+    window: Window
+    observed_at: datetime
+    completed_at: datetime
+    complete: bool
+    pages: int
+    requests: int
+    retries: int
+    records: int
+    operations: int
+    outside: int
+    duplicates: int
+    rejects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One complete listing of one window at one moment, not yet landed.
+
+    Attributes:
+        facts: what was done.
+        operations: the states found, as `schema.OPERATIONS`.
+        rejects: the records that could not be read, as `schema.REJECTS` but without `scan_id`,
+            which the lake gives.
+    """
+
+    facts: ScanFacts
+    operations: pa.Table
+    rejects: pa.Table
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Partition:
+    """One day of one account: the unit of storage, of locking and of folding."""
+
+    account_id: str
+    day: date
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.day}"

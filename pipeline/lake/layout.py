@@ -1,0 +1,166 @@
+"""Where everything in the lake lies.
+
+Public tables are hive-partitioned, one file a partition, so that any reader of Parquet sees one
+consistent state of each day. What readers must not meet lies in folders whose names begin with a dot.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.facts import Partition
+from pipeline.lake.files import Files
+from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
+
+PART = "part-0.parquet"
+MARKER = "lake.json"
+ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+_ACCOUNT_FOLDER = re.compile(r"account_id=(AC[0-9a-f]{32})")
+_DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
+
+
+class LakeError(ArchiveError):
+    """The lake holds something that it should not, or can't be read by this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    """An archive's folder.
+
+    Attributes:
+        root: the folder; ``EMAIL_ARCHIVE_DATA``.
+        files: what does the work on the disk.
+    """
+
+    root: Path
+    files: Files = field(default_factory=Files)
+
+    def open(self) -> "Lake":
+        """Check that the lake is one that this version can write; mark a new one as such.
+
+        Raises:
+            LakeError: a newer version wrote it, or its marker is damaged.
+        """
+        marker = self.root / MARKER
+        if marker.exists():
+            self._check(marker)
+        else:
+            self.files.make_folder(self.root)
+            with self.files.locked(self.lock_file("lake"), f"the lake {self.root}"):
+                if not marker.exists():
+                    text = json.dumps({"format": FORMAT_VERSION})
+                    with self.files.replacing(marker, self.temporary_file(MARKER)) as file:
+                        file.write(text.encode())
+        return self
+
+    def must_exist(self) -> "Lake":
+        """Check that there is a lake, and that this version can read it.
+
+        Raises:
+            UsageError: there is none at `root`.
+            LakeError: a newer version wrote it, or its marker is damaged.
+        """
+        marker = self.root / MARKER
+        if not marker.exists():
+            msg = (
+                f"no archive in {self.root}: expected {marker}. Set EMAIL_ARCHIVE_DATA or --data to "
+                "the archive's folder, or make one with `email-archive sync`"
+            )
+            raise UsageError(msg)
+        self._check(marker)
+        return self
+
+    def _check(self, marker: Path) -> None:
+        try:
+            version = int(json.loads(marker.read_text(encoding="utf-8"))["format"])
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f'expected {{"format": {FORMAT_VERSION}}} in {marker}; it is damaged ({error})'
+            raise LakeError(msg) from error
+        if version > FORMAT_VERSION:
+            msg = (
+                f"the lake {self.root} has format {version}, written by a newer version; this one "
+                f"knows {FORMAT_VERSION}: upgrade twilio-email-archive"
+            )
+            raise LakeError(msg)
+
+    def part(self, table: Table, partition: Partition) -> Path:
+        """The one file of a table's partition."""
+        return self._folder(table.name, partition) / PART
+
+    def landing_folder(self, partition: Partition) -> Path:
+        """Where the scans of a partition lie until they are folded."""
+        return self._folder("landing", partition)
+
+    def landed(self, partition: Partition) -> list[Path]:
+        """The landed files of a partition, in order of their names."""
+        return sorted(self.landing_folder(partition).glob("*.parquet"))
+
+    def glob(self, table: Table) -> str:
+        """The pattern of all files of a table, absolute: what the warehouse's views read."""
+        return str(self.root.absolute() / table.name / "account_id=*" / "created_date=*" / PART)
+
+    def partitions(self, folder: str) -> Iterator[Partition]:
+        """The partitions that have a folder below ``<root>/<folder>``, in order."""
+        for account_folder in sorted((self.root / folder).glob("account_id=*")):
+            account = _ACCOUNT_FOLDER.fullmatch(account_folder.name)
+            for day_folder in sorted(account_folder.glob("created_date=*")):
+                day = _DAY_FOLDER.fullmatch(day_folder.name)
+                if account and day:
+                    yield Partition(account[1], date.fromisoformat(day[1]))
+
+    def pending(self) -> set[Partition]:
+        """The partitions with landed scans that are not folded, or with tables not summarized."""
+        landed = {p for p in self.partitions("landing") if self.landed(p)}
+        stale = {p for p in self.partitions(".stale") if self.stale_marker(p).exists()}
+        return landed | stale
+
+    def lock_file(self, name: str) -> Path:
+        """The lock file of that name."""
+        return self.root / ".locks" / f"{name}.lock"
+
+    def partition_lock(self, partition: Partition) -> Path:
+        """The lock that whoever changes a partition holds."""
+        return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
+
+    def stale_marker(self, partition: Partition) -> Path:
+        """Exists while a partition's derived tables may be older than its history."""
+        return self._folder(".stale", partition) / "stale"
+
+    def temporary_file(self, name: str, partition: Partition | None = None) -> Path:
+        """Where a file is written before it is renamed: one place each, under the owner's lock."""
+        folder = self._folder(".tmp", partition) if partition else self.root / ".tmp"
+        return folder / f"{name}.tmp"
+
+    @property
+    def warehouse(self) -> Path:
+        """The published DuckDB file."""
+        return self.root / "warehouse.duckdb"
+
+    def foreign_files(self) -> list[Path]:
+        """Files in the public tables' folders that are none of ours: readers would read them too."""
+        found = []
+        for table in (*LAKE_TABLES, *MARTS):
+            ours = {self.part(table, p) for p in self.partitions(table.name)}
+            here = (self.root / table.name).rglob("*")
+            found += [path for path in here if path.is_file() and path not in ours]
+        return sorted(found)
+
+    def _folder(self, folder: str, partition: Partition) -> Path:
+        return (
+            self.root
+            / folder
+            / f"account_id={_account_id(partition)}"
+            / f"created_date={partition.day.isoformat()}"
+        )
+
+
+def _account_id(partition: Partition) -> str:
+    """The account, checked: it becomes part of a path."""
+    if not ACCOUNT_SID.fullmatch(partition.account_id):
+        msg = f"expected an account SID, AC and 32 hex digits; got {partition.account_id!r}"
+        raise UsageError(msg)
+    return partition.account_id

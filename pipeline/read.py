@@ -1,0 +1,189 @@
+"""The notebook's way in: pandas data frames with proper types, out of the lake.
+
+Only the days that are asked for are opened, and each file once, so that a sync meanwhile is never
+seen halfway (R6). Columns have Arrow types: counts stay integers where some are NULL, and times stay
+UTC.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import UsageError
+from pipeline.facts import Partition
+from pipeline.lake import parquet
+from pipeline.lake.layout import Lake
+from pipeline.schema import (
+    COVERAGE,
+    DELIVERY_HOURLY,
+    HISTORY,
+    OPERATIONS,
+    REJECTS,
+    TIMESTAMP,
+    Table,
+    arrow_schema,
+)
+from pipeline.windows import midnight, require_utc
+
+Bound: TypeAlias = date | datetime | str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive to read from.
+
+    ``Archive("data").operations(start="2026-11-01", end="2026-12-01", columns=["status", "opened"])``
+
+    Every method takes the same arguments and gives a data frame with Arrow types:
+
+    - ``start``, ``end``: a half-open range ``[start, end)`` of UTC; a date, a time with a zone, or
+      either as ISO 8601 text; a date means its midnight. None leaves that side open.
+    - ``columns``: which columns, in which order; ``account_id`` and ``created_date`` are two of
+      them. All by default.
+    - ``account_id``: one account's rows alone.
+
+    Raises:
+        UsageError: there is no archive at `root`, or an argument can't be meant.
+        LakeError: a file is damaged or foreign, or a newer version wrote the lake.
+    """
+
+    root: Path | str
+
+    def operations(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """The newest state of each operation created in the range; one row per operation."""
+        return self._read(
+            OPERATIONS, "created_at", start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def history(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Every distinct state of the operations created in the range, when it was first seen."""
+        return self._read(
+            HISTORY, "created_at", start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def coverage(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """The scans whose window begins in the range; one row per scan."""
+        return self._read(
+            COVERAGE, "window_start", start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def rejects(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """The records that could not be read, by the day they came for; bounds count as days."""
+        return self._read(
+            REJECTS, None, start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def delivery_hourly(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Operations and sums of counts per hour of creation and status."""
+        return self._read(
+            DELIVERY_HOURLY, "hour", start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def _read(
+        self,
+        table: Table,
+        time_column: str | None,
+        *,
+        start: Bound | None,
+        end: Bound | None,
+        columns: Sequence[str] | None,
+        account_id: str | None,
+    ) -> pd.DataFrame:
+        lake = Lake(Path(self.root)).must_exist()
+        names = [column.name for column in table.published] if columns is None else list(columns)
+        by_name = {column.name: column for column in table.published}
+        if unknown := [name for name in names if name not in by_name]:
+            msg = (
+                f"expected columns of {table.name}: {', '.join(by_name)}; got {', '.join(unknown)}"
+            )
+            raise UsageError(msg)
+        begin, stop = _moment(start, "start"), _moment(end, "end")
+        needed = [name for name in table.names if name in {*names, time_column}]
+        parts = [
+            _between(_keyed(lake, table, partition, needed), time_column, begin, stop)
+            for partition in lake.partitions(table.name)
+            if account_id in (None, partition.account_id)
+            and (begin is None or partition.day >= begin.date())
+            and (stop is None or midnight(partition.day) < stop)
+        ]
+        schema = arrow_schema([by_name[name] for name in names])
+        rows = pa.concat_tables(
+            [schema.empty_table(), *(p.select(names).cast(schema) for p in parts)]
+        )
+        frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+        return frame
+
+
+def _keyed(lake: Lake, table: Table, partition: Partition, columns: Sequence[str]) -> pa.Table:
+    """A partition's rows with its hive keys as columns."""
+    rows = parquet.read(lake.part(table, partition), table.arrow, columns)
+    keys = {
+        "account_id": pa.repeat(partition.account_id, rows.num_rows),
+        "created_date": pa.repeat(pa.scalar(partition.day, pa.date32()), rows.num_rows),
+    }
+    for name, values in keys.items():
+        rows = rows.append_column(name, values)
+    return rows
+
+
+def _between(
+    rows: pa.Table, time_column: str | None, start: datetime | None, end: datetime | None
+) -> pa.Table:
+    if time_column is None:
+        return rows
+    if start is not None:
+        rows = rows.filter(pc.greater_equal(rows[time_column], pa.scalar(start, TIMESTAMP)))
+    if end is not None:
+        rows = rows.filter(pc.less(rows[time_column], pa.scalar(end, TIMESTAMP)))
+    return rows
+
+
+def _moment(bound: Bound | None, name: str) -> datetime | None:
+    if bound is None:
+        return None
+    try:
+        if isinstance(bound, str):
+            has_time = len(bound) > len("2026-11-20")
+            bound = datetime.fromisoformat(bound) if has_time else date.fromisoformat(bound)
+        if isinstance(bound, datetime):
+            return require_utc(bound).astimezone(UTC)
+        return midnight(bound)
+    except ValueError as error:
+        msg = f"expected a date or a time with a zone in {name}; got {bound!r} ({error})"
+        raise UsageError(msg) from error

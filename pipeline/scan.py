@@ -1,0 +1,199 @@
+"""Windows to scans: what the API answered, made into what can land.
+
+A scan asks its window with a margin, drops what lies outside and what came twice (R7), and stamps
+every state with the moment when the scan began, by the API's clock (R10).
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ArchiveError
+from pipeline.facts import Scan, ScanFacts
+from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
+from pipeline.twilio.client import OperationsClient, Page
+from pipeline.twilio.errors import ApiError, CredentialsError
+from pipeline.twilio.wire import Reject, surprises
+from pipeline.windows import Window
+
+log = logging.getLogger(__name__)
+
+_REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "scan_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A scan, and what it met that the reference does not know.
+
+    Attributes:
+        scan: what lands.
+        surprises: unknown statuses, unknown fields, odd ids: how many records have each.
+    """
+
+    scan: Scan
+    surprises: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedScan:
+    """A window that could not be listed: nothing of it lands, and it stays due."""
+
+    window: Window
+    error: ArchiveError
+
+
+def scan_window(
+    client: OperationsClient,
+    account_id: str,
+    window: Window,
+    on_page: Callable[[Page], None] = lambda _: None,
+) -> Listing:
+    """List one window completely.
+
+    Args:
+        client: the API.
+        account_id: the account that the client's credentials read.
+        window: what to list.
+        on_page: told of each page as it arrives.
+
+    Raises:
+        ApiError: a page could not be had; nothing of the window counts then.
+    """
+    pages: list[Page] = []
+    for page in client.pages(window):
+        pages.append(page)
+        on_page(page)
+    observed_at, completed_at = pages[0].observed_at, max(page.observed_at for page in pages)
+    answered = pa.concat_tables([RECORD_SCHEMA.empty_table(), *(page.operations for page in pages)])
+    inside = answered.filter(_lies_in(answered["created_at"], window))
+    states = _distinct(inside)
+    answered_rejects = [reject for page in pages for reject in page.rejects]
+    rejects = [reject for reject in answered_rejects if _may_lie_in(reject, window)]
+    requests = sum(page.attempts for page in pages)
+    facts = ScanFacts(
+        account_id=account_id,
+        window=window,
+        observed_at=observed_at,
+        completed_at=completed_at,
+        complete=True,
+        pages=len(pages),
+        requests=requests,
+        retries=requests - len(pages),
+        records=sum(page.records for page in pages),
+        operations=pc.count_distinct(states["operation_id"]).as_py(),
+        outside=answered.num_rows - inside.num_rows + len(answered_rejects) - len(rejects),
+        duplicates=inside.num_rows - states.num_rows,
+        rejects=len(rejects),
+    )
+    log.info(
+        "scanned %s %s: %d operations, %d pages", account_id, window, facts.operations, facts.pages
+    )
+    scan = Scan(facts, _observed(states, observed_at), _rejects_table(rejects, observed_at))
+    return Listing(scan, surprises(states))
+
+
+def scan_windows(
+    client: OperationsClient,
+    account_id: str,
+    windows: Iterable[Window],
+    *,
+    concurrency: int,
+    on_page: Callable[[Page], None] = lambda _: None,
+) -> Iterator[Listing | FailedScan]:
+    """List many windows at once on threads; give each as it is done, in no certain order.
+
+    A window that fails does not stop the others. Wrong credentials do: every window would fail.
+    At most `concurrency` scans are under way or waiting to be taken, so memory stays bounded. When
+    the caller stops taking them, windows not yet begun are given up and those under way end at
+    their next page.
+
+    Raises:
+        CredentialsError: the API refuses the credentials.
+    """
+    stop = threading.Event()
+
+    def tell(page: Page) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        on_page(page)
+
+    queue = iter(windows)
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="scan") as pool:
+        running: dict[Future[Listing], Window] = {}
+        try:
+            while True:
+                while len(running) < concurrency and (window := next(queue, None)) is not None:
+                    running[pool.submit(scan_window, client, account_id, window, tell)] = window
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield _outcome(future, running.pop(future))
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+
+
+class _StoppedError(Exception):
+    """Ends a scan that nobody waits for any more."""
+
+
+def _outcome(future: Future[Listing], window: Window) -> Listing | FailedScan:
+    try:
+        return future.result()
+    except CredentialsError:
+        raise
+    except ApiError as error:
+        log.warning("window %s failed: %s", window, error)
+        return FailedScan(window, error)
+
+
+def _lies_in(created_at: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:
+    start, end = (pa.scalar(bound, TIMESTAMP) for bound in (window.start, window.end))
+    return pc.and_(pc.greater_equal(created_at, start), pc.less(created_at, end))
+
+
+def _may_lie_in(reject: Reject, window: Window) -> bool:
+    """Whether a reject is this window's: it is unless its creation is known to lie elsewhere."""
+    return reject.created_at is None or window.start <= reject.created_at < window.end
+
+
+def _distinct(states: pa.Table) -> pa.Table:
+    """The states, each once. Two different states of one operation both stay: both were seen (R1)."""
+    if pc.count_distinct(states["operation_id"]).as_py() == states.num_rows:
+        return states
+    names = states.schema.names
+    distinct = states.group_by(names, use_threads=False).aggregate([])
+    return distinct.select(names).cast(states.schema)
+
+
+def _observed(states: pa.Table, observed_at: datetime) -> pa.Table:
+    stamped = states.append_column("observed_at", _repeated(observed_at, states.num_rows))
+    return stamped.select(OPERATIONS.names).cast(OPERATIONS.arrow)
+
+
+def _rejects_table(rejects: list[Reject], observed_at: datetime) -> pa.Table:
+    rows: list[dict[str, Any]] = [
+        {
+            "reason": reject.reason,
+            "raw": reject.raw,
+            "operation_id": reject.operation_id,
+            "created_at": reject.created_at,
+            "observed_at": observed_at,
+        }
+        for reject in rejects
+    ]
+    return pa.Table.from_pylist(rows, schema=_REJECT_SCHEMA)
+
+
+def _repeated(moment: datetime, times: int) -> pa.Array:
+    return pa.repeat(pa.scalar(moment, TIMESTAMP), times)

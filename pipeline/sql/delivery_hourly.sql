@@ -1,0 +1,2 @@
+-- Grain: one row per account, hour of creation and status.
+SELECT * FROM hourly

@@ -1,0 +1,140 @@
+"""publish(): the warehouse, built beside the old one and renamed over it.
+
+Readers in other processes never meet a lock and never see half a build (R6): whoever has the old
+file open goes on reading it. The views hold absolute paths, so a moved archive is published anew.
+"""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import duckdb
+
+from pipeline import engine
+from pipeline.lake.layout import Lake
+from pipeline.schema import (
+    COUNTING,
+    COUNTING_EVIDENCE,
+    DELIVERY_DAILY,
+    DELIVERY_HOURLY,
+    DELIVERY_MONTHLY,
+    MARTS,
+    PUBLISHED,
+    PUBLISHED_HOURLY,
+    WAREHOUSE_VIEWS,
+    Table,
+)
+
+log = logging.getLogger(__name__)
+
+_SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
+_SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
+
+
+def publish(lake: Lake, *, force: bool = True) -> bool:
+    """Build ``warehouse.duckdb`` from the lake and rename it over the old one.
+
+    Args:
+        lake: the archive.
+        force: build even if nothing that the warehouse is made of has changed since the last time.
+
+    Returns:
+        Whether it was built.
+
+    Raises:
+        duckdb.Error: a file of the lake cannot be read by DuckDB.
+    """
+    with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
+        # Taken before the build: what changes during it makes the next publish build again.
+        inputs = _fingerprint(lake)
+        note = lake.root / ".published"
+        if not force and lake.warehouse.exists() and _noted(note) == inputs:
+            return False
+        temporary = lake.temporary_file("warehouse.duckdb")
+        lake.files.make_folder(temporary.parent)
+        for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
+            leftover.unlink(missing_ok=True)
+        with engine.connect(str(temporary)) as connection:
+            _build(connection, lake)
+            connection.execute("CHECKPOINT")
+        lake.files.publish_file(temporary, lake.warehouse)
+        with lake.files.replacing(note, lake.temporary_file("published")) as file:
+            file.write(json.dumps(inputs).encode())
+    log.info("published %s", lake.warehouse)
+    return True
+
+
+def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    for table in WAREHOUSE_VIEWS:
+        _create_view(connection, lake, table)
+    _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
+    _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
+    _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
+    for table in (PUBLISHED_HOURLY, DELIVERY_DAILY, DELIVERY_MONTHLY):
+        summed = engine.render(engine.sql("pipeline", table.name), sums=_SUMS)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW summed AS {summed}")
+        _fill(connection, table, engine.sql("pipeline", "rates"))
+    for table in PUBLISHED:
+        _comment(connection, table)
+
+
+def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
+    connection.execute(f"CREATE VIEW {table.name} AS {_select(lake, table)}")
+
+
+def _create_source(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
+) -> None:
+    """A mart's rows for the build alone: it reads each file once."""
+    connection.execute(f"CREATE TEMP TABLE {name} AS {_select(lake, table)}")
+
+
+def _select(lake: Lake, table: Table) -> str:
+    """All rows of a lake table with the hive keys as proper types; none if it has no file yet."""
+    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
+    if any(lake.part(table, partition).exists() for partition in lake.partitions(table.name)):
+        files = engine.literal(lake.glob(table))
+        return engine.render(engine.sql("pipeline", "view"), columns=columns, files=files)
+    nothing = ", ".join(f"NULL AS {c.name}" for c in table.published)
+    return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nothing)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
+    """Make a table as schema.py has it, and fill it: a column that one lacks is an error."""
+    columns = ", ".join(
+        f"{c.name} {c.sql_type}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
+    )
+    connection.execute(f"CREATE TABLE {table.name} ({columns})")
+    connection.execute(f"INSERT INTO {table.name} BY NAME {query}")
+
+
+def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    kind = "VIEW" if table in WAREHOUSE_VIEWS else "TABLE"
+    connection.execute(f"COMMENT ON {kind} {table.name} IS {engine.literal(table.comment)}")
+    for column in table.published:
+        connection.execute(
+            f"COMMENT ON COLUMN {table.name}.{column.name} IS {engine.literal(column.comment)}"
+        )
+
+
+def _fingerprint(lake: Lake) -> str:
+    """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
+    digest = hashlib.sha256(str(lake.root.absolute()).encode())
+    for mart in MARTS:
+        for partition in lake.partitions(mart.name):
+            path = lake.part(mart, partition)
+            if path.exists():
+                stat = path.stat()
+                digest.update(f"{path.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+    for table in WAREHOUSE_VIEWS:
+        digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
+    return digest.hexdigest()
+
+
+def _noted(note: Path) -> str | None:
+    try:
+        noted = json.loads(note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return noted if isinstance(noted, str) else None
