@@ -1,0 +1,144 @@
+"""Small makers of what tests need: records, pages, scans, lakes."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.facts import Partition, Scan, ScanFacts
+from pipeline.lake import parquet
+from pipeline.lake.fold import fold
+from pipeline.lake.landing import land
+from pipeline.lake.layout import Lake
+from pipeline.marts.summarize import summarize
+from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP
+from pipeline.twilio.wire import parse_page
+from pipeline.windows import Window
+
+ACCOUNT = "AC" + "0" * 31 + "1"
+OTHER_ACCOUNT = "AC" + "0" * 31 + "2"
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+DAY = NOON.date()
+PARTITION = Partition(ACCOUNT, DAY)
+
+
+def at(text: str) -> datetime:
+    """A UTC time from a short text: ``at("2026-11-20 12:00")``."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def operation_id(number: int) -> str:
+    return f"comms_operation_01kag{number:021d}"
+
+
+def record(
+    number: int = 1,
+    *,
+    created_at: datetime = NOON,
+    updated_at: datetime | None = None,
+    status: str = "COMPLETED",
+    stats: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """A record as the API sends it: one email, sent and delivered, unless told otherwise."""
+    counts = dict.fromkeys(COUNT_NAMES, 0)
+    counts |= {"total": 1, "recipients": 1, "attempts": 1, "sent": 1, "delivered": 1}
+    return {
+        "id": operation_id(number),
+        "status": status,
+        "stats": counts | dict(stats or {}),
+        "createdAt": rfc3339(created_at),
+        "updatedAt": rfc3339(updated_at or created_at + timedelta(minutes=1)),
+    } | fields
+
+
+def body(records: Iterable[Any], next_token: str | None = None) -> bytes:
+    """A page of the list answer."""
+    page = {"operations": list(records), "pagination": {"next": next_token, "self": "s"}}
+    return json.dumps(page).encode()
+
+
+def scan(
+    records: Iterable[Any],
+    *,
+    observed_at: datetime = NOON + timedelta(hours=2),
+    window: Window | None = None,
+    account_id: str = ACCOUNT,
+) -> Scan:
+    """A complete scan of a window (by default the day) that answered `records` on one page."""
+    page = parse_page(body(records))
+    observed = pa.repeat(pa.scalar(observed_at, TIMESTAMP), page.operations.num_rows)
+    operations = page.operations.append_column("observed_at", observed)
+    rejects = [
+        {
+            "reason": reject.reason,
+            "raw": reject.raw,
+            "operation_id": reject.operation_id,
+            "created_at": reject.created_at,
+            "observed_at": observed_at,
+        }
+        for reject in page.rejects
+    ]
+    reject_schema = pa.schema([field for field in REJECTS.arrow if field.name != "scan_id"])
+    facts = ScanFacts(
+        account_id=account_id,
+        window=window or Window.of_day(DAY),
+        observed_at=observed_at,
+        completed_at=observed_at,
+        complete=True,
+        pages=1,
+        requests=1,
+        retries=0,
+        records=page.records,
+        operations=page.operations.num_rows,
+        outside=0,
+        duplicates=0,
+        rejects=len(page.rejects),
+    )
+    return Scan(
+        facts,
+        operations.select(OPERATIONS.names).cast(OPERATIONS.arrow),
+        pa.Table.from_pylist(rejects, schema=reject_schema),
+    )
+
+
+def new_lake(folder: Path) -> Lake:
+    return Lake(folder / "lake").open()
+
+
+def landed(lake: Lake, *scans: Scan) -> Lake:
+    for one in scans:
+        land(lake, one)
+    return lake
+
+
+def summarized(lake: Lake, *scans: Scan) -> Lake:
+    """A lake that holds the scans, folded and summarized."""
+    landed(lake, *scans)
+    for partition in lake.pending():
+        fold(lake, partition)
+        summarize(lake, partition)
+    return lake
+
+
+def snapshot(lake: Lake) -> dict[str, list[dict[str, Any]]]:
+    """Every public table's rows, by table and partition: the archive's whole content.
+
+    Names of scans are random; they are replaced by their order, so that two archives compare.
+    """
+    content = {}
+    for table in (*LAKE_TABLES, *MARTS):
+        for partition in lake.partitions(table.name):
+            rows = parquet.read(lake.part(table, partition), table.arrow).to_pylist()
+            for row in rows:
+                if "scan_id" in row:
+                    row["scan_id"] = row["scan_id"].rsplit("-", 1)[0]
+            content[f"{table.name} {partition}"] = rows
+    return content

@@ -1,0 +1,365 @@
+"""land() and fold(): what a day holds after its scans, in whatever order and however often."""
+
+import itertools
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.facts import Partition
+from pipeline.lake import landing
+from pipeline.lake.fold import fold
+from pipeline.lake.landing import land
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
+from tests.support.factories import (
+    DAY,
+    NOON,
+    OTHER_ACCOUNT,
+    PARTITION,
+    at,
+    landed,
+    new_lake,
+    operation_id,
+    record,
+    scan,
+    snapshot,
+)
+
+HOUR = timedelta(hours=1)
+AFTER_DEADLINE = NOON + timedelta(days=7)
+
+
+def rows(lake: Lake, table: str) -> list[dict]:
+    return snapshot(lake)[f"{table} {PARTITION}"]
+
+
+def test_scan_lands_as_one_file_that_names_moment_and_window(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    path = land(lake, scan([record(1)]))
+    folder = f"landing/account_id={PARTITION.account_id}/created_date=2026-11-20"
+    assert str(path.parent.relative_to(lake.root)) == folder
+    assert path.name.startswith("20261120T140000Z-20261120T000000Z_20261121T000000Z-")
+    assert lake.landed(PARTITION) == [path]
+
+
+def test_landed_file_gives_back_the_whole_scan(tmp_path: Path):
+    """R4: the data and the proof of coverage are one file."""
+    lake = new_lake(tmp_path)
+    one = scan([record(1), record(2, note="x"), record(3, id="")])
+    back = landing.read(land(lake, one))
+    assert back.operations.equals(one.operations)
+    assert back.rejects["raw"].to_pylist() == one.rejects["raw"].to_pylist()
+    (coverage,) = back.coverage.to_pylist()
+    assert coverage["window_start"] == at("2026-11-20 00:00")
+    assert coverage["window_end"] == at("2026-11-21 00:00")
+    assert (coverage["operations"], coverage["rejects"], coverage["complete"]) == (2, 1, True)
+
+
+def test_scan_that_found_nothing_lands_too(tmp_path: Path):
+    """R4: "we looked, and it was empty" is a fact."""
+    lake = landed(new_lake(tmp_path), scan([]))
+    fold(lake, PARTITION)
+    assert [row["operations"] for row in rows(lake, "coverage")] == [0]
+    assert lake.landed(PARTITION) == []
+
+
+def test_folding_keeps_every_state_and_shows_the_newest(tmp_path: Path):
+    """R1, R2."""
+    lake = landed(
+        new_lake(tmp_path),
+        scan([record(1, stats={"delivered": 0})], observed_at=NOON + HOUR),
+        scan([record(1, updated_at=NOON + HOUR)], observed_at=NOON + 2 * HOUR),
+    )
+    report = fold(lake, PARTITION)
+    assert [(r["delivered"], r["observed_at"]) for r in rows(lake, "history")] == [
+        (0, NOON + HOUR),
+        (1, NOON + 2 * HOUR),
+    ]
+    assert [(r["operation_id"], r["delivered"]) for r in rows(lake, "operations")] == [
+        (operation_id(1), 1)
+    ]
+    assert (report.scans, report.new, report.changed, report.unchanged) == (2, 1, 0, 0)
+
+
+def test_report_counts_new_changed_and_unchanged(tmp_path: Path):
+    lake = landed(new_lake(tmp_path), scan([record(n) for n in (1, 2, 3)], observed_at=NOON + HOUR))
+    fold(lake, PARTITION)
+    changed = record(2, stats={"opened": 1}, updated_at=NOON + HOUR)
+    landed(lake, scan([record(1), changed, record(4)], observed_at=NOON + 2 * HOUR))
+    report = fold(lake, PARTITION)
+    assert (report.new, report.changed, report.unchanged) == (1, 1, 1)
+    assert (report.operations, report.states) == (4, 5)
+
+
+def test_same_state_seen_again_is_one_state_first_seen_then(tmp_path: Path):
+    scans = [scan([record(1)], observed_at=NOON + n * HOUR) for n in (3, 1, 2)]
+    lake = landed(new_lake(tmp_path), *scans)
+    fold(lake, PARTITION)
+    assert [row["observed_at"] for row in rows(lake, "history")] == [NOON + HOUR]
+
+
+def test_absence_from_a_later_answer_removes_nothing(tmp_path: Path):
+    """R1."""
+    lake = landed(new_lake(tmp_path), scan([record(1), record(2)]))
+    fold(lake, PARTITION)
+    landed(lake, scan([], observed_at=AFTER_DEADLINE + HOUR))
+    fold(lake, PARTITION)
+    assert len(rows(lake, "operations")) == 2
+
+
+def test_older_state_served_later_replaces_nothing(tmp_path: Path):
+    """R3: the highest updated_at is the newest, whenever it was seen."""
+    newer = record(1, stats={"opened": 1}, updated_at=NOON + HOUR)
+    lake = landed(
+        new_lake(tmp_path),
+        scan([newer], observed_at=NOON + 2 * HOUR),
+        scan([record(1)], observed_at=NOON + 3 * HOUR),
+    )
+    fold(lake, PARTITION)
+    assert [row["opened"] for row in rows(lake, "operations")] == [1]
+    assert len(rows(lake, "history")) == 2
+
+
+def test_among_equal_updated_at_the_latest_seen_wins(tmp_path: Path):
+    """R3."""
+    lake = landed(
+        new_lake(tmp_path),
+        scan([record(1, stats={"opened": 1})], observed_at=NOON + HOUR),
+        scan([record(1, stats={"opened": 0})], observed_at=NOON + 2 * HOUR),
+    )
+    fold(lake, PARTITION)
+    assert [row["opened"] for row in rows(lake, "operations")] == [0]
+
+
+@pytest.mark.parametrize(("later_by", "opened"), [(timedelta(0), 1), (timedelta(seconds=1), 0)])
+def test_state_seen_after_the_deadline_replaces_only_if_strictly_newer(
+    tmp_path: Path, later_by: timedelta, opened: int
+):
+    """R3: old windows may be answered incompletely, so what they say must never lower anything."""
+    updated_at = NOON + HOUR
+    lake = landed(
+        new_lake(tmp_path),
+        scan([record(1, stats={"opened": 1}, updated_at=updated_at)], observed_at=NOON + 2 * HOUR),
+        scan(
+            [record(1, stats={"opened": 0}, updated_at=updated_at + later_by)],
+            observed_at=AFTER_DEADLINE,
+        ),
+    )
+    fold(lake, PARTITION)
+    assert [row["opened"] for row in rows(lake, "operations")] == [opened]
+
+
+def test_deadline_is_that_of_the_slot_and_not_of_the_operation(tmp_path: Path):
+    """R3: an operation of 12:59 is past its deadline at 12:00 seven days later."""
+    created_at = NOON + timedelta(minutes=59)
+    states = [
+        record(1, created_at=created_at, updated_at=created_at, stats={"opened": opened})
+        for opened in (1, 0)
+    ]
+    lake = landed(
+        new_lake(tmp_path),
+        scan([states[0]], observed_at=created_at),
+        scan([states[1]], observed_at=AFTER_DEADLINE + timedelta(minutes=30)),
+    )
+    fold(lake, PARTITION)
+    assert [row["opened"] for row in rows(lake, "operations")] == [1]
+
+
+def test_records_that_can_not_be_read_are_kept_verbatim_and_once(tmp_path: Path):
+    """R1, R9."""
+    bad = record(2, stats={"sent": -1})
+    lake = landed(
+        new_lake(tmp_path),
+        scan([record(1), bad], observed_at=NOON + 2 * HOUR),
+        scan([record(1), bad], observed_at=NOON + HOUR),
+    )
+    report = fold(lake, PARTITION)
+    (reject,) = rows(lake, "rejects")
+    assert json.loads(reject["raw"]) == bad
+    assert reject["observed_at"] == NOON + HOUR
+    assert reject["scan_id"].startswith("20261120T130000Z")
+    assert (report.rejects, report.new_rejects) == (1, 1)
+
+
+def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
+    """R5."""
+    lake = landed(new_lake(tmp_path), scan([record(1), record(2, id="")]))
+    fold(lake, PARTITION)
+    parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS)]
+    lake.stale_marker(PARTITION).unlink()
+    before, written = snapshot(lake), [path.stat().st_mtime_ns for path in parts]
+    report = fold(lake, PARTITION)
+    assert snapshot(lake) == before
+    assert [path.stat().st_mtime_ns for path in parts] == written
+    assert report.scans == 0
+
+
+def test_rescan_with_nothing_changed_rewrites_only_coverage(tmp_path: Path):
+    lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
+    fold(lake, PARTITION)
+    lake.stale_marker(PARTITION).unlink()
+    parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY)]
+    written = [path.stat().st_ino for path in parts]
+    landed(lake, scan([record(1)], observed_at=NOON + 2 * HOUR))
+    assert fold(lake, PARTITION).unchanged == 1
+    assert [path.stat().st_ino for path in parts] == written
+    assert len(rows(lake, "coverage")) == 2
+
+
+def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
+    """R5: folding is a union of sets."""
+    scans = [
+        scan(
+            [record(1, stats={"opened": n % 2}, updated_at=NOON + u * HOUR), record(9, id="")],
+            observed_at=NOON + timedelta(hours=n),
+        )
+        for n, u in ((1, 1), (2, 1), (3, 0))
+    ]
+    results = []
+    for number, order in enumerate(itertools.permutations(scans)):
+        lake = new_lake(tmp_path / str(number))
+        for one in order:
+            landed(lake, one)
+            fold(lake, PARTITION)
+        results.append(snapshot(lake))
+    assert all(result == results[0] for result in results)
+
+
+def test_two_different_states_of_one_moment_both_stay_and_one_is_chosen(tmp_path: Path):
+    """R1, R2: the choice is the same every time."""
+    states = [record(1, stats={"opened": opened}) for opened in (0, 1)]
+    results = []
+    for number, order in enumerate(itertools.permutations(states)):
+        lake = landed(new_lake(tmp_path / str(number)), scan(order))
+        fold(lake, PARTITION)
+        results.append(snapshot(lake))
+    assert results[0] == results[1]
+    assert len(results[0][f"history {PARTITION}"]) == 2
+    assert len(results[0][f"operations {PARTITION}"]) == 1
+
+
+states = st.builds(
+    lambda number, opened, updated, seen: (number, opened, updated, seen),
+    st.integers(1, 3),
+    st.none() | st.integers(0, 2),
+    st.integers(0, 3),
+    st.sampled_from([1, 2, 5, 24 * 7 - 1, 24 * 7, 24 * 7 + 5]),
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(found=st.lists(states, min_size=1, max_size=8), cut=st.integers(0, 8))
+def test_tables_are_a_function_of_what_landed(tmp_path_factory, found, cut):
+    """R1, R2, R3, R5: however the scans are batched, history is all states and operations its newest."""
+    scans = [
+        scan(
+            [record(number, stats={"opened": opened}, updated_at=NOON + updated * HOUR)],
+            observed_at=NOON + seen * HOUR,
+        )
+        for number, opened, updated, seen in found
+    ]
+    at_once = landed(new_lake(tmp_path_factory.mktemp("a")), *scans)
+    fold(at_once, PARTITION)
+    in_two = landed(new_lake(tmp_path_factory.mktemp("b")), *scans[:cut])
+    fold(in_two, PARTITION)
+    landed(in_two, *reversed(scans[cut:]))
+    fold(in_two, PARTITION)
+    assert snapshot(at_once) == snapshot(in_two)
+
+    distinct = {(n, o, u): min(s for *key, s in found if key == [n, o, u]) for n, o, u, _ in found}
+    history = rows(at_once, "history")
+    assert {
+        (r["operation_id"], r["opened"], r["updated_at"]): r["observed_at"] for r in history
+    } == {
+        (operation_id(n), o, NOON + u * HOUR): NOON + s * HOUR for (n, o, u), s in distinct.items()
+    }
+
+    for row in rows(at_once, "operations"):
+        candidates = [r for r in history if r["operation_id"] == row["operation_id"]]
+        assert row in candidates
+        newest = max(r["updated_at"] for r in candidates)
+        in_time = [
+            r for r in candidates if r["updated_at"] == newest and r["observed_at"] < AFTER_DEADLINE
+        ]
+        assert row["updated_at"] == newest
+        if in_time:
+            assert row["observed_at"] == max(r["observed_at"] for r in in_time)
+
+
+def test_days_and_accounts_never_share_a_file(tmp_path: Path):
+    lake = landed(
+        new_lake(tmp_path), scan([record(1)]), scan([record(1)], account_id=OTHER_ACCOUNT)
+    )
+    fold(lake, PARTITION)
+    assert list(lake.partitions("operations")) == [PARTITION]
+    fold(lake, Partition(OTHER_ACCOUNT, DAY))
+    assert len(list(lake.partitions("operations"))) == 2
+
+
+def test_damaged_landed_file_stops_its_day_with_a_message_and_loses_nothing(tmp_path: Path):
+    """R9: a foreign or damaged file is named, with what to do; nothing is removed."""
+    lake = landed(new_lake(tmp_path), scan([record(1)]))
+    foreign = lake.landing_folder(PARTITION) / "notes.parquet"
+    foreign.write_bytes(b"no parquet")
+    with pytest.raises(LakeError, match=r"notes\.parquet is damaged .* moved away"):
+        fold(lake, PARTITION)
+    assert len(lake.landed(PARTITION)) == 2
+    foreign.unlink()
+    assert fold(lake, PARTITION).new == 1
+
+
+def test_damaged_table_is_an_error_and_never_taken_for_an_empty_one(tmp_path: Path):
+    """R9."""
+    lake = landed(new_lake(tmp_path), scan([record(1)]))
+    fold(lake, PARTITION)
+    lake.part(HISTORY, PARTITION).write_bytes(b"PAR1 torn")
+    landed(lake, scan([record(2)]))
+    with pytest.raises(LakeError, match="move it away"):
+        fold(lake, PARTITION)
+    assert len(lake.landed(PARTITION)) == 1
+
+
+def test_history_written_but_operations_not_is_healed_by_the_next_fold(tmp_path: Path):
+    """R5: a kill between two renames leaves the marker, and the next fold does the work again."""
+    lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
+    fold(lake, PARTITION)
+    operations = lake.part(OPERATIONS, PARTITION)
+    old = operations.read_bytes()
+    landed(lake, scan([record(1, stats={"opened": 1}, updated_at=NOON + HOUR)]))
+    fold(lake, PARTITION)
+    healed = snapshot(lake)
+    operations.write_bytes(old)
+    fold(lake, PARTITION)
+    assert snapshot(lake) == healed
+
+
+def test_lake_of_a_newer_version_is_refused(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    (lake.root / "lake.json").write_text('{"format": 99}')
+    for use in (lake.open, lake.must_exist):
+        with pytest.raises(LakeError, match="format 99, written by a newer version"):
+            use()
+
+
+def test_foreign_files_among_the_tables_are_found(tmp_path: Path):
+    lake = landed(new_lake(tmp_path), scan([record(1)]))
+    fold(lake, PARTITION)
+    assert lake.foreign_files() == []
+    foreign = lake.part(OPERATIONS, PARTITION).with_name("part-1.parquet")
+    foreign.write_bytes(b"x")
+    assert lake.foreign_files() == [foreign]
+
+
+def test_files_are_private_and_temporaries_out_of_readers_sight(tmp_path: Path):
+    """R6: temporary files never end in .parquet and never lie where a reader's glob finds them."""
+    lake = landed(new_lake(tmp_path), scan([record(1)]))
+    fold(lake, PARTITION)
+    for path in lake.root.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+    temporary = lake.temporary_file("operations", PARTITION)
+    assert temporary.relative_to(lake.root).parts[0] == ".tmp"
+    assert temporary.suffix != ".parquet"

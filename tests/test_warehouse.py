@@ -1,0 +1,174 @@
+"""publish(): what SQL sees."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline.lake.layout import Lake
+from pipeline.schema import PUBLISHED, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
+from pipeline.warehouse import publish
+from pipeline.windows import Window
+from tests.support.factories import (
+    ACCOUNT,
+    NOON,
+    OTHER_ACCOUNT,
+    new_lake,
+    record,
+    scan,
+    summarized,
+)
+
+TEN = {"total": 10, "sent": 10, "delivered": 8, "opened": 2, "undelivered": 1, "failed": 1}
+
+
+def ask(lake: Lake, query: str) -> list[tuple]:
+    with duckdb.connect(str(lake.warehouse), read_only=True) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(query).fetchall()
+
+
+def published(folder: Path, *records: dict) -> Lake:
+    lake = summarized(new_lake(folder), scan(records))
+    publish(lake)
+    return lake
+
+
+def test_every_table_and_column_is_as_the_schema_has_it_with_its_meaning(tmp_path: Path):
+    lake = published(tmp_path, record(1))
+    columns = ask(
+        lake,
+        "SELECT table_name, column_name, data_type, comment FROM duckdb_columns() "
+        "WHERE NOT internal ORDER BY table_name, column_index",
+    )
+    assert columns == [
+        (table.name, column.name, column.sql_type, column.comment)
+        for table in sorted(PUBLISHED, key=lambda table: table.name)
+        for column in table.published
+    ]
+    comments = ask(
+        lake,
+        "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal "
+        "UNION ALL SELECT table_name, comment FROM duckdb_tables() ORDER BY ALL",
+    )
+    assert comments == sorted((table.name, table.comment) for table in PUBLISHED)
+
+
+def test_empty_archive_publishes_empty_tables(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    publish(lake)
+    for table in (*WAREHOUSE_VIEWS, *WAREHOUSE_TABLES):
+        assert ask(lake, f"SELECT count(*) FROM {table.name}") == [(0,)]
+
+
+def test_views_give_the_hive_keys_proper_types(tmp_path: Path):
+    lake = published(tmp_path, record(1))
+    query = "SELECT account_id, created_date, created_at = TIMESTAMPTZ '2026-11-20 12:00Z' FROM operations"
+    assert ask(lake, query) == [(ACCOUNT, date(2026, 11, 20), True)]
+
+
+def test_rates_under_the_cumulative_reading(tmp_path: Path):
+    """The reference's samples: `delivered` still counts what was opened."""
+    decisive = record(2, stats={"total": 2, "sent": 2, "delivered": 2, "opened": 1})
+    lake = published(tmp_path, record(1, stats=TEN), decisive)
+    query = (
+        "SELECT delivery_rate, open_rate, undelivered_rate, failure_rate, "
+        "delivery_rate_cumulative, delivery_rate_exclusive FROM delivery_daily"
+    )
+    assert ask(lake, query) == [(10 / 12, 3 / 10, 1 / 12, 1 / 12, 10 / 12, 13 / 12)]
+
+
+def test_rates_under_the_exclusive_reading(tmp_path: Path):
+    """The guide's sample: an email has one status, and an opened one is no longer "delivered"."""
+    stats = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 1, "failed": 1}
+    lake = published(tmp_path, record(1, stats=stats))
+    query = "SELECT delivery_rate, open_rate, open_rate_cumulative FROM delivery_daily"
+    assert ask(lake, query) == [(0.8, 0.75, 3.0)]
+    query = "SELECT reading, decided, evidence FROM counting WHERE question = 'opened_in_delivered'"
+    assert ask(lake, query) == [
+        ("exclusive", True, "1 operations are only possible under this reading.")
+    ]
+
+
+def test_without_evidence_the_cumulative_reading_is_assumed_and_said_so(tmp_path: Path):
+    lake = published(tmp_path, record(1))
+    query = "SELECT reading, decided, evidence FROM counting WHERE question = 'opened_in_delivered'"
+    assumed = "No operation decides it: cumulative is assumed, as in the reference's samples."
+    assert ask(lake, query) == [("cumulative", False, assumed)]
+
+
+def test_reading_is_each_accounts_own(tmp_path: Path):
+    exclusive = record(1, stats={"total": 10, "sent": 0, "delivered": 2, "opened": 6})
+    cumulative = record(1, stats={"total": 10, "sent": 10, "delivered": 8, "opened": 6})
+    lake = summarized(
+        new_lake(tmp_path), scan([exclusive]), scan([cumulative], account_id=OTHER_ACCOUNT)
+    )
+    publish(lake)
+    query = "SELECT account_id, delivery_rate FROM delivery_daily ORDER BY account_id"
+    assert ask(lake, query) == [(ACCOUNT, 0.8), (OTHER_ACCOUNT, 0.8)]
+
+
+def test_rate_over_nothing_is_null(tmp_path: Path):
+    waiting = record(1, status="SCHEDULED", stats={"scheduled": 1, "sent": 0, "delivered": 0})
+    lake = published(tmp_path, waiting)
+    for table in ("delivery_hourly", "delivery_daily", "delivery_monthly"):
+        query = f"SELECT delivery_rate, open_rate, failure_rate, undelivered_rate FROM {table}"
+        assert ask(lake, query) == [(None, None, None, None)]
+
+
+def test_monthly_rates_are_sums_over_sums_and_no_average_of_rates(tmp_path: Path):
+    small = record(1, stats={"total": 1, "sent": 1, "delivered": 0, "undelivered": 1})
+    next_day = NOON + timedelta(days=1)
+    big = record(2, created_at=next_day, stats={"total": 99, "sent": 99, "delivered": 99})
+    lake = summarized(
+        new_lake(tmp_path),
+        scan([small]),
+        scan(
+            [big], window=Window.of_day(next_day.date()), observed_at=next_day + timedelta(hours=1)
+        ),
+    )
+    publish(lake)
+    query = "SELECT month, days, operations, total, delivery_rate FROM delivery_monthly"
+    assert ask(lake, query) == [(date(2026, 11, 1), 2, 2, 100, 0.99)]
+
+
+def test_publishing_without_change_builds_nothing(tmp_path: Path):
+    lake = published(tmp_path, record(1))
+    before = lake.warehouse.stat().st_ino
+    assert publish(lake, force=False) is False
+    assert lake.warehouse.stat().st_ino == before
+    summarized(lake, scan([record(2)]))
+    assert publish(lake, force=False) is True
+    assert ask(lake, "SELECT sum(operations) FROM delivery_daily") == [(2,)]
+
+
+def test_moved_archive_is_mended_by_publishing(tmp_path: Path):
+    """The views hold absolute paths, since DuckDB takes relative ones from the reader's folder."""
+    lake = published(tmp_path, record(1))
+    moved = Lake(lake.root.rename(tmp_path / "elsewhere it's"))
+    with pytest.raises(duckdb.IOException):
+        ask(moved, "SELECT count(*) FROM operations")
+    assert publish(moved, force=False) is True
+    assert ask(moved, "SELECT count(*) FROM operations") == [(1,)]
+
+
+def test_reader_with_the_old_warehouse_open_goes_on_reading_it(tmp_path: Path):
+    """R6: publishing neither waits for readers nor breaks them."""
+    lake = published(tmp_path, record(1))
+    with duckdb.connect(str(lake.warehouse), read_only=True) as reader:
+        summarized(lake, scan([record(2)]))
+        publish(lake)
+        query = "SELECT sum(operations) FROM delivery_daily"
+        assert reader.execute(query).fetchall() == [(1,)]
+    assert ask(lake, query) == [(2,)]
+
+
+def test_killed_build_leaves_no_trace_in_the_next_one(tmp_path: Path):
+    """R5."""
+    lake = published(tmp_path, record(1))
+    temporary = lake.temporary_file("warehouse.duckdb")
+    for leftover in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+        leftover.write_bytes(b"torn")
+    publish(lake)
+    assert ask(lake, "SELECT count(*) FROM operations") == [(1,)]

@@ -1,0 +1,357 @@
+"""Bytes to Arrow and back: what is read, what is rejected, and that nothing is lost."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA
+from pipeline.twilio import wire
+from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.twilio.wire import parse_operation, parse_page, record_json, surprises
+from tests.support.factories import at, body, record
+
+REFERENCE_SAMPLE = {
+    "id": "comms_operation_01h9krwprkeee8fzqspvwy6nq8",
+    "status": "COMPLETED",
+    "stats": {
+        "total": 5,
+        "recipients": 5,
+        "attempts": 5,
+        "queued": 0,
+        "sent": 5,
+        "scheduled": 0,
+        "delivered": 5,
+        "opened": 3,
+        "undelivered": 0,
+        "failed": 0,
+        "canceled": 0,
+    },
+    "createdAt": "2026-11-20T10:00:00Z",
+    "updatedAt": "2026-11-20T11:30:00Z",
+}
+
+
+def exact(text: str) -> Any:
+    """JSON with every number as it was written."""
+    return json.loads(text, parse_float=Decimal)
+
+
+def only_row(content: bytes) -> dict[str, Any]:
+    page = parse_page(content)
+    assert page.rejects == ()
+    (row,) = page.operations.to_pylist()
+    return row
+
+
+def rejected(item: Any) -> wire.Reject:
+    """The reject of a page that holds a good record and this one: one reject, not a page."""
+    page = parse_page(body([record(1), item]))
+    assert page.operations.num_rows == 1
+    (reject,) = page.rejects
+    return reject
+
+
+def test_page_becomes_a_table_of_the_schema():
+    page = parse_page(body([REFERENCE_SAMPLE], next_token="t"))
+    assert page.operations.schema == RECORD_SCHEMA
+    assert page.operations.to_pylist() == [
+        {
+            "operation_id": "comms_operation_01h9krwprkeee8fzqspvwy6nq8",
+            "status": "COMPLETED",
+            **REFERENCE_SAMPLE["stats"],
+            "created_at": at("2026-11-20 10:00"),
+            "updated_at": at("2026-11-20 11:30"),
+            "extra": None,
+        }
+    ]
+    assert (page.next_token, page.records, page.rejects) == ("t", 1, ())
+
+
+@pytest.mark.parametrize("content", [b'{"operations":[]}', body([]), body([], next_token="t")])
+def test_empty_page_is_a_page(content: bytes):
+    assert parse_page(content).operations.num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "token"),
+    [
+        (b'{"operations":[],"pagination":{"next":null}}', None),
+        (b'{"operations":[],"pagination":{}}', None),
+        (b'{"operations":[],"pagination":null}', None),
+        (b'{"operations":[]}', None),
+        (b'{"operations":[],"pagination":{"next":"n","previous":5},"meta":[1]}', "n"),
+    ],
+)
+def test_end_of_listing_is_next_null_or_absent(content: bytes, token: str | None):
+    """Fact: "the end is `next` null or absent, and nothing else"."""
+    assert parse_page(content).next_token == token
+
+
+def test_records_under_data_are_read():
+    """Fact: "a sibling guide shows its records under `data` instead of a named key"."""
+    content = json.dumps({"data": [record(7)], "pagination": {}}).encode()
+    assert only_row(content)["operation_id"] == record(7)["id"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{}", "got an object with no fields"),
+        (b'{"message":"hello","code":1}', "got an object with code, message"),
+        (b"[]", "expected a page"),
+        (b'"operations"', "expected a page"),
+        (b'{"operations":null}', "expected a list in operations"),
+        (b'{"operations":{}}', "expected a list in operations"),
+        (b'{"operations":[],"operations":[]}', "got 'operations' again"),
+        (b'{"operations":[],"pagination":{"next":5}}', "pagination.next"),
+        (b'{"operations":[],"pagination":"x"}', "pagination.next"),
+    ],
+)
+def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes, message: str):
+    """R9; fact: "an answer with neither `operations` nor `data` is an error that names what came"."""
+    with pytest.raises(UnexpectedAnswerError, match=message):
+        parse_page(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"  ",
+        b"<html><body>Bad gateway</body></html>",
+        body([record(1)])[:-40],
+        b'{"operations":[]} x',
+    ],
+)
+def test_damaged_answer_is_an_error_never_an_empty_page(content: bytes):
+    """R9."""
+    with pytest.raises(DamagedAnswerError, match="expected"):
+        parse_page(content)
+
+
+def test_absent_counts_are_null():
+    """Fact: "every count may be absent: absent is NULL, never 0"; the guide's sample lacks two."""
+    sample = record(1)
+    for name in ("recipients", "attempts"):
+        del sample["stats"][name]
+    row = only_row(body([sample]))
+    assert (row["recipients"], row["attempts"], row["total"]) == (None, None, 1)
+    assert exact(record_json(row)) == sample
+
+
+def test_unknown_fields_stats_and_statuses_are_kept():
+    """R8; fact: "an unknown status or an unknown field is data: keep it, and say so"."""
+    sample = record(1, status="ARCHIVED", region="eu1", tags=["a", {"b": 1.10}])
+    sample["stats"]["read"] = 3
+    row = only_row(body([sample]))
+    assert row["status"] == "ARCHIVED"
+    assert row["extra"] == '{"region":"eu1","stats":{"read":3},"tags":["a",{"b":1.1}]}'
+    assert exact(record_json(row)) == exact(json.dumps(sample))
+    assert surprises(parse_page(body([sample])).operations) == {
+        "unknown status ARCHIVED": 1,
+        "unknown field region": 1,
+        "unknown field tags": 1,
+        "unknown field stats.read": 1,
+    }
+
+
+def test_unknown_number_keeps_every_digit():
+    """R8: a float would lose digits."""
+    content = body([record(1)]).replace(b'"status"', b'"cost":0.10000000000000000000012,"status"')
+    row = only_row(content)
+    assert row["extra"] == '{"cost":0.10000000000000000000012}'
+    assert exact(record_json(row))["cost"] == Decimal("0.10000000000000000000012")
+
+
+def test_explicit_null_is_told_from_absence():
+    """R8."""
+    sample = record(1, stats={"opened": None}, note=None)
+    row = only_row(body([sample]))
+    assert row["opened"] is None
+    assert exact(record_json(row)) == sample
+
+
+def test_id_that_does_not_match_the_pattern_is_kept_and_reported():
+    page = parse_page(body([record(1, id="OP123")]))
+    assert page.operations["operation_id"].to_pylist() == ["OP123"]
+    assert surprises(page.operations) == {"id that does not match the documented pattern": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "instant"),
+    [
+        ("2026-11-20T10:00:00Z", at("2026-11-20 10:00")),
+        ("2026-11-20T10:00:00.5Z", at("2026-11-20 10:00:00.5")),
+        ("2026-11-20T10:00:00.123456Z", at("2026-11-20 10:00:00.123456")),
+        ("2026-11-20T10:00:00+01:00", at("2026-11-20 09:00")),
+        ("2026-11-20T10:00:00-00:30", at("2026-11-20 10:30")),
+        ("2026-11-20t10:00:00z", at("2026-11-20 10:00")),
+        ("2026-11-20T10:00:00.123456000Z", at("2026-11-20 10:00:00.123456")),
+    ],
+)
+def test_fractions_and_offsets_are_accepted_and_stored_in_utc(text: str, instant: datetime):
+    """Fact: "`date-time` allows fractions and offsets: accept both; store UTC microseconds"."""
+    row = only_row(body([record(1, createdAt=text)]))
+    assert row["created_at"] == instant
+    assert row["extra"] is None
+    again = only_row(body([exact(record_json(row))]))
+    assert again["created_at"] == instant
+
+
+def test_time_finer_than_a_microsecond_is_kept_verbatim():
+    """R8."""
+    row = only_row(body([record(1, updatedAt="2026-11-20T12:00:00.123456789Z")]))
+    assert row["updated_at"] == at("2026-11-20 12:00:00.123456")
+    assert exact(record_json(row))["updatedAt"] == "2026-11-20T12:00:00.123456789Z"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"id": ""}, 'expected a text in id; got ""'),
+        ({"id": None}, "expected a text in id; got null"),
+        ({"id": 5}, "expected a text in id; got 5"),
+        ({"id": "\ud800"}, "half of a surrogate pair"),
+        ({"status": None}, "expected a text in status; got null"),
+        ({"stats": None}, "expected an object in stats; got null"),
+        ({"stats": []}, "expected an object in stats; got []"),
+        ({"createdAt": "2026-02-30T10:00:00Z"}, "expected an existing time in createdAt"),
+        ({"createdAt": "2026-11-20T10:00:61Z"}, "expected an existing time in createdAt"),
+        ({"createdAt": "2026-11-20"}, "expected an RFC 3339 date-time in createdAt"),
+        ({"createdAt": "2026-11-20T10:00:00"}, "expected an RFC 3339 date-time in createdAt"),
+        ({"createdAt": ""}, "expected a text in createdAt"),
+        ({"updatedAt": 1763632800}, "expected a text in updatedAt; got 1763632800"),
+        ({"updatedAt": "0001-01-01T00:00:00+23:59"}, "expected an existing time in updatedAt"),
+    ],
+)
+def test_record_with_a_bad_field_is_one_reject(changes: dict[str, Any], reason: str):
+    """R9: what is not understood is a reject, and costs no other record."""
+    bad = record(2) | changes
+    reject = rejected(bad)
+    assert reason in reject.reason
+    assert json.loads(reject.raw) == bad
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("-1", "-1"),
+        ("1.5", "1.5"),
+        ("5.0", "5.0"),
+        ('"7"', '"7"'),
+        ("1e2", "1E+2"),
+        ("100000000000000000000", "100000000000000000000"),
+        ("true", "true"),
+        ("[]", "[]"),
+        ("NaN", "NaN"),
+    ],
+)
+def test_record_with_a_count_that_is_none_is_one_reject(value: str, shown: str):
+    """R9: negative, fractional, a text, 10^20: the raw record is kept."""
+    good, bad = body([record(1), record(2)]), body([record(2)])
+    bad_text = json.dumps(record(2)).replace('"opened": 0', f'"opened": {value}')
+    page = parse_page(good.replace(json.dumps(record(2)).encode(), bad_text.encode()))
+    assert page.operations["operation_id"].to_pylist() == [record(1)["id"]]
+    (reject,) = page.rejects
+    assert reject.raw == bad_text
+    assert shown in reject.reason
+    assert len(bad) > 0
+
+
+@pytest.mark.parametrize("absent", ["id", "status", "stats", "createdAt", "updatedAt"])
+def test_record_without_a_required_field_is_one_reject(absent: str):
+    bad = record(2)
+    del bad[absent]
+    assert f"in {absent}; got none" in rejected(bad).reason
+
+
+@pytest.mark.parametrize("item", [None, 5, "x", [], True])
+def test_record_that_is_no_object_is_one_reject(item: Any):
+    assert rejected(item).raw == json.dumps(item)
+
+
+def test_field_that_comes_twice_is_a_reject():
+    content = body([record(1)]).replace(b'"status"', b'"status":"X","status"')
+    (reject,) = parse_page(content).rejects
+    assert reject.reason == "expected each field once; got 'status' again"
+
+
+def test_bytes_that_are_no_utf8_cost_one_record():
+    content = body([record(1), record(2, note="#")]).replace(b"#", b"\xff\xfe")
+    page = parse_page(content)
+    assert page.operations.num_rows == 1
+    assert "\\xff\\xfe" in page.rejects[0].raw
+
+
+def test_reject_keeps_what_could_be_read():
+    reject = rejected(record(2, updatedAt="never"))
+    assert (reject.operation_id, reject.created_at) == (record(2)["id"], at("2026-11-20 12:00"))
+
+
+def test_one_operation_is_parsed_like_a_record_of_a_page():
+    content = json.dumps(record(3), indent=1).encode()
+    assert parse_operation(content).operations.equals(parse_page(body([record(3)])).operations)
+    with pytest.raises(UnexpectedAnswerError, match="with an id"):
+        parse_operation(b'{"operations":[]}')
+
+
+counts = st.none() | st.integers(0, 2**63 - 1)
+times = st.datetimes(
+    min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - Hypothesis adds the zone itself
+    max_value=datetime(2200, 1, 1),  # noqa: DTZ001
+    timezones=st.just(UTC),
+).map(lambda moment: moment.isoformat().replace("+00:00", "Z"))
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | texts
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+records = st.fixed_dictionaries(
+    {
+        "id": texts,
+        "status": texts,
+        "stats": st.fixed_dictionaries({}, optional=dict.fromkeys(COUNT_NAMES, counts)),
+        "createdAt": times,
+        "updatedAt": times,
+    },
+    optional={"region": json_values, "note": json_values},
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(records, max_size=4))
+def test_rows_go_back_to_the_records_they_came_from(items: list[dict[str, Any]]):
+    """R8: reading is lossless, unknown fields and absent counts included."""
+    page = parse_page(json.dumps({"operations": items}).encode())
+    assert page.rejects == ()
+    again = [exact(record_json(row)) for row in page.operations.to_pylist()]
+    expected = exact(json.dumps(items))
+    for one in (*again, *expected):
+        for name in ("createdAt", "updatedAt"):
+            one[name] = datetime.fromisoformat(one[name])
+    assert again == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(records.filter(lambda r: None not in r["stats"].values()), min_size=1, max_size=4))
+def test_both_ways_of_reading_agree(items: list[dict[str, Any]]):
+    """The fast way never reads a page otherwise than record by record."""
+    content = json.dumps({"operations": items}).encode()
+    assert parse_page(content).operations.equals(wire._parse_page_by_record(content).operations)
+
+
+def test_common_page_takes_the_fast_way():
+    content = body([record(n) for n in range(50)], next_token="t")
+    fast = wire._parse_page_as_arrow(content)
+    assert fast is not None
+    assert fast.operations.equals(wire._parse_page_by_record(content).operations)
