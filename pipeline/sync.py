@@ -160,7 +160,7 @@ def sync(
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)
     return SyncReport(
-        account_id=settings.account_id,
+        account_id=settings.account_sid,
         now=now,
         extraction=extraction,
         folds=folding.folds,
@@ -193,7 +193,7 @@ def extract(
     surprises: Counter[str] = Counter()
     outcomes = scan_windows(
         client,
-        settings.account_id,
+        settings.account_sid,
         windows,
         concurrency=settings.concurrency,
         on_page=observer.received,

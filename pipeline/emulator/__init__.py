@@ -1,1 +1,23 @@
 """The API on this machine: a world of operations, computed, and a server that serves it."""
+
+from pipeline.emulator.clock import Clock
+from pipeline.emulator.server import (
+    DEMO_ACCOUNT_SID,
+    DEMO_AUTH_TOKEN,
+    Emulator,
+    Options,
+    Served,
+    running,
+)
+from pipeline.emulator.world import World
+
+__all__ = [
+    "DEMO_ACCOUNT_SID",
+    "DEMO_AUTH_TOKEN",
+    "Clock",
+    "Emulator",
+    "Options",
+    "Served",
+    "World",
+    "running",
+]

@@ -1,0 +1,53 @@
+"""What `email-archive emulate` does: serve a world, and say how to reach it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import get_args
+
+from pipeline.emulator.clock import Clock
+from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
+from pipeline.emulator.world import Counting, World
+from pipeline.errors import UsageError
+
+
+def run(
+    *,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    seed: int,
+    per_day: float,
+    start: datetime | None,
+    now: datetime,
+    rate: float,
+    counting: str,
+    say: Callable[[str], None],
+) -> None:
+    """Serve until interrupted; `say` is told the settings that a sync against it needs.
+
+    Raises:
+        UsageError: an argument can't be meant, or the address can't be bound.
+    """
+    reading = next((one for one in get_args(Counting) if one == counting), None)
+    if reading is None or per_day <= 0:
+        msg = "expected --counting cumulative or exclusive, and --per-day above 0"
+        raise UsageError(msg)
+    world = World(seed, per_day, start or now - timedelta(days=30), counting=reading)
+
+    def ready(url: str) -> None:
+        say(
+            f"serving {per_day:g} operations a day at {url}; its clock shows {now:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        say(f"export EMAIL_ARCHIVE_API_URL={url}")
+        say(f"export TWILIO_ACCOUNT_SID={DEMO_ACCOUNT_SID}")
+        say(f"export TWILIO_AUTH_TOKEN={DEMO_AUTH_TOKEN}")
+
+    serve(
+        world,
+        Clock(now, rate),
+        Options(),
+        host=host,
+        port=port,
+        allow_remote=allow_remote,
+        ready=ready,
+    )

@@ -1,0 +1,472 @@
+"""The API over HTTP for a world: faithful to the reference, and to what it leaves open.
+
+Where the reference leaves something open, `Options` chooses: the order of results, whether the bounds
+are included, how full pages are. Pages are computed when they are asked for; a page token holds the
+place where the next page begins, tied to the filters that it was made for.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import json
+import secrets
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pipeline.emulator.clock import Clock
+from pipeline.emulator.world import World, chances
+from pipeline.errors import UsageError
+from pipeline.schema import STATUSES
+from pipeline.windows import RETENTION, midnight
+
+DEMO_ACCOUNT_SID: Final = "AC" + "0123456789abcdef" * 2
+DEMO_AUTH_TOKEN: Final = "emulator-auth-token"  # noqa: S105 - opens nothing but this emulator
+_BLOCK: Final = 64
+_MAX_PAGE_SIZE: Final = 1000
+_DEFAULT_PAGE_SIZE: Final = 50
+_FADING: Final = timedelta(days=3)
+_CODES: Final = {400: 20001, 401: 20003, 403: 20403, 404: 20404, 405: 20405}
+_INVALID_PAGE_TOKEN: Final = 21481
+
+Order = Literal["oldest", "newest", "scrambled"]
+Bounds = Literal["inclusive", "exclusive", "start_inclusive", "end_inclusive"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the emulated API behaves where the real one's reference leaves it open.
+
+    Attributes:
+        account_sid: the account whose credentials are accepted.
+        auth_token: its token.
+        api_key_sid: an API key that is accepted too; None for none.
+        api_key_secret: that key's secret.
+        order: of the results.
+        bounds: which of startDate and endDate are included themselves.
+        page_limit: operations that a page holds at the most, whatever is asked for.
+        empty_pages: let a third of the pages be empty, with a token to go on.
+        records_key: where a page keeps its records.
+        latency_seconds: what each answer is held back for, in real seconds.
+    """
+
+    account_sid: str = DEMO_ACCOUNT_SID
+    auth_token: str = field(default=DEMO_AUTH_TOKEN, repr=False)
+    api_key_sid: str | None = None
+    api_key_secret: str | None = field(default=None, repr=False)
+    order: Order = "oldest"
+    bounds: Bounds = "exclusive"
+    page_limit: int = _MAX_PAGE_SIZE
+    empty_pages: bool = False
+    records_key: Literal["operations", "data"] = "operations"
+    latency_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request that was answered: what a test may look at. Credentials are not kept."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    status: int
+
+
+class _RefusedError(Exception):
+    """A request that is answered with an error of Twilio's envelope."""
+
+    def __init__(self, status: int, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.code = status, message, code or _CODES.get(status, 20500)
+
+
+def create_app(
+    world: World,
+    clock: Clock,
+    options: Options,
+    served: Callable[[Served], None] = lambda _: None,
+) -> Starlette:
+    """The API and the emulator's own control endpoints as an ASGI application.
+
+    Args:
+        world: what is served.
+        clock: what time it is there; ``POST /emulator/clock`` sets it, from this machine alone.
+        options: how the API behaves.
+        served: is told of each request that was answered.
+    """
+
+    def api(
+        answer: Callable[[Request], Any],
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def respond(request: Request) -> Response:
+            if options.latency_seconds:
+                await asyncio.sleep(options.latency_seconds)
+            try:
+                _authorize(request, options)
+                response: Response = JSONResponse(answer(request))
+            except _RefusedError as refusal:
+                response = _envelope(refusal)
+            response.headers["Date"] = format_datetime(
+                clock.now().replace(microsecond=0), usegmt=True
+            )
+            response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
+            query = dict(request.query_params)
+            served(Served(request.method, request.url.path, query, response.status_code))
+            return response
+
+        return respond
+
+    def listing(request: Request) -> dict[str, Any]:
+        return _listing(request, world, clock.now(), options)
+
+    def fetch(request: Request) -> dict[str, Any]:
+        return _fetch(request.path_params["operation_id"], world, clock.now())
+
+    async def control(request: Request) -> Response:
+        try:
+            _only_from_here(request)
+            if request.method == "POST":
+                _turn(clock, await request.body())
+        except _RefusedError as refusal:
+            return _envelope(refusal)
+        return JSONResponse({"now": _text(clock.now()), "rate": clock.rate})
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        answered = _envelope(_RefusedError(status, HTTPStatus(status).phrase))
+        answered.headers["Date"] = format_datetime(clock.now().replace(microsecond=0), usegmt=True)
+        served(Served(request.method, request.url.path, dict(request.query_params), status))
+        return answered
+
+    return Starlette(
+        routes=[
+            Route("/v1/Emails/Operations", api(listing), methods=["GET"]),
+            Route("/v1/Emails/Operations/{operation_id}", api(fetch), methods=["GET"]),
+            Route("/emulator/clock", control, methods=["GET", "POST"]),
+        ],
+        middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
+        exception_handlers={HTTPException: refuse},
+    )
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """An emulator that is running.
+
+    Attributes:
+        url: the API's base URL.
+        world: what it serves.
+        clock: what time it is there.
+        options: how it behaves.
+        requests: the requests that it has answered.
+    """
+
+    url: str
+    world: World
+    clock: Clock
+    options: Options
+    requests: list[Served]
+
+
+@contextmanager
+def running(
+    world: World,
+    *,
+    clock: Clock,
+    options: Options | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Iterator[Emulator]:
+    """Serve in a thread of this process, on a free port by default, while the block lasts."""
+    requests: list[Served] = []
+    options = options or Options()
+    app = create_app(world, clock, options, requests.append)
+    with socket.create_server((host, port)) as listening:
+        server = uvicorn.Server(_config(app))
+        thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.005)
+        try:
+            url = f"http://{host}:{listening.getsockname()[1]}/v1"
+            yield Emulator(url, world, clock, options, requests)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve(
+    world: World,
+    clock: Clock,
+    options: Options,
+    *,
+    host: str,
+    port: int,
+    allow_remote: bool,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        world: what is served.
+        clock: what time it is there.
+        options: how the API behaves.
+        host: the address to bind.
+        port: the port; 0 takes a free one.
+        allow_remote: whether `host` may be one that other machines can reach.
+        ready: is told the API's base URL once requests are accepted.
+
+    Raises:
+        UsageError: `host` can be reached from elsewhere and that is not allowed, or can't be bound.
+    """
+    if host not in ("127.0.0.1", "::1", "localhost") and not allow_remote:
+        msg = f"{host} can be reached by other machines: add --allow-remote if that is meant"
+        raise UsageError(msg)
+    try:
+        listening = socket.create_server((host, port))
+    except OSError as error:
+        msg = f"can't serve on {host}:{port} ({error.strerror}): choose another --port, or 0"
+        raise UsageError(msg) from error
+    with listening:
+        ready(f"http://{host}:{listening.getsockname()[1]}/v1")
+        uvicorn.Server(_config(create_app(world, clock, options))).run([listening])
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    # Date comes from the emulator's clock, not from the machine's.
+    return uvicorn.Config(
+        app, log_level="warning", access_log=False, date_header=False, server_header=False
+    )
+
+
+# The API.
+
+
+def _listing(request: Request, world: World, now: datetime, options: Options) -> dict[str, Any]:
+    query = request.query_params
+    size = min(_page_size(query.get("pageSize")), options.page_limit)
+    status = query.get("status")
+    if status is not None and status not in STATUSES:
+        raise _RefusedError(400, f"status must be one of {', '.join(STATUSES)}")
+    filters = [query.get("startDate"), query.get("endDate"), status]
+    matching = _matching(world, now, options, filters[0], filters[1])
+    order = _Ordered(world.seed, options.order, matching)
+    token = query.get("pageToken")
+    place, was_empty = _read_token(token, filters) if token is not None else (order.first, False)
+    if options.empty_pages and not was_empty and chances(world.seed, np.array([place]))[0] < 1 / 3:
+        records, following, is_empty = [], place, True
+    else:
+        numbers, following = order.page(place, size)
+        records = [r for r in _known(world, numbers, now) if status in (None, r["status"])]
+        is_empty = False
+    more = following < order.end
+    return {
+        options.records_key: records,
+        "pagination": {
+            "next": _write_token(following, filters, is_empty=is_empty) if more else None,
+            "self": str(request.url),
+        },
+    }
+
+
+def _fetch(operation_id: str, world: World, now: datetime) -> dict[str, Any]:
+    number = world.number_of(operation_id)
+    records = [] if number is None else world.records([number], now)
+    if not records or now >= datetime.fromisoformat(records[0]["createdAt"]) + RETENTION:
+        raise _RefusedError(404, f"The requested resource {operation_id} was not found")
+    return records[0]
+
+
+def _matching(
+    world: World, now: datetime, options: Options, start: str | None, end: str | None
+) -> range:
+    """The numbers whose whole-second createdAt lies between the bounds, as these are read."""
+    second = timedelta(seconds=1)
+    begin, stop = world.start, now + second
+    if start is not None:
+        begin = _moment("startDate", start)
+        if options.bounds in ("exclusive", "end_inclusive"):
+            begin = begin.replace(microsecond=0) + second
+    if end is not None:
+        until = _moment("endDate", end)
+        if options.bounds in ("inclusive", "end_inclusive"):
+            until = until.replace(microsecond=0) + second
+        stop = min(stop, until)
+    numbers = world.numbers(max(begin, world.start), max(stop, world.start))
+    last = world.existing(now).stop
+    return range(min(numbers.start, last), min(numbers.stop, last))
+
+
+def _known(world: World, numbers: list[int], now: datetime) -> list[dict[str, Any]]:
+    """The records that the API still tells of: all for 7 days, then fewer and fewer of them."""
+    records = world.records(numbers, now)
+    oldest = now - RETENTION
+    if all(record["createdAt"] >= _text(oldest) for record in records[:: max(len(records) - 1, 1)]):
+        return records
+    lots = dict(zip(numbers, chances(world.seed, np.array(numbers)).tolist(), strict=True))
+    kept = []
+    for number, record in zip(numbers, records, strict=True):
+        beyond = oldest - datetime.fromisoformat(record["createdAt"])
+        if beyond <= timedelta() or lots[number] < 0.5 * (1 - beyond / _FADING):
+            kept.append(record)
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """Numbers in an order, by places that a token can hold."""
+
+    seed: int
+    order: Order
+    numbers: range
+
+    @property
+    def first(self) -> int:
+        return self._places.start
+
+    @property
+    def end(self) -> int:
+        return self._places.stop
+
+    @property
+    def _places(self) -> range:
+        match self.order:
+            case "oldest":
+                return self.numbers
+            case "newest":
+                return range(-self.numbers.stop + 1, -self.numbers.start + 1)
+            case "scrambled":
+                start, stop = self.numbers.start // _BLOCK, -(-self.numbers.stop // _BLOCK)
+                return range(start * _BLOCK, stop * _BLOCK)
+
+    def page(self, place: int, size: int) -> tuple[list[int], int]:
+        """The numbers of the page that begins at `place`, and where the next one begins."""
+        places = range(max(place, self.first), min(place + size, self.end))
+        following = max(places.stop, place)
+        match self.order:
+            case "oldest":
+                return list(places), following
+            case "newest":
+                return [-p for p in places], following
+            case "scrambled":
+                return [n for n in map(self._scrambled, places) if n in self.numbers], following
+
+    def _scrambled(self, place: int) -> int:
+        """The number at a place: a block's numbers change places among themselves."""
+        block, within = divmod(place, _BLOCK)
+        base = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
+        return int(base[np.argsort(chances(self.seed + 1, base))[within]])
+
+
+def _page_size(text: str | None) -> int:
+    if text is None:
+        return _DEFAULT_PAGE_SIZE
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= _MAX_PAGE_SIZE:  # noqa: PLR2004 - digits
+        raise _RefusedError(400, f"pageSize must be a number from 1 to {_MAX_PAGE_SIZE}")
+    return int(text)
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        if len(text) == len("2026-11-20"):
+            return midnight(date.fromisoformat(text))
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise _RefusedError(400, f"{name} must be an RFC 3339 date-time")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _RefusedError(400, f"{name} must be an RFC 3339 date-time") from None
+
+
+def _write_token(place: int, filters: list[str | None], *, is_empty: bool) -> str:
+    payload = json.dumps([place, is_empty, _checksum(filters)]).encode()
+    return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode()
+
+
+def _read_token(token: str, filters: list[str | None]) -> tuple[int, bool]:
+    try:
+        raw = base64.urlsafe_b64decode(token)
+        if zlib.crc32(raw[4:]).to_bytes(4, "big") != raw[:4]:
+            raise ValueError
+        place, is_empty, checksum = json.loads(raw[4:])
+        if checksum != _checksum(filters):
+            raise ValueError
+    except (ValueError, TypeError):
+        raise _RefusedError(400, "Invalid page token", _INVALID_PAGE_TOKEN) from None
+    return int(place), bool(is_empty)
+
+
+def _checksum(filters: list[str | None]) -> int:
+    return zlib.crc32(json.dumps(filters).encode())
+
+
+def _authorize(request: Request, options: Options) -> None:
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(encoded, validate=True)
+    except (ValueError, binascii.Error):
+        given = b""
+    accepted = [f"{options.account_sid}:{options.auth_token}".encode()]
+    if options.api_key_sid and options.api_key_secret:
+        accepted.append(f"{options.api_key_sid}:{options.api_key_secret}".encode())
+    matches = [hmac.compare_digest(given, one) for one in accepted]
+    if scheme.lower() != "basic" or not any(matches):
+        raise _RefusedError(401, "Authenticate")
+
+
+def _envelope(refusal: _RefusedError) -> JSONResponse:
+    error = {
+        "code": refusal.code,
+        "message": refusal.message,
+        "infoUrl": f"https://www.twilio.com/docs/errors/{refusal.code}",
+        "context": None,
+    }
+    return JSONResponse({"errors": [error]}, status_code=refusal.status)
+
+
+# The emulator's own endpoint.
+
+
+def _only_from_here(request: Request) -> None:
+    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
+        raise _RefusedError(403, "The emulator is controlled from its own machine alone")
+
+
+def _turn(clock: Clock, body: bytes) -> None:
+    try:
+        wanted = json.loads(body)
+        match wanted:
+            case {"now": str(text)}:
+                clock.set(_moment("now", text))
+            case {"step_seconds": int() | float() as seconds}:
+                clock.step(timedelta(seconds=seconds))
+            case {"rate": int() | float() as rate} if rate >= 0:
+                clock.run(rate)
+            case _:
+                raise ValueError
+    except (ValueError, OverflowError):
+        msg = 'expected {"now": <date-time>}, {"step_seconds": <number>} or {"rate": <0 or more>}'
+        raise _RefusedError(400, msg) from None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,391 @@
+"""A world of operations, computed: number i at time t is a pure function of (seed, i, t).
+
+Nothing is simulated step by step. When an operation was created, how many emails it has, when each
+of its counts grows and when it last changed are closed forms, vectorised over numbers. So any past or
+future state, and the truth for any test, can be had at once.
+
+An operation's life: it may be scheduled, and canceled meanwhile; then its emails are queued and
+sent; some fail; the others are delivered or not, after log-normal delays, and opened over days. The
+k-th of n such events happens at the quantile (k - 1 + v) / n of its delay, with one v per operation:
+the count at an age is then a floor, and the time of the latest event is the delay's inverse.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.schema import COUNT_NAMES
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Counting = Literal["cumulative", "exclusive"]
+
+MAX_SIZE: Final = 10_000
+"""The API's most recipients of one operation."""
+
+_SINGLE, _SCHEDULED, _CANCELED, _FAILED, _UNDELIVERABLE, _OPENING = (
+    0.85,
+    0.03,
+    0.15,
+    0.005,
+    0.02,
+    0.3,
+)
+"""Shares: operations of one email; scheduled ones, and those of them that are canceled; emails that
+fail, that are not delivered, and that are opened once delivered."""
+
+_PREFIX: Final = "comms_operation_"
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_TIME_CHARS, _RANDOM_CHARS = 10, 16
+_WEEK_HOURS: Final = 168
+_HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
+_MONDAY_MS: Final = 4 * _DAY_MS  # 1970-01-05 was the first Monday of Unix time
+
+_BY_HOUR: Final = np.array(
+    [2, 1, 1, 1, 1, 2, 4, 7, 10, 13, 14, 13, 11, 12, 13, 12, 11, 10, 9, 8, 7, 6, 4, 3], dtype=float
+)
+_BY_WEEKDAY: Final = np.array([1.1, 1.2, 1.2, 1.15, 1.05, 0.65, 0.65])
+_RHYTHM: Final = np.outer(_BY_WEEKDAY, _BY_HOUR).ravel()
+_CUMULATIVE: Final = np.concatenate([[0.0], np.cumsum(_RHYTHM)]) / _RHYTHM.mean()
+"""Operations up to each hour of the week, in units of the mean hour's."""
+
+_AGES: Final = np.concatenate([[0.0], np.geomspace(500, 12 * _DAY_MS, 4096)])
+
+
+def _log_normal(median: timedelta, sigma: float) -> Floats:
+    """The share of events up to each of `_AGES`, from exactly 0 to exactly 1."""
+    logs = (np.log(np.maximum(_AGES, 1.0)) - np.log(median / timedelta(milliseconds=1))) / sigma
+    # The logistic curve that is nearest to the normal's: no table and no library needed.
+    share: Floats = 1 / (1 + np.exp(-1.702 * logs))
+    return np.asarray((share - share[0]) / (share[-1] - share[0]))
+
+
+_DELIVERED: Final = _log_normal(timedelta(seconds=25), 1.9)
+_UNDELIVERED: Final = _log_normal(timedelta(minutes=20), 1.5)
+# Never ahead of delivery, so that no email is opened before it has arrived.
+_OPENED: Final = np.minimum(_log_normal(timedelta(hours=5), 1.6), _DELIVERED)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An account's operations, for ever.
+
+    Attributes:
+        seed: the same seed is the same world.
+        per_day: operations per day, on average over a week.
+        start: no operation is older. UTC.
+        end: none is younger; None for no end. UTC.
+        counting: whether `delivered` still counts what was opened, and `sent` what was delivered.
+        omit_recipients_and_attempts: leave these counts out, as the guide's sample does.
+        unknown_fields: add a field and a count that the reference does not know.
+    """
+
+    seed: int
+    per_day: float
+    start: datetime
+    end: datetime | None = None
+    counting: Counting = "cumulative"
+    omit_recipients_and_attempts: bool = False
+    unknown_fields: bool = False
+
+    def numbers(self, start: datetime, end: datetime) -> range:
+        """The numbers of the operations whose `createdAt`, a whole second, lies in ``[start, end)``."""
+        bounds = [self._first_from(_milliseconds(_ceil_second(bound))) for bound in (start, end)]
+        return range(bounds[0], max(bounds))
+
+    def existing(self, at: datetime) -> range:
+        """The numbers of the operations that have been created at that moment, to the millisecond."""
+        return range(self._first_from(_milliseconds(at) + 1))
+
+    def records(self, numbers: Sequence[int] | Ints, at: datetime) -> list[dict[str, Any]]:
+        """The JSON records of these operations at that moment; those not created yet are left out."""
+        columns = self.columns(numbers, at)
+        names = [
+            name
+            for name in COUNT_NAMES
+            if not (self.omit_recipients_and_attempts and name in ("recipients", "attempts"))
+        ]
+        counts = zip(*(columns[name].tolist() for name in names), strict=True)
+        times = (np.datetime_as_string(columns[n], unit="s") for n in ("created_at", "updated_at"))
+        rows = zip(
+            columns["operation_id"].tolist(),
+            columns["status"].tolist(),
+            counts,
+            *(texts.tolist() for texts in times),
+            strict=True,
+        )
+        return [
+            {
+                "id": operation_id,
+                "status": status,
+                "stats": dict(zip(names, stats, strict=True)) | self._unknown({"read": stats[0]}),
+                "createdAt": f"{created}Z",
+                "updatedAt": f"{updated}Z",
+            }
+            | self._unknown({"region": "us1"})
+            for operation_id, status, stats, created, updated in rows
+        ]
+
+    def columns(self, numbers: Sequence[int] | Ints, at: datetime) -> dict[str, npt.NDArray[Any]]:
+        """The same as columns named as in schema.py: ids and statuses as text, times as datetime64[us].
+
+        Both countings and all times hold; options that leave out or add fields don't matter here.
+        """
+        every = np.asarray(numbers, dtype=np.int64)
+        created = self._created(every)
+        now = _milliseconds(at)
+        exists = created <= now
+        every, created = every[exists], created[exists]
+        life = _Life.of(self.seed, every, created)
+        status, counts, updated = life.at(now, self.counting)
+        return {
+            "operation_id": self._ids(every, created),
+            "status": status,
+            **{name: counts[name] for name in COUNT_NAMES},
+            "created_at": _seconds(created),
+            "updated_at": _seconds(updated),
+        }
+
+    def number_of(self, operation_id: str) -> int | None:
+        """The number of an operation; None if this world has none of that id."""
+        created = embedded_milliseconds(operation_id)
+        if created is None:
+            return None
+        first = self._first_from(created)
+        near = np.arange(first, self._first_from(created + 1), dtype=np.int64)
+        found = np.flatnonzero(self._ids(near, self._created(near)) == operation_id)
+        return int(near[found[0]]) if len(found) else None
+
+    def _unknown(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return fields if self.unknown_fields else {}
+
+    def _created(self, numbers: Ints) -> Ints:
+        """When each number was created, in Unix milliseconds: rising with the number."""
+        rank = numbers + _uniform(self.seed, numbers, 0)
+        return self._start + _since_monday(self._offset + rank / (self.per_day / 24)) - self._phase
+
+    def _first_from(self, moment: int) -> int:
+        """The first number created at `moment` (Unix milliseconds) or later."""
+        if self.end is not None:
+            moment = min(moment, _milliseconds(self.end))
+        hours = _mean_hours(moment - self._start + self._phase) - self._offset
+        guess = max(int(hours * (self.per_day / 24)) - 2, 0)
+        near = np.arange(guess, guess + 5, dtype=np.int64)
+        return guess + int(np.searchsorted(self._created(near), moment))
+
+    @property
+    def _start(self) -> int:
+        return _milliseconds(self.start)
+
+    @property
+    def _phase(self) -> int:
+        """How far into its week the world begins."""
+        return (self._start - _MONDAY_MS) % (_WEEK_HOURS * _HOUR_MS)
+
+    @property
+    def _offset(self) -> float:
+        return _mean_hours(self._phase)
+
+    def _ids(self, numbers: Ints, created: Ints) -> npt.NDArray[np.str_]:
+        shifts = 5 * np.arange(_TIME_CHARS - 1, -1, -1, dtype=np.int64)
+        digits = [(created[:, None] >> shifts) & 31]
+        for stream in (1, 2):
+            bits = _hash(self.seed, numbers, stream)
+            half = 5 * np.arange(_RANDOM_CHARS // 2, dtype=np.uint64)
+            digits.append(((bits[:, None] >> half) & np.uint64(31)).astype(np.int64))
+        letters = np.frombuffer(_ALPHABET.encode(), dtype="S1")[np.concatenate(digits, axis=1)]
+        width = _TIME_CHARS + _RANDOM_CHARS
+        texts = np.ascontiguousarray(letters).view(f"S{width}").ravel().astype(np.str_)
+        return np.char.add(_PREFIX, texts)
+
+
+def embedded_milliseconds(operation_id: str) -> int | None:
+    """The Unix milliseconds in an id; None if it is of another form."""
+    digits = operation_id.removeprefix(_PREFIX)[:_TIME_CHARS]
+    if len(operation_id) != len(_PREFIX) + _TIME_CHARS + _RANDOM_CHARS or any(
+        digit not in _ALPHABET for digit in digits
+    ):
+        return None
+    value = 0
+    for digit in digits:
+        value = value * 32 + _ALPHABET.index(digit)
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """What will happen to some operations. All times in Unix milliseconds."""
+
+    created: Ints
+    size: Ints
+    is_scheduled: npt.NDArray[np.bool_]
+    canceled_at: Ints
+    send_at: Ints
+    duration: Ints
+    failed: Ints
+    undelivered: Ints
+    opened: Ints
+    place: Floats
+
+    @classmethod
+    def of(cls, seed: int, numbers: Ints, created: Ints) -> "_Life":
+        def chance(stream: int) -> Floats:
+            return _uniform(seed, numbers, stream)
+
+        day = created // _DAY_MS
+        mood = 0.8 + 0.4 * _uniform(seed, day, 20)
+        tail = np.floor(2 * (1 - chance(4)) ** (-1 / 1.1))
+        size = np.where(chance(3) < _SINGLE, 1, np.minimum(tail, MAX_SIZE)).astype(np.int64)
+        is_scheduled = chance(5) < _SCHEDULED
+        # From ten minutes to ten days ahead, most of them near: some outlive the retention.
+        ahead = np.where(is_scheduled, 600_000 * 1440 ** chance(6), 0).astype(np.int64)
+        send_at = created + ahead
+        canceled = is_scheduled & (chance(7) < _CANCELED)
+        never = np.iinfo(np.int64).max
+        canceled_at = np.where(canceled, created + (ahead * chance(8)).astype(np.int64), never)
+        failed = _rounded(size * _FAILED, chance(9))
+        undelivered = np.minimum(_rounded(size * _UNDELIVERABLE * mood, chance(10)), size - failed)
+        delivered = size - failed - undelivered
+        opened = np.minimum(_rounded(delivered * _OPENING * mood, chance(11)), delivered)
+        return cls(
+            created=created,
+            size=size,
+            is_scheduled=is_scheduled,
+            canceled_at=canceled_at,
+            send_at=send_at,
+            duration=(2_000 + 20 * size).astype(np.int64),
+            failed=failed,
+            undelivered=undelivered,
+            opened=opened,
+            place=1 - chance(12),  # in (0, 1]: nothing has happened at age 0
+        )
+
+    def at(
+        self, now: int, counting: Counting
+    ) -> tuple[npt.NDArray[np.str_], dict[str, Ints], Ints]:
+        """Status, counts and time of the latest change."""
+        none = np.zeros_like(self.size)
+        is_canceled = self.canceled_at <= now
+        is_waiting = self.is_scheduled & ~is_canceled & (now < self.send_at)
+        done_at = self.send_at + self.duration
+        is_done = ~is_canceled & (now >= done_at)
+        is_sending = ~is_canceled & ~is_waiting & ~is_done
+
+        into = np.clip(now - self.send_at, 0, self.duration)
+        sent_so_far = np.where(is_sending, self.size * into // self.duration, none)
+        age = np.where(is_done, now - done_at, 0).astype(float)
+        deliverable = self.size - self.failed - self.undelivered
+        delivered = _happened(deliverable, self.place, np.interp(age, _AGES, _DELIVERED))
+        undelivered = _happened(self.undelivered, self.place, np.interp(age, _AGES, _UNDELIVERED))
+        opened = _happened(self.opened, self.place, np.interp(age, _AGES, _OPENED))
+        failed = np.where(is_done, self.failed, none)
+        processed = np.where(is_done, self.size, sent_so_far)
+
+        latest = np.maximum.reduce(
+            [
+                _latest(delivered, deliverable, self.place, _DELIVERED),
+                _latest(undelivered, self.undelivered, self.place, _UNDELIVERED),
+                _latest(opened, self.opened, self.place, _OPENED),
+            ]
+        )
+        sending_since = self.send_at + -(-self.duration * sent_so_far // self.size)
+        updated = np.select(
+            [is_canceled, is_waiting, is_sending],
+            [self.canceled_at, self.created, sending_since],
+            done_at + latest.astype(np.int64),
+        )
+        is_cumulative = counting == "cumulative"
+        still_sent = processed - failed - (0 if is_cumulative else delivered + undelivered)
+        counts = {
+            "total": self.size,
+            "recipients": self.size,
+            "attempts": processed,
+            "queued": np.where(is_sending, self.size - sent_so_far, none),
+            "sent": still_sent,
+            "scheduled": np.where(is_waiting, self.size, none),
+            "delivered": delivered if is_cumulative else delivered - opened,
+            "opened": opened,
+            "undelivered": undelivered,
+            "failed": failed,
+            "canceled": np.where(is_canceled, self.size, none),
+        }
+        status = np.select(
+            [is_canceled, is_waiting, is_sending],
+            ["CANCELED", "SCHEDULED", "PROCESSING"],
+            "COMPLETED",
+        )
+        return status, counts, updated
+
+
+def _happened(total: Ints, place: Floats, share: Floats) -> Ints:
+    """How many of `total` events have happened when `share` of the delay's curve has passed."""
+    return np.clip(np.floor(total * share + 1 - place), 0, total).astype(np.int64)
+
+
+def _latest(happened: Ints, total: Ints, place: Floats, curve: Floats) -> Floats:
+    """The age at which the latest of the events that have happened did; 0 if none has."""
+    share = (happened - 1 + place) / np.maximum(total, 1)
+    return np.where(happened > 0, np.interp(share, curve, _AGES), 0.0)
+
+
+def _rounded(expected: npt.NDArray[np.floating], chance: Floats) -> Ints:
+    return np.floor(expected + chance).astype(np.int64)
+
+
+def _mean_hours(since_monday: int) -> float:
+    """How many mean hours' worth of operations happen in so many milliseconds from a Monday on."""
+    weeks, rest = divmod(since_monday, _WEEK_HOURS * _HOUR_MS)
+    within = np.interp(rest / _HOUR_MS, np.arange(_WEEK_HOURS + 1), _CUMULATIVE)
+    return float(weeks * _WEEK_HOURS + within)
+
+
+def _since_monday(mean_hours: Floats) -> Ints:
+    """The inverse of `_mean_hours`."""
+    weeks = np.floor(mean_hours / _WEEK_HOURS)
+    hours = np.interp(
+        mean_hours - weeks * _WEEK_HOURS, _CUMULATIVE, np.arange(_WEEK_HOURS + 1, dtype=float)
+    )
+    return np.asarray(np.floor((weeks * _WEEK_HOURS + hours) * _HOUR_MS), dtype=np.int64)
+
+
+def _hash(seed: int, numbers: Ints, stream: int) -> npt.NDArray[np.uint64]:
+    """64 well-mixed bits for each number: splitmix64's finisher."""
+    key = np.uint64((seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03) % 2**64)
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)), dtype=np.uint64)
+
+
+def _uniform(seed: int, numbers: Ints, stream: int) -> Floats:
+    """A number in [0, 1) for each number."""
+    return np.asarray((_hash(seed, numbers, stream) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+def chances(seed: int, numbers: Ints) -> Floats:
+    """A number in [0, 1) for each operation, for what a server decides by lot."""
+    return _uniform(seed, numbers, 40)
+
+
+def _ceil_second(moment: datetime) -> datetime:
+    whole = moment.replace(microsecond=0)
+    return whole if whole == moment else whole + timedelta(seconds=1)
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
+
+
+def _seconds(milliseconds: Ints) -> npt.NDArray[np.datetime64]:
+    return (milliseconds // 1000).astype("datetime64[s]").astype("datetime64[us]")
+
+
+def chunks(numbers: range, size: int) -> Iterator[range]:
+    """`numbers` in pieces, for truths that are too large for one array."""
+    for begin in range(numbers.start, numbers.stop, size):
+        yield range(begin, min(begin + size, numbers.stop))

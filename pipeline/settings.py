@@ -1,0 +1,253 @@
+"""What a user may set, from the environment or a ``.env`` file; nothing else reads either.
+
+Secrets stay in here as `SecretStr` (R11): no message, repr or dump shows them, and a malformed value
+is described without being quoted.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.errors import SettingsError
+
+_ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
+_KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
+_MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
+
+
+def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
+    """A setting read from the environment variable `name`, and settable by its field's name."""
+    return Field(default, validation_alias=AliasChoices(name), **constraints)
+
+
+class ArchiveSettings(BaseSettings):
+    """What works without credentials: reading, publishing, asking."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    data: Path = _variable("EMAIL_ARCHIVE_DATA", Path("data"), description="The archive's folder.")
+    dagster_home: Path = _variable(
+        "DAGSTER_HOME",
+        Path(".dagster"),
+        description="Where Dagster keeps its runs; the demo's last sync is recorded there.",
+    )
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the settings; `overrides` are fields by name and win over the environment.
+
+        Raises:
+            SettingsError: one message that names every variable that is missing or malformed, what
+                was expected and what to do. No value of a secret is in it.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError(cls._explain(error)) from None
+
+    @classmethod
+    def _explain(cls, error: ValidationError) -> str:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        lines = [cls._explain_one(problem) for problem in found]
+        return "\n".join(lines) if len(lines) == 1 else "\n- ".join(["the settings:", *lines])
+
+    @classmethod
+    def _explain_one(cls, problem: ErrorDetails) -> str:
+        message = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            return message
+        name = str(problem["loc"][0])
+        variable = cls.variables().get(name, name)
+        if problem["type"] == "missing":
+            return f"{variable} is not set. {_MENDS}"
+        return f"{variable} is malformed: {message[0].lower()}{message[1:]}. {_MENDS}"
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The environment variable of each field."""
+        names = {}
+        for name, field in cls.model_fields.items():
+            alias = field.validation_alias
+            names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
+        return names
+
+
+class Settings(ArchiveSettings):
+    """Everything: the archive, the credentials, and how the API is asked.
+
+    The credentials are an account SID with its auth token, or with an API key's SID and secret. With
+    both, the key is used. The account SID is needed either way: it labels the data.
+    """
+
+    account_sid: str = _variable(
+        "TWILIO_ACCOUNT_SID", description="The account: AC and 32 hex digits. It labels the data."
+    )
+    auth_token: SecretStr | None = _variable(
+        "TWILIO_AUTH_TOKEN", None, description="The account's auth token; or use an API key."
+    )
+    api_key_sid: str | None = _variable(
+        "TWILIO_API_KEY_SID", None, description="An API key's SID: SK and 32 hex digits."
+    )
+    api_key_secret: SecretStr | None = _variable(
+        "TWILIO_API_KEY_SECRET", None, description="That API key's secret."
+    )
+    api_url: str = _variable(
+        "EMAIL_ARCHIVE_API_URL",
+        "https://comms.twilio.com/v1",
+        description="The API's base URL: https, or http on this machine (the emulator).",
+    )
+    page_size: int = _variable(
+        "EMAIL_ARCHIVE_PAGE_SIZE",
+        1000,
+        ge=1,
+        le=1000,
+        description="Operations per page; the API's maximum is the default.",
+    )
+    concurrency: int = _variable(
+        "EMAIL_ARCHIVE_CONCURRENCY", 4, ge=1, le=64, description="Windows scanned at once."
+    )
+    connect_timeout: float = _variable(
+        "EMAIL_ARCHIVE_CONNECT_TIMEOUT",
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds to wait for a connection.",
+    )
+    read_timeout: float = _variable(
+        "EMAIL_ARCHIVE_READ_TIMEOUT",
+        60.0,
+        gt=0,
+        le=3600,
+        description="Seconds to wait for the next bytes of an answer.",
+    )
+    retry_attempts: int = _variable(
+        "EMAIL_ARCHIVE_RETRY_ATTEMPTS",
+        6,
+        ge=1,
+        le=100,
+        description="How often one request is tried, the first time included.",
+    )
+    retry_seconds: float = _variable(
+        "EMAIL_ARCHIVE_RETRY_SECONDS",
+        120.0,
+        ge=0,
+        le=86_400,
+        description="Seconds that the waits between these tries may add up to.",
+    )
+    max_answer_bytes: int = _variable(
+        "EMAIL_ARCHIVE_MAX_ANSWER_BYTES",
+        32 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of one answer, before and after decompression; more is an error.",
+    )
+
+    @field_validator("account_sid")
+    @classmethod
+    def _check_account(cls, value: str) -> str:
+        return _check_sid(value, _ACCOUNT_SID, "AC")
+
+    @field_validator("api_key_sid")
+    @classmethod
+    def _check_key(cls, value: str | None) -> str | None:
+        return value if value is None else _check_sid(value, _KEY_SID, "SK")
+
+    @field_validator("api_url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        try:
+            url = urlsplit(value)
+            host, port = url.hostname, url.port
+        except ValueError as error:
+            msg = f"expected a URL like https://comms.twilio.com/v1 ({error})"
+            raise ValueError(msg) from None
+        if url.scheme not in ("https", "http") or not host or port == 0:
+            msg = "expected a URL like https://comms.twilio.com/v1"
+            raise ValueError(msg)
+        if url.username is not None or url.password is not None or url.query or url.fragment:
+            msg = "expected a URL without user, password, query or fragment"
+            raise ValueError(msg)
+        if url.scheme == "http" and not _is_loopback(host):
+            msg = (
+                "expected https: http would send the credentials in the clear, "
+                "and is only allowed to this machine"
+            )
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        if (self.api_key_sid is None) != (self.api_key_secret is None):
+            missing = "TWILIO_API_KEY_SECRET" if self.api_key_sid else "TWILIO_API_KEY_SID"
+            msg = f"{missing} is not set: an API key is its SID and its secret together. {_MENDS}"
+            raise ValueError(msg)
+        if self.auth_token is None and self.api_key_secret is None:
+            msg = (
+                "no credentials: expected TWILIO_AUTH_TOKEN, or TWILIO_API_KEY_SID with "
+                "TWILIO_API_KEY_SECRET. Set them in the environment or in a .env file."
+            )
+            raise ValueError(msg)
+        return self
+
+    def basic_auth(self) -> tuple[str, str]:
+        """User and password of HTTP Basic; the API key wins over the auth token."""
+        if self.api_key_sid is not None and self.api_key_secret is not None:
+            return self.api_key_sid, self.api_key_secret.get_secret_value()
+        if self.auth_token is None:  # the validator has seen to it
+            msg = "no credentials"
+            raise SettingsError(msg)
+        return self.account_sid, self.auth_token.get_secret_value()
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Variable, default and meaning of every setting, for the README."""
+    rows = []
+    for name, variable in Settings.variables().items():
+        field = Settings.model_fields[name]
+        default = "" if field.is_required() or field.default is None else str(field.default)
+        rows.append((variable, default, field.description or ""))
+    return rows
+
+
+def _check_sid(value: str, pattern: re.Pattern[str], prefix: str) -> str:
+    """`value` if it is a SID. It is not quoted in the error: it may be a secret in the wrong place."""
+    if not pattern.fullmatch(value):
+        start = (
+            f"beginning with {prefix}"
+            if value.startswith(prefix)
+            else f"not beginning with {prefix}"
+        )
+        msg = (
+            f"expected {prefix} and 32 lower-case hex digits; "
+            f"got a text of {len(value)} characters {start}"
+        )
+        raise ValueError(msg)
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

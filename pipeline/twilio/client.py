@@ -1,0 +1,369 @@
+"""The API over HTTP: pages of a window, one operation by id, the clock.
+
+Usable alone::
+
+    with OperationsClient(Settings.load()) as client:
+        for page in client.pages(Window(start, end)):
+            page.operations  # a pyarrow.Table
+
+One client may be used by many threads at once.
+"""
+
+import json
+import logging
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any, Final, Self
+from urllib.parse import quote, urlsplit
+
+import httpx2
+import pyarrow as pa
+
+from pipeline.settings import Settings
+from pipeline.twilio import retry
+from pipeline.twilio.errors import (
+    AnswerTooLargeError,
+    ApiError,
+    CredentialsError,
+    DamagedAnswerError,
+    FatalApiError,
+    GoneError,
+    PageTokenError,
+    RetriableApiError,
+    UnexpectedAnswerError,
+)
+from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
+from pipeline.twilio.wire import ParsedPage, Reject, parse_operation, parse_page
+from pipeline.windows import Window, require_utc
+
+log = logging.getLogger(__name__)
+
+_OPERATIONS: Final = "/Emails/Operations"
+_INVALID_PAGE_TOKEN: Final = 21481
+_RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
+_REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_CHUNK: Final = 64 * 1024
+_EXCERPT: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the API.
+
+    Attributes:
+        operations: the records that could be read, as `schema.RECORD_SCHEMA`.
+        rejects: those that could not.
+        next_token: the token of the next page; None at the end.
+        records: how many records came.
+        observed_at: when it was answered: UTC, by the API's clock (R10).
+        request_id: the server's id of the request, where it sends one.
+        attempts: requests made for it, retries included.
+        body_bytes: its size, decompressed.
+    """
+
+    operations: pa.Table
+    rejects: tuple[Reject, ...]
+    next_token: str | None
+    records: int
+    observed_at: datetime
+    request_id: str | None
+    attempts: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    parsed: ParsedPage
+    observed_at: datetime
+    request_id: str | None
+    body_bytes: int
+
+
+class OperationsClient:
+    """The Email Operations API for one account.
+
+    Args:
+        settings: address, credentials, page size, time-outs, retries, limits.
+        sleep: waits so many seconds between tries.
+
+    Every method raises:
+        CredentialsError: 401 or 403.
+        FatalApiError: what no repetition mends.
+        RetriableApiError: what did not go away within the settings' tries.
+    """
+
+    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._settings = settings
+        self._sleep = sleep
+        self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
+        connections = settings.concurrency + 1
+        self._http = httpx2.Client(
+            # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.
+            auth=httpx2.BasicAuth(*settings.basic_auth()),
+            headers={
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip",
+                "User-Agent": f"twilio-email-archive/{version('twilio-email-archive')}",
+            },
+            timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
+            limits=httpx2.Limits(
+                max_connections=connections, max_keepalive_connections=connections
+            ),
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"OperationsClient({self._settings.api_url!r}, {self._settings.account_sid!r})"
+
+    def pages(
+        self,
+        window: Window,
+        *,
+        status: str | None = None,
+        page_size: int | None = None,
+        page_token: str | None = None,
+    ) -> Iterator[Page]:
+        """List the operations created in a window, page by page, in the API's order.
+
+        The window is asked with a margin on both sides, since the reference leaves open whether its
+        bounds are included (R7): records just outside it may come too, and `scan` drops them.
+        An empty page with a token is followed like any other.
+
+        Args:
+            window: which operations.
+            status: only those of this status.
+            page_size: operations per page, 1 to 1000; the setting by default.
+            page_token: begin at this page of an earlier listing of the same window.
+
+        Raises:
+            PageTokenError: a token was refused, or came again: begin anew.
+            UnexpectedAnswerError: JSON that is no page.
+        """
+        start, end = window.asked()
+        query = {
+            "startDate": _rfc3339(start),
+            "endDate": _rfc3339(end),
+            "pageSize": str(page_size or self._settings.page_size),
+        }
+        if status is not None:
+            query["status"] = status
+        used: set[str] = set()
+        token = page_token
+        while True:
+            if token is not None:
+                used.add(token)
+            page = self._get(
+                _OPERATIONS, parse_page, query | ({} if token is None else {"pageToken": token})
+            )
+            yield page
+            token = page.next_token
+            if token is None:
+                return
+            if token in used:
+                msg = (
+                    f"GET {_OPERATIONS}: the page token of an earlier page of {window} came again: "
+                    "following it would never end. Scan the window anew"
+                )
+                raise PageTokenError(msg, request_id=page.request_id)
+
+    def operation(self, operation_id: str) -> Page:
+        """Fetch one operation: a page of one record.
+
+        Raises:
+            GoneError: 404: never known, or older than the retention.
+            FatalApiError: the id is empty.
+        """
+        if not operation_id or operation_id in (".", ".."):
+            msg = f"expected an operation id; got {operation_id!r}"
+            raise FatalApiError(msg)
+        return self._get(f"{_OPERATIONS}/{quote(operation_id, safe='')}", parse_operation, {})
+
+    def clock(self) -> datetime:
+        """The API's time in UTC, by one request of page size 1 (R10)."""
+        return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).observed_at
+
+    def _get(
+        self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
+    ) -> Page:
+        answer, attempts = retry.run(
+            self._policy, lambda: self._request(path, parse, query), sleep=self._sleep
+        )
+        parsed = answer.parsed
+        return Page(
+            operations=parsed.operations,
+            rejects=parsed.rejects,
+            next_token=parsed.next_token,
+            records=parsed.records,
+            observed_at=answer.observed_at,
+            request_id=answer.request_id,
+            attempts=attempts,
+            body_bytes=answer.body_bytes,
+        )
+
+    def _request(
+        self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
+    ) -> _Answer:
+        """One try."""
+        url = f"{self._settings.api_url}{path}"
+        what = f"GET {urlsplit(url).path}"
+        began = time.monotonic()
+        try:
+            with self._http.stream("GET", url, params=query) as response:
+                body = self._body(response, what)
+        except httpx2.TransportError as error:
+            raise self._no_answer(what, error) from None
+        log.debug(
+            "%s: %d, %d bytes, %.0f ms",
+            what,
+            response.status_code,
+            len(body),
+            1000 * (time.monotonic() - began),
+        )
+        if response.status_code != httpx2.codes.OK:
+            raise _refusal(what, response, body, has_token="pageToken" in query)
+        request_id = _request_id(response)
+        try:
+            parsed = parse(body)
+        except (DamagedAnswerError, UnexpectedAnswerError) as error:
+            msg = f"{what}: {error}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
+            raise type(error)(msg, status=response.status_code, request_id=request_id) from None
+        return _Answer(parsed, _moment(what, response), request_id, len(body))
+
+    def _body(self, response: httpx2.Response, what: str) -> bytes:
+        """The body, decompressed; neither form is ever larger in memory than the limit."""
+        limit = self._settings.max_answer_bytes
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+            msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
+            raise DamagedAnswerError(msg, status=response.status_code)
+        decoder = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
+        body = bytearray()
+        received = 0
+        for chunk in response.iter_raw(_CHUNK):
+            received += len(chunk)
+            try:
+                # One byte beyond the limit is enough to know that it is passed.
+                body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
+            except zlib.error as error:
+                msg = f"{what}: the compressed answer is damaged ({error})"
+                raise DamagedAnswerError(msg, status=response.status_code) from None
+            if max(received, len(body)) > limit:
+                msg = (
+                    f"{what}: the answer is larger than {limit} bytes: ask for smaller pages with "
+                    "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
+                )
+                raise AnswerTooLargeError(msg, status=response.status_code)
+        if decoder is not None and received and not decoder.eof:
+            msg = f"{what}: the compressed answer is cut off"
+            raise DamagedAnswerError(msg, status=response.status_code)
+        return bytes(body)
+
+    def _no_answer(self, what: str, error: httpx2.TransportError) -> RetriableApiError:
+        kind = type(error).__name__
+        reason = f"{kind}: {error}" if str(error) else kind
+        msg = (
+            f"{what}: no whole answer from {self._settings.api_url} ({reason}). "
+            "Is the network up and EMAIL_ARCHIVE_API_URL right?"
+        )
+        return RetriableApiError(msg)
+
+
+def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bool) -> ApiError:
+    """The error for an answer that is not 200, by what can be done about it."""
+    status = response.status_code
+    code, message, info_url = _envelope(body)
+    said = f"{what}: {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
+    details: dict[str, Any] = {
+        "status": status,
+        "code": code,
+        "info_url": info_url,
+        "request_id": _request_id(response),
+    }
+    said += f" (see {info_url})" if info_url else ""
+    if response.is_redirect:
+        host = urlsplit(response.headers.get("Location", "")).hostname
+        msg = (
+            f"{said}. Redirected to {host or 'another path'}: not followed, since credentials follow "
+            "no redirect. Set EMAIL_ARCHIVE_API_URL to the right address"
+        )
+        return FatalApiError(msg, **details)
+    if status in (401, 403):
+        msg = (
+            f"{said}. The API refuses the credentials: check TWILIO_ACCOUNT_SID with "
+            "TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
+        )
+        return CredentialsError(msg, **details)
+    if code == _INVALID_PAGE_TOKEN or (status == httpx2.codes.BAD_REQUEST and has_token):
+        return PageTokenError(f"{said}. The page token is refused: scan the window anew", **details)
+    if status in _RETRIABLE_STATUSES or httpx2.codes.is_server_error(status):
+        asked = parse_retry_after(response.headers.get("Retry-After"), _date(response))
+        return RetriableApiError(said, retry_after=asked, **details)
+    if status == httpx2.codes.NOT_FOUND:
+        if what.endswith(_OPERATIONS):
+            return FatalApiError(f"{said}. Is EMAIL_ARCHIVE_API_URL right?", **details)
+        return GoneError(f"{said}. The API does not know this operation (any more)", **details)
+    return FatalApiError(said, **details)
+
+
+def _envelope(body: bytes) -> tuple[int | None, str, str | None]:
+    """Code, message and page out of Twilio's error envelope; whatever else came as an excerpt."""
+    try:
+        answer = json.loads(body)
+        first = answer["errors"][0] if "errors" in answer else answer
+        code, message, info_url = first.get("code"), first.get("message"), first.get("infoUrl")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return None, _excerpt(body.decode(errors="replace")), None
+    return (
+        code if type(code) is int else None,
+        _excerpt(message if isinstance(message, str) else body.decode(errors="replace")),
+        _excerpt(info_url) if isinstance(info_url, str) and info_url else None,
+    )
+
+
+def _excerpt(text: str) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _EXCERPT])
+    line = " ".join(printable.split())
+    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
+
+
+def _moment(what: str, response: httpx2.Response) -> datetime:
+    """When the answer was made: `Date`, and the `Age` that a cache adds (R10)."""
+    date = _date(response)
+    if date is None:
+        msg = (
+            f"{what}: expected a Date header, the archive's clock; got "
+            f"{_excerpt(response.headers.get('Date', 'none'))!r}"
+        )
+        raise UnexpectedAnswerError(msg, status=response.status_code)
+    age = _SECONDS.fullmatch(response.headers.get("Age", "").strip())
+    return date + timedelta(seconds=int(age[0]) if age else 0)
+
+
+def _date(response: httpx2.Response) -> datetime | None:
+    return parse_http_date(response.headers.get("Date"))
+
+
+def _request_id(response: httpx2.Response) -> str | None:
+    found = (response.headers.get(name) for name in _REQUEST_IDS)
+    return next((_excerpt(value) for value in found if value), None)
+
+
+def _rfc3339(moment: datetime) -> str:
+    """A full UTC date-time: a bare date, as in Twilio's sample, would leave the zone open."""
+    return require_utc(moment).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
