@@ -98,9 +98,7 @@ def write_table(result: pa.Table, max_rows: int) -> None:
         table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
     for row in result.slice(0, max_rows).to_pylist():
         table.add_row(*(_shown(value) for value in row.values()))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.measure(table).maximum, 20))
+    console = _wide_enough(table)
     console.print(table)
     if result.num_rows > max_rows:
         console.print(f"{result.num_rows - max_rows} more rows: see --max-rows, or --format csv")
@@ -141,14 +139,22 @@ def write_status(found: ArchiveStatus) -> None:
             f"{account.bytes / 1e6:,.1f}",
             str(account.waiting),
         )
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=max(console.measure(table).maximum, 80))
+    console = _wide_enough(table)
     console.print(table)
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:
         console.print(f"not a file of the archive, but readers would read it: {path}", markup=False)
+
+
+def _wide_enough(table: Table) -> Console:
+    """A terminal has its width; what is no terminal gets the table whole."""
+    console = Console()
+    return (
+        console
+        if console.is_terminal
+        else Console(width=Console(width=10_000).measure(table).maximum)
+    )
 
 
 def _shown(value: Any) -> str:

@@ -208,6 +208,15 @@ class Settings(ArchiveSettings):
             raise ValueError(msg)
         return self
 
+    def environment(self) -> dict[str, str]:
+        """The environment that gives another process these settings; its secrets are in the clear."""
+        values = {variable: getattr(self, name) for name, variable in self.variables().items()}
+        return {
+            variable: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for variable, value in values.items()
+            if value is not None
+        }
+
     def basic_auth(self) -> tuple[str, str]:
         """User and password of HTTP Basic; the API key wins over the auth token."""
         if self.api_key_sid is not None and self.api_key_secret is not None:

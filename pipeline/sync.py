@@ -43,7 +43,7 @@ class Observer:
         """A window could not be scanned."""
 
     def folded(self, report: FoldReport) -> None:
-        """A day was folded and summarized."""
+        """A day was folded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SyncReport:
         now: when it began.
         extraction: what was scanned.
         folds: the days that were folded.
-        errors: days whose files could not be folded, and why.
+        errors: days that could not be folded or summarized, and why.
         published: whether the warehouse was built anew.
         foreign: files in the lake that are none of the archive's.
         seconds: elapsed real time.
@@ -118,7 +118,7 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """What folding and summarizing many days did.
+    """What folding many days did.
 
     Attributes:
         folds: the days that were folded.
@@ -155,6 +155,7 @@ def sync(
         observer.planned(windows)
         extraction = extract(client, lake, settings, windows, observer)
     folding = fold_pending(lake, observer)
+    unsummarized = summarize_pending(lake)
     published = publish(lake, force=False)
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
@@ -164,7 +165,7 @@ def sync(
         now=now,
         extraction=extraction,
         folds=folding.folds,
-        errors=folding.errors,
+        errors=(*folding.errors, *unsummarized),
         published=published,
         foreign=foreign,
         seconds=time.monotonic() - began,
@@ -213,14 +214,13 @@ def extract(
 
 
 def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
-    """Fold and summarize every day that has something to fold, what earlier runs left included."""
+    """Fold every day that has something to fold, what earlier runs left included."""
     folds: list[FoldReport] = []
     errors: list[LakeError] = []
     with engine.connect() as connection:
         for partition in sorted(lake.pending()):
             try:
                 report = fold(lake, partition, connection)
-                summarize(lake, partition, connection)
             except LakeError as error:
                 # One damaged or foreign file must not keep the other days from the archive.
                 log.warning("%s was not folded: %s", partition, error)
@@ -230,6 +230,23 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
                 if observer:
                     observer.folded(report)
     return Folding(tuple(folds), tuple(errors))
+
+
+def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
+    """Summarize every day whose operations changed since it was summarized, in whatever run.
+
+    Returns:
+        What went wrong: days with a damaged or foreign file, left as they are.
+    """
+    errors: list[LakeError] = []
+    with engine.connect() as connection:
+        for partition in sorted(lake.stale()):
+            try:
+                summarize(lake, partition, connection)
+            except LakeError as error:
+                log.warning("%s was not summarized: %s", partition, error)
+                errors.append(error)
+    return tuple(errors)
 
 
 def rebuild(lake: Lake) -> int:

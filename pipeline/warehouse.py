@@ -75,8 +75,7 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
         summed = engine.render(engine.sql("pipeline", table.name), sums=_SUMS)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW summed AS {summed}")
         _fill(connection, table, engine.sql("pipeline", "rates"))
-    for table in PUBLISHED:
-        _comment(connection, table)
+    connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))
 
 
 def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
@@ -109,13 +108,15 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> No
     connection.execute(f"INSERT INTO {table.name} BY NAME {query}")
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+def _comments(table: Table) -> list[str]:
     kind = "VIEW" if table in WAREHOUSE_VIEWS else "TABLE"
-    connection.execute(f"COMMENT ON {kind} {table.name} IS {engine.literal(table.comment)}")
-    for column in table.published:
-        connection.execute(
+    return [
+        f"COMMENT ON {kind} {table.name} IS {engine.literal(table.comment)}",
+        *(
             f"COMMENT ON COLUMN {table.name}.{column.name} IS {engine.literal(column.comment)}"
-        )
+            for column in table.published
+        ),
+    ]
 
 
 def _fingerprint(lake: Lake) -> str:

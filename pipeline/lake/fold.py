@@ -98,8 +98,7 @@ def _fold(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnectio
     if scans:
         # Last of the tables: coverage must not claim what the others do not hold yet (R4).
         known_scans = _read(lake, COVERAGE, partition)
-        new_scans = pa.concat_tables([s.coverage for s in scans])
-        coverage = _union(connection, COVERAGE, "coverage", known_scans, new_scans)
+        coverage = _with_new(known_scans, pa.concat_tables([s.coverage for s in scans]))
         _write_if_changed(lake, COVERAGE, partition, known_scans, coverage)
     for scan in scans:
         lake.files.remove(scan.path)
@@ -136,6 +135,13 @@ def _union(
 ) -> pa.Table:
     query = engine.render(engine.sql("pipeline.lake", name), state=", ".join(_STATE))
     return _query(connection, query, table, known=known, landed=landed)
+
+
+def _with_new(known: pa.Table, landed: pa.Table) -> pa.Table:
+    """Coverage with the scans that are new: one folded before, whose file stayed, counts once (R5)."""
+    is_known = pc.is_in(landed["scan_id"], value_set=known["scan_id"].combine_chunks())
+    together = pa.concat_tables([known, landed.filter(pc.invert(is_known))])
+    return together.sort_by([("observed_at", "ascending"), ("scan_id", "ascending")])
 
 
 def _newest(connection: duckdb.DuckDBPyConnection, history: pa.Table) -> pa.Table:

@@ -114,9 +114,11 @@ class Lake:
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded, or with tables not summarized."""
-        landed = {p for p in self.partitions("landing") if self.landed(p)}
-        stale = {p for p in self.partitions(".stale") if self.stale_marker(p).exists()}
-        return landed | stale
+        return {p for p in self.partitions("landing") if self.landed(p)} | self.stale()
+
+    def stale(self) -> set[Partition]:
+        """The partitions whose derived tables may be older than their history."""
+        return {p for p in self.partitions(".stale") if self.stale_marker(p).exists()}
 
     def lock_file(self, name: str) -> Path:
         """The lock file of that name."""

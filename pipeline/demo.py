@@ -1,0 +1,198 @@
+"""`email-archive demo`: a month of an account in fast time, and the proof that nothing was lost.
+
+The emulator runs as a process of its own, on a free port; the archive asks it over HTTP and knows
+nothing else of it. The dates are fixed, so that every demo shows the same.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import httpx2
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from pipeline.emulator.truth import differences
+from pipeline.emulator.world import World
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.facts import Partition
+from pipeline.lake import parquet
+from pipeline.lake.layout import MARKER, Lake
+from pipeline.query import ask
+from pipeline.schema import OPERATIONS
+from pipeline.settings import ArchiveSettings, Settings
+from pipeline.sync import sync
+from pipeline.twilio.client import OperationsClient
+from pipeline.windows import Window, days_between, retained_days
+
+SEED: Final = 1
+FIRST_DAY: Final = datetime(2026, 9, 1, tzinfo=UTC)
+DAYS: Final = 30
+EVERY: Final = timedelta(hours=8)
+_NOTE: Final = ".demo"
+
+
+def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
+    """Play 30 days, show what the archive has, and compare it with the truth.
+
+    Args:
+        data: the demo's archive; emptied first, if an earlier demo made it.
+        per_day: operations per day, on average.
+        with_dagster: run the last sync as the Dagster job, in the settings' ``DAGSTER_HOME``.
+
+    Returns:
+        Whether the archive equals the truth.
+
+    Raises:
+        UsageError: `data` holds something that no demo made.
+        ArchiveError: a sync failed.
+    """
+    console = Console()
+    end = FIRST_DAY + timedelta(days=DAYS)
+    _empty(data)
+    with _emulator(per_day) as url:
+        settings = Settings(
+            account_sid=DEMO_ACCOUNT_SID, auth_token=DEMO_AUTH_TOKEN, api_url=url, data=data
+        )
+        moments = list(_moments(end))
+        with Progress(console=console, transient=True) as progress:
+            playing = progress.add_task("playing 30 days", total=len(moments))
+            for moment in moments[:-1]:
+                _set_clock(url, moment)
+                _check(sync(settings).ok)
+                progress.advance(playing)
+            _set_clock(url, moments[-1])
+            progress.update(playing, description="the last sync, as a Dagster job")
+            if with_dagster:
+                _run_dagster(settings, moments[-1])
+            else:
+                _check(sync(settings).ok)
+            progress.advance(playing)
+        known = _known_to_api(settings)
+    lake = Lake(data)
+    _show_rates(console, lake)
+    operations = _operations(lake)
+    world = World(SEED, per_day, FIRST_DAY)
+    problems = differences(world, operations, FIRST_DAY, moments)
+    console.print(
+        f"The API still knows {known:,} operations of these 30 days; "
+        f"the archive has {operations.num_rows:,}.",
+        highlight=False,
+    )
+    if problems:
+        console.print(
+            f"They differ from the truth in {len(problems)} places:", *problems[:5], sep="\n"
+        )
+        return False
+    console.print(
+        f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
+        f"{operations.num_rows:,} of {operations.num_rows:,}, none missing.",
+        highlight=False,
+    )
+    console.print(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}', markup=False)
+    return True
+
+
+def _moments(end: datetime) -> Iterator[datetime]:
+    """When the syncs run: every few hours, the last a second before midnight."""
+    moment = FIRST_DAY + EVERY
+    while moment < end:
+        yield moment
+        moment += EVERY
+    yield end - timedelta(seconds=1)
+
+
+def _empty(data: Path) -> None:
+    """Make room for the demo's archive; never at the cost of one that no demo made."""
+    if data.exists():
+        if any(data.iterdir()) and not (data / _NOTE).exists():
+            what = "an archive" if (data / MARKER).exists() else "something else"
+            msg = f"{data} holds {what} that no demo made: choose another folder with --data"
+            raise UsageError(msg)
+        shutil.rmtree(data)
+    data.mkdir(parents=True, mode=0o700)
+    (data / _NOTE).touch()
+
+
+@contextmanager
+def _emulator(per_day: float) -> Iterator[str]:
+    """An emulator in a process of its own; gives the API's base URL."""
+    command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
+    command += ["--seed", str(SEED), "--per-day", str(per_day)]
+    command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
+        try:
+            lines = iter(process.stdout or [])
+            url = next(
+                (line for line in lines if line.startswith("export EMAIL_ARCHIVE_API_URL=")), ""
+            )
+            if not url:
+                msg = "the emulator did not start: see the lines above"
+                raise ArchiveError(msg)
+            yield url.strip().partition("=")[2]
+        finally:
+            process.terminate()
+
+
+def _set_clock(url: str, moment: datetime) -> None:
+    control = url.removesuffix("/v1") + "/emulator/clock"
+    httpx2.post(control, json={"now": moment.isoformat()}).raise_for_status()
+
+
+def _check(ok: bool) -> None:  # noqa: FBT001 - what a sync says of itself
+    if not ok:
+        msg = "a sync of the demo failed: see the lines above"
+        raise ArchiveError(msg)
+
+
+def _run_dagster(settings: Settings, now: datetime) -> None:
+    """Run the job `sync` over the retention's days in a process of its own: nothing here knows Dagster."""
+    days = retained_days(now)
+    home = ArchiveSettings.load().dagster_home.absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = settings.environment() | {"DAGSTER_HOME": str(home)}
+    command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1])]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - our own
+    if done.returncode:
+        msg = f"the Dagster job failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        raise ArchiveError(msg)
+
+
+def _known_to_api(settings: Settings) -> int:
+    """How many of the month's operations the API still tells of."""
+    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS - 1)).date())
+    with OperationsClient(settings) as client:
+        pages = (page for day in days for page in client.pages(Window.of_day(day)))
+        ids = {one for page in pages for one in page.operations["operation_id"].to_pylist()}
+    return len(ids)
+
+
+def _operations(lake: Lake) -> pa.Table:
+    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS)).date())
+    parts = (lake.part(OPERATIONS, Partition(DEMO_ACCOUNT_SID, day)) for day in days)
+    return pa.concat_tables([parquet.read(part, OPERATIONS.arrow) for part in parts])
+
+
+def _show_rates(console: Console, lake: Lake) -> None:
+    rows = ask(lake, "FROM delivery_daily ORDER BY created_date").to_pylist()
+    table = Table(title="Delivery by day of creation (UTC)", title_justify="left")
+    for name in ("day", "operations", "emails", "delivered", "delivery rate", "open rate"):
+        table.add_column(name, justify="left" if name == "day" else "right")
+    for name in ("undelivered", "failed"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row['created_date']:%a %Y-%m-%d}",
+            *(f"{row[name]:,}" for name in ("operations", "total", "delivered")),
+            *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
+            *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),
+        )
+    console.print(table)

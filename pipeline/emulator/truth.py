@@ -1,0 +1,79 @@
+"""An archive against the world that it was made of: operation by operation, column by column."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.emulator.world import World
+from pipeline.schema import COUNT_NAMES
+from pipeline.windows import RETENTION
+
+_STATE = ("status", *COUNT_NAMES, "updated_at")
+
+
+def differences(
+    world: World, operations: pa.Table, first: datetime, observed: Sequence[datetime]
+) -> list[str]:
+    """What an archive has otherwise than the world says that it should.
+
+    An operation's last state has to be that of the last scan within its 7 days, or a strictly newer
+    one that the API happened to tell of later.
+
+    Args:
+        world: the truth.
+        operations: the archive's operations of one account, as `schema.OPERATIONS`.
+        first: operations created from here on should be there.
+        observed: the moments at which everything was scanned, rising; the clock stood still meanwhile.
+
+    Returns:
+        One line per operation that is missing, unknown, doubled or different; empty if all is right.
+    """
+    archived = {
+        row["operation_id"]: row
+        for row in operations.select(["operation_id", "observed_at", *_STATE]).to_pylist()
+    }
+    problems = []
+    if len(archived) != operations.num_rows:
+        problems.append(f"{operations.num_rows - len(archived)} operations are there twice")
+    expected = 0
+    created = np.array([], dtype="datetime64[us]")
+    numbers = np.arange(world.numbers(first, observed[-1]).start, world.existing(observed[-1]).stop)
+    created = world.columns(numbers, observed[-1])["created_at"]
+    moments = np.array([moment.replace(tzinfo=None) for moment in observed], dtype="datetime64[us]")
+    last = np.searchsorted(moments, created + np.timedelta64(RETENTION)) - 1
+    for index in np.unique(last):
+        if moments[index] < created[last == index].min():
+            continue  # never scanned while the API knew them: nobody could have them
+        truth = _states(world, numbers[last == index], observed[index])
+        expected += len(truth)
+        for operation_id, state in truth.items():
+            row = archived.get(operation_id)
+            if row is None:
+                problems.append(f"{operation_id} is missing")
+            elif row["updated_at"] > state["updated_at"]:
+                number = world.number_of(operation_id)
+                state = _states(world, np.array([number]), row["observed_at"])[operation_id]
+            if row is not None and any(row[name] != state[name] for name in _STATE):
+                problems.append(f"{operation_id} is {row}; expected {state}")
+    if len(archived) > expected:
+        problems.append(
+            f"{len(archived) - expected} operations are in the archive and not in the world"
+        )
+    return problems
+
+
+def _states(
+    world: World, numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", at: datetime
+) -> dict[str, dict[str, object]]:
+    """Each operation's state at that moment, by id."""
+    columns = world.columns(numbers, at)
+    times = [moment.replace(tzinfo=UTC) for moment in columns["updated_at"].tolist()]
+    lists = [columns[name].tolist() for name in _STATE[:-1]]
+    return {
+        operation_id: dict(zip(_STATE, state, strict=True))
+        for operation_id, *state in zip(
+            columns["operation_id"].tolist(), *lists, times, strict=True
+        )
+    }
