@@ -217,18 +217,17 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
     """Fold every day that has something to fold, what earlier runs left included."""
     folds: list[FoldReport] = []
     errors: list[LakeError] = []
-    with engine.connect() as connection:
-        for partition in sorted(lake.pending()):
-            try:
-                report = fold(lake, partition, connection)
-            except LakeError as error:
-                # One damaged or foreign file must not keep the other days from the archive.
-                log.warning("%s was not folded: %s", partition, error)
-                errors.append(error)
-            else:
-                folds.append(report)
-                if observer:
-                    observer.folded(report)
+    for partition in sorted(lake.pending()):
+        try:
+            report = fold(lake, partition)
+        except LakeError as error:
+            # One damaged or foreign file must not keep the other days from the archive.
+            log.warning("%s was not folded: %s", partition, error)
+            errors.append(error)
+        else:
+            folds.append(report)
+            if observer:
+                observer.folded(report)
     return Folding(tuple(folds), tuple(errors))
 
 

@@ -56,7 +56,9 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
             leftover.unlink(missing_ok=True)
         with engine.connect(str(temporary)) as connection:
+            connection.begin()
             _build(connection, lake)
+            connection.commit()
             connection.execute("CHECKPOINT")
         lake.files.publish_file(temporary, lake.warehouse)
         with lake.files.replacing(note, lake.temporary_file("published")) as file:

@@ -38,7 +38,6 @@ def differences(
     if len(archived) != operations.num_rows:
         problems.append(f"{operations.num_rows - len(archived)} operations are there twice")
     expected = 0
-    created = np.array([], dtype="datetime64[us]")
     numbers = np.arange(world.numbers(first, observed[-1]).start, world.existing(observed[-1]).stop)
     created = world.columns(numbers, observed[-1])["created_at"]
     moments = np.array([moment.replace(tzinfo=None) for moment in observed], dtype="datetime64[us]")
@@ -54,14 +53,20 @@ def differences(
                 problems.append(f"{operation_id} is missing")
             elif row["updated_at"] > state["updated_at"]:
                 number = world.number_of(operation_id)
-                state = _states(world, np.array([number]), row["observed_at"])[operation_id]
-            if row is not None and any(row[name] != state[name] for name in _STATE):
-                problems.append(f"{operation_id} is {row}; expected {state}")
+                newer = _states(world, np.array([number]), row["observed_at"])[operation_id]
+                problems += _unlike(operation_id, row, newer)
+            else:
+                problems += _unlike(operation_id, row, state)
     if len(archived) > expected:
         problems.append(
             f"{len(archived) - expected} operations are in the archive and not in the world"
         )
     return problems
+
+
+def _unlike(operation_id: str, row: dict[str, object], state: dict[str, object]) -> list[str]:
+    unlike = [f"{n} {row[n]}, not {state[n]}" for n in _STATE if row[n] != state[n]]
+    return [f"{operation_id} has {'; '.join(unlike)}"] if unlike else []
 
 
 def _states(

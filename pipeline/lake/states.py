@@ -1,0 +1,121 @@
+"""Which states there are, and which is the newest: the rules R1 to R3 as pure functions on tables.
+
+Everything is a function of a *set* of rows and ends in a total order, so that the same content is the
+same file, whatever landed first or twice (R5). Sorting and comparing neighbours is what pyarrow does
+fastest here: a third of the processor time of a GROUP BY over all columns.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.schema import OPERATIONS, REJECTS
+from pipeline.windows import RETENTION
+
+_STATE: Final = tuple(name for name in OPERATIONS.names if name != "observed_at")
+_REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "scan_id"))
+_HOUR_US: Final = 3_600_000_000
+_RETENTION_US: Final = RETENTION // timedelta(microseconds=1)
+
+
+def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
+    """All states that were ever seen, each once, with the moment when it was first seen (R1).
+
+    A state is everything but the moment of seeing it. Absence removes nothing.
+
+    Returns:
+        `schema.HISTORY`, ordered by operation, then as its states came about.
+    """
+    rows = pa.concat_tables([known, landed])
+    first = _first_of_each(rows, _STATE, then=("observed_at",))
+    return _sorted(first, ("operation_id", "updated_at", "observed_at", *_STATE))
+
+
+def newest_states(states: pa.Table) -> pa.Table:
+    """The newest state of each operation (R2, R3).
+
+    It is the one with the highest `updated_at`; then one seen before the slot's deadline rather than
+    after it, since old windows may be answered incompletely; then the latest seen before it, or the
+    earliest seen after it. What is still equal was seen at one moment: the rest of the order only
+    makes the choice the same every time.
+
+    Returns:
+        `schema.OPERATIONS`, ordered by operation.
+    """
+    seen = pc.cast(states["observed_at"], pa.int64())
+    created = pc.cast(states["created_at"], pa.int64())
+    slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
+    in_time = pc.less(seen, pc.add(slot, _RETENTION_US))
+    ranked = states.append_column("_late", pc.invert(in_time)).append_column(
+        "_seen", pc.if_else(in_time, pc.negate(seen), seen)
+    )
+    order = [
+        ("operation_id", "ascending"),
+        ("updated_at", "descending"),
+        ("_late", "ascending"),
+        ("_seen", "ascending"),
+        *((name, "descending") for name in _STATE if name not in ("operation_id", "updated_at")),
+    ]
+    ranked = ranked.sort_by(order).combine_chunks()
+    return ranked.filter(_differs_from_previous(ranked, ["operation_id"])).select(
+        states.schema.names
+    )
+
+
+def distinct_rejects(known: pa.Table, landed: pa.Table) -> pa.Table:
+    """All records that could not be read, each once, with the scan that it first came in."""
+    rows = pa.concat_tables([known, landed])
+    first = _first_of_each(rows, _REJECTED, then=("observed_at", "scan_id"))
+    return _sorted(first, ("raw", "reason", *_REJECTED))
+
+
+def with_new_scans(known: pa.Table, landed: pa.Table) -> pa.Table:
+    """Coverage with the scans that are new: one folded before, whose file stayed, counts once."""
+    is_known = pc.is_in(landed["scan_id"], value_set=known["scan_id"].combine_chunks())
+    rows = pa.concat_tables([known, landed.filter(pc.invert(is_known))])
+    return _sorted(rows, ("observed_at", "scan_id"))
+
+
+def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
+    """How many operations are new in `after`, and how many have another state than in `before`."""
+    if after.equals(before):
+        return 0, 0
+    places = pc.index_in(before["operation_id"], value_set=after["operation_id"].combine_chunks())
+    same = after.take(places)
+    differs = pa.chunked_array([pa.repeat(pa.scalar(value=False), before.num_rows)])
+    for name in before.schema.names:
+        differs = pc.or_(differs, _unequal(before[name], same[name]))
+    return after.num_rows - before.num_rows, pc.sum(differs).as_py() or 0
+
+
+def _first_of_each(rows: pa.Table, key: Sequence[str], then: Sequence[str]) -> pa.Table:
+    """The first row, in the order of `then`, of those that are equal in all of `key`."""
+    ordered = _sorted(rows, (*key, *then)).combine_chunks()
+    return ordered.filter(_differs_from_previous(ordered, key))
+
+
+def _sorted(rows: pa.Table, order: Iterable[str]) -> pa.Table:
+    unique = dict.fromkeys(order)
+    return rows.sort_by([(name, "ascending") for name in unique])
+
+
+def _differs_from_previous(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """For each row whether it differs from the one before it in any of `columns`."""
+    if rows.num_rows == 0:
+        return pa.array([], pa.bool_())
+    differs = pa.chunked_array([pa.repeat(pa.scalar(value=False), rows.num_rows - 1)])
+    for name in columns:
+        differs = pc.or_(differs, _unequal(rows[name].slice(1), rows[name].slice(0, len(rows) - 1)))
+    return pa.concat_arrays([pa.array([True]), *differs.chunks])
+
+
+def _unequal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether two columns differ row by row; NULL equals NULL."""
+    unequal = pc.not_equal(left, right)
+    if not left.null_count and not right.null_count:
+        return unequal
+    one_is_null = pc.not_equal(pc.is_null(left), pc.is_null(right))
+    return pc.or_(pc.fill_null(unequal, fill_value=False), one_is_null)
