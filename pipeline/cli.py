@@ -84,7 +84,13 @@ def _options(
 
 
 @app.command()
-def sync(data: DataOption = None, as_json: JsonOption = False) -> None:
+def sync(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    publish: Annotated[
+        bool, typer.Option(help="Derive the delivery tables and the warehouse too.")
+    ] = True,
+) -> None:
     """Scan what the API still knows and bring the archive up to date.
 
     Exits with 1 if a window could not be scanned or a day not folded; the rest is done all the same.
@@ -97,7 +103,7 @@ def sync(data: DataOption = None, as_json: JsonOption = False) -> None:
 
     settings = Settings.load(**_data(data))
     with observing() as observer:
-        report = run(settings, observer=observer)
+        report = run(settings, observer=observer, publishing=publish)
     summary = report.summary()
     if as_json:
         typer.echo(json.dumps(summary, indent=2))

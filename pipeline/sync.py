@@ -130,7 +130,11 @@ class Folding:
 
 
 def sync(
-    settings: Settings, *, days: Iterable[date] | None = None, observer: Observer | None = None
+    settings: Settings,
+    *,
+    days: Iterable[date] | None = None,
+    observer: Observer | None = None,
+    publishing: bool = True,
 ) -> SyncReport:
     """Scan what the API still knows, and bring everything up to date.
 
@@ -138,6 +142,8 @@ def sync(
         settings: credentials, the API's address, the archive's folder.
         days: the UTC days to scan; by default all that the API may still know something of.
         observer: is told how it goes on.
+        publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
+            alone are brought up to date, and the next sync that publishes derives what is due.
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
@@ -155,8 +161,8 @@ def sync(
         observer.planned(windows)
         extraction = extract(client, lake, settings, windows, observer)
     folding = fold_pending(lake, observer)
-    unsummarized = summarize_pending(lake)
-    published = publish(lake, force=False)
+    unsummarized = summarize_pending(lake) if publishing else ()
+    published = publishing and publish(lake, force=False)
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)

@@ -15,6 +15,7 @@ from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import (
+    all_known,
     count_changes,
     distinct_rejects,
     distinct_states,
@@ -71,18 +72,19 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     scans = [landing.read(path) for path in lake.landed(partition)]
     seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(s.operations for s in scans)])
     before = _read(lake, OPERATIONS, partition)
-    known = _read(lake, HISTORY, partition)
     # An earlier fold may have been killed between its renames: then operations may lag behind.
     stale = lake.stale_marker(partition).exists()
 
-    history, operations = known, before
-    if seen.num_rows or stale:
+    operations, states = before, None
+    if stale or not all_known(before, seen):
+        known = _read(lake, HISTORY, partition)
         history = distinct_states(known, seen)
-    if stale or not history.equals(known):
-        operations = newest_states(history)
-        lake.files.touch(lake.stale_marker(partition))
-        _write_if_changed(lake, HISTORY, partition, known, history)
-        _write_if_changed(lake, OPERATIONS, partition, before, operations)
+        states = history.num_rows
+        if stale or not history.equals(known):
+            operations = newest_states(history)
+            lake.files.touch(lake.stale_marker(partition))
+            _write_if_changed(lake, HISTORY, partition, known, history)
+            _write_if_changed(lake, OPERATIONS, partition, before, operations)
 
     known_rejects = _read(lake, REJECTS, partition)
     rejects = known_rejects
@@ -105,7 +107,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         partition,
         scans=len(scans),
         operations=operations.num_rows,
-        states=history.num_rows,
+        states=parquet.count(lake.part(HISTORY, partition)) if states is None else states,
         new=new,
         changed=changed,
         unchanged=max(found - new - changed, 0),

@@ -65,6 +65,11 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     return table.select(wanted.names).replace_schema_metadata(None).cast(wanted)
 
 
+def count(path: Path) -> int:
+    """How many rows the file at `path` has; 0 if there is none."""
+    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+
+
 def _not_ours(path: Path, why: str) -> LakeError:
     return LakeError(
         f"{path} is damaged or not a file of this archive; move it away and run again. ({why})"

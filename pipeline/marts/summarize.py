@@ -50,12 +50,11 @@ def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
     operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
+    connection.register("operations", operations)
     rows = {}
     for mart in MARTS:
         query = engine.render(engine.sql("pipeline.marts", mart.name), sums=_SUMS)
-        with connection.cursor() as cursor:
-            cursor.register("operations", operations)
-            table = cursor.sql(query).to_arrow_table().select(mart.names).cast(mart.arrow)
+        table = connection.sql(query).to_arrow_table().select(mart.names).cast(mart.arrow)
         target = lake.part(mart, partition)
         if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
             parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))

@@ -12,6 +12,7 @@ One client may be used by many threads at once.
 import json
 import logging
 import re
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -116,6 +117,7 @@ class OperationsClient:
                 max_connections=connections, max_keepalive_connections=connections
             ),
             follow_redirects=False,
+            verify=_tls(settings.api_url),
         )
 
     def __enter__(self) -> Self:
@@ -282,6 +284,13 @@ class OperationsClient:
             "Is the network up and EMAIL_ARCHIVE_API_URL right?"
         )
         return RetriableApiError(msg)
+
+
+def _tls(url: str) -> ssl.SSLContext:
+    """Verification is always on; plain http, which is for this machine alone, needs no authorities."""
+    if urlsplit(url).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx2.create_ssl_context()
 
 
 def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bool) -> ApiError:
