@@ -87,7 +87,7 @@ def status(lake: Lake) -> ArchiveStatus:
         LakeError: a file is damaged, or a newer version wrote the lake.
     """
     lake.must_exist()
-    pending = lake.pending()
+    pending = lake.pending() | lake.stale()
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}
     return ArchiveStatus(

@@ -190,7 +190,6 @@ def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(1), record(2, id="")]))
     fold(lake, PARTITION)
     parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS)]
-    lake.stale_marker(PARTITION).unlink()
     before, written = snapshot(lake), [path.stat().st_mtime_ns for path in parts]
     report = fold(lake, PARTITION)
     assert snapshot(lake) == before
@@ -201,7 +200,6 @@ def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
 def test_rescan_with_nothing_changed_rewrites_only_coverage(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
     fold(lake, PARTITION)
-    lake.stale_marker(PARTITION).unlink()
     parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY)]
     written = [path.stat().st_ino for path in parts]
     landed(lake, scan([record(1)], observed_at=NOON + 2 * HOUR))
@@ -324,15 +322,17 @@ def test_damaged_table_is_an_error_and_never_taken_for_an_empty_one(tmp_path: Pa
 
 
 def test_history_written_but_operations_not_is_healed_by_the_next_fold(tmp_path: Path):
-    """R5: a kill between two renames leaves the marker, and the next fold does the work again."""
+    """R5: a kill between the two renames leaves the landed file, and the next fold does the rest."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
     fold(lake, PARTITION)
     operations = lake.part(OPERATIONS, PARTITION)
     old = operations.read_bytes()
-    landed(lake, scan([record(1, stats={"opened": 1}, updated_at=NOON + HOUR)]))
+    path = land(lake, scan([record(1, stats={"opened": 1}, updated_at=NOON + HOUR)]))
+    content = path.read_bytes()
     fold(lake, PARTITION)
     healed = snapshot(lake)
     operations.write_bytes(old)
+    path.write_bytes(content)
     fold(lake, PARTITION)
     assert snapshot(lake) == healed
 

@@ -107,10 +107,10 @@ def test_summarizing_again_writes_nothing(tmp_path: Path):
 def test_summarizing_clears_the_mark_that_folding_left(tmp_path: Path):
     """R5: the mark says that derived tables may be older than history."""
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
-    assert lake.pending() == set()
+    assert lake.stale() == set()
     lake.part(DELIVERY_HOURLY, PARTITION).unlink()
     lake.files.touch(lake.stale_marker(PARTITION))
-    assert lake.pending() == {PARTITION}
+    assert lake.stale() == {PARTITION}
     summarize(lake, PARTITION)
-    assert lake.pending() == set()
+    assert lake.stale() == set()
     assert lake.part(DELIVERY_HOURLY, PARTITION).exists()

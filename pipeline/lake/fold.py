@@ -72,19 +72,18 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     scans = [landing.read(path) for path in lake.landed(partition)]
     seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(s.operations for s in scans)])
     before = _read(lake, OPERATIONS, partition)
-    # An earlier fold may have been killed between its renames: then operations may lag behind.
-    stale = lake.stale_marker(partition).exists()
-
     operations, states = before, None
-    if stale or not all_known(before, seen):
+    # Asked of operations, the last of the two to be written: a fold that was killed between them left
+    # its landed files here, and what they hold is not all in operations.
+    if not all_known(before, seen):
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, seen)
+        operations = newest_states(history)
         states = history.num_rows
-        if stale or not history.equals(known):
-            operations = newest_states(history)
+        if not operations.equals(before):
             lake.files.touch(lake.stale_marker(partition))
-            _write_if_changed(lake, HISTORY, partition, known, history)
-            _write_if_changed(lake, OPERATIONS, partition, before, operations)
+        _write_if_changed(lake, HISTORY, partition, known, history)
+        _write_if_changed(lake, OPERATIONS, partition, before, operations)
 
     known_rejects = _read(lake, REJECTS, partition)
     rejects = known_rejects

@@ -113,8 +113,8 @@ class Lake:
                     yield Partition(account[1], date.fromisoformat(day[1]))
 
     def pending(self) -> set[Partition]:
-        """The partitions with landed scans that are not folded, or with tables not summarized."""
-        return {p for p in self.partitions("landing") if self.landed(p)} | self.stale()
+        """The partitions with landed scans that are not folded."""
+        return {p for p in self.partitions("landing") if self.landed(p)}
 
     def stale(self) -> set[Partition]:
         """The partitions whose derived tables may be older than their history."""

@@ -1,0 +1,33 @@
+"""Everything that Dagster loads, built by a function so that tests can build it afresh."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.checks import checks
+from assets.extraction import landed_scans
+from assets.marts import delivery_hourly
+from assets.resources import ArchiveResource, TwilioResource
+from assets.schedules import hourly, sync_job
+from assets.tables import lake_tables
+from assets.warehouse import warehouse
+
+
+def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All assets, checks, the job and the schedule.
+
+    Args:
+        resources: replace ``archive`` or ``twilio``; by default both come from the environment.
+    """
+    return dg.Definitions(
+        assets=[landed_scans, lake_tables, delivery_hourly, warehouse],
+        asset_checks=checks,
+        jobs=[sync_job],
+        schedules=[hourly],
+        resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,119 @@
+"""The way from the API into the lake: scans, landed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import add_per_day, days_of
+from assets.partitions import daily
+from assets.resources import ArchiveResource, TwilioResource
+from pipeline.errors import ArchiveError
+from pipeline.facts import ScanFacts
+from pipeline.scan import FailedScan
+from pipeline.sync import Extraction, Observer, extract, plan
+from pipeline.twilio.client import OperationsClient
+from pipeline.twilio.errors import FatalApiError
+from pipeline.windows import RETENTION, retained_days
+
+EVERY_WINDOW = "every_window_scanned"
+
+
+class _Log(Observer):
+    """Tells Dagster's log how the scans go."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+
+    def landed(self, facts: ScanFacts) -> None:
+        self._log.info(
+            f"scanned {facts.window}: {facts.operations} operations, {facts.pages} pages"
+        )
+
+    def failed(self, failure: FailedScan) -> None:
+        self._log.error(f"window {failure.window} failed and stays due: {failure.error}")
+
+
+@dg.asset(
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="extraction",
+    kinds={"python", "parquet"},
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),
+    check_specs=[
+        dg.AssetCheckSpec(
+            EVERY_WINDOW,
+            asset="landed_scans",
+            description="Every window of the run's days was listed; one that was not stays due.",
+        )
+    ],
+)
+def landed_scans(
+    context: dg.AssetExecutionContext, archive: ArchiveResource, twilio: TwilioResource
+) -> dg.MaterializeResult:
+    """Complete listings of the days' windows, each one immutable file until it is folded.
+
+    Materializing a day by hand means: scan all of it now. A day past its deadline adds what the API
+    still tells and takes nothing away.
+    """
+    lake = archive.lake()
+    settings = twilio.settings(lake.root)
+    days = days_of(list(context.partition_keys))
+    try:
+        with OperationsClient(settings) as client:
+            now = client.clock()
+            _warn_of_old_days(context, days, retained_days(now))
+            extraction = extract(client, lake, settings, plan(now, days), _Log(context.log))
+    except FatalApiError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    except ArchiveError as error:
+        raise dg.Failure(str(error)) from None
+    if extraction.failures and not extraction.scans:
+        raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
+    add_per_day(context, {day: _of_day(extraction, day) for day in days})
+    return dg.MaterializeResult(check_results=[_every_window(extraction)])
+
+
+def _warn_of_old_days(
+    context: dg.AssetExecutionContext, days: Sequence[date], retained: Sequence[date]
+) -> None:
+    if old := [day.isoformat() for day in days if day < retained[0]]:
+        context.log.warning(
+            "%s: past the API's retention of %d days. What it still tells is added; what is missing "
+            "from its answer stays in the archive.",
+            ", ".join(old),
+            RETENTION.days,
+        )
+
+
+def _of_day(extraction: Extraction, day: date) -> dict[str, Any]:
+    totals: dict[str, int] = defaultdict(int)
+    for scan in extraction.scans:
+        if scan.window.day == day:
+            totals["scans"] += 1
+            for name in ("operations", "records", "pages", "requests", "retries", "rejects"):
+                totals[name] += getattr(scan, name)
+            totals["outside_window"] += scan.outside
+    failed = [failure for failure in extraction.failures if failure.window.day == day]
+    metadata: dict[str, Any] = {name: dg.MetadataValue.int(n) for name, n in totals.items()}
+    observed = [scan.observed_at for scan in extraction.scans if scan.window.day == day]
+    if observed:
+        metadata["observed_at"] = dg.MetadataValue.timestamp(max(observed))
+    if failed:
+        metadata["failed_windows"] = dg.MetadataValue.json([str(f.window) for f in failed])
+    return metadata
+
+
+def _every_window(extraction: Extraction) -> dg.AssetCheckResult:
+    failures = {str(f.window): str(f.error) for f in extraction.failures}
+    return dg.AssetCheckResult(
+        check_name=EVERY_WINDOW,
+        passed=not failures,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "scans": len(extraction.scans),
+            "failed_windows": dg.MetadataValue.json(failures),
+        },
+    )

@@ -1,0 +1,70 @@
+"""What the assets need from outside: the API's settings and the archive's folder.
+
+What is not configured here comes from the environment or ``.env``, read when a run starts: so the
+definitions load without credentials, and a run's config holds none (R11).
+"""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field, JsonValue
+
+from pipeline.errors import SettingsError
+from pipeline.lake.layout import Lake
+from pipeline.settings import ArchiveSettings, Settings
+
+_SECRET: dict[str, JsonValue] = {"dagster__is_secret": True}
+
+
+class ArchiveResource(dg.ConfigurableResource[Lake]):
+    """The archive's folder."""
+
+    data: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_DATA.")
+
+    def lake(self) -> Lake:
+        """The archive, opened for writing."""
+        return Lake(ArchiveSettings.load(**_given(data=self.data)).data).open()
+
+
+class TwilioResource(dg.ConfigurableResource[Settings]):
+    """How the API is asked. Give secrets as ``dg.EnvVar("NAME")``, so that no config holds them."""
+
+    account_sid: str | None = Field(default=None, description="Overrides TWILIO_ACCOUNT_SID.")
+    auth_token: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra=_SECRET,
+        description="Overrides TWILIO_AUTH_TOKEN.",
+    )
+    api_key_sid: str | None = Field(default=None, description="Overrides TWILIO_API_KEY_SID.")
+    api_key_secret: str | None = Field(
+        default=None,
+        repr=False,
+        json_schema_extra=_SECRET,
+        description="Overrides TWILIO_API_KEY_SECRET.",
+    )
+    api_url: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_API_URL.")
+
+    def settings(self, data: Path) -> Settings:
+        """The settings for the archive in `data`.
+
+        Raises:
+            dg.Failure: one is missing or malformed; a retry would not mend that.
+        """
+        try:
+            return Settings.load(
+                data=data,
+                **_given(
+                    account_sid=self.account_sid,
+                    auth_token=self.auth_token,
+                    api_key_sid=self.api_key_sid,
+                    api_key_secret=self.api_key_secret,
+                    api_url=self.api_url,
+                ),
+            )
+        except SettingsError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+
+
+def _given(**values: str | None) -> dict[str, str]:
+    return {name: value for name, value in values.items() if value is not None}

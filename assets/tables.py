@@ -1,0 +1,67 @@
+"""The lake's tables: what landed, folded day by day."""
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import dagster as dg
+
+from assets.metadata import add_per_day, days_of, describe, row_count
+from assets.partitions import daily
+from assets.resources import ArchiveResource
+from pipeline.lake import parquet
+from pipeline.lake.fold import FoldReport
+from pipeline.lake.layout import Lake
+from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
+from pipeline.sync import fold_pending
+
+TABLES = {"operations": OPERATIONS, "operation_history": HISTORY, "coverage": COVERAGE}
+
+
+@dg.multi_asset(
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    specs=[
+        dg.AssetSpec(
+            key,
+            deps=["landed_scans"],
+            description=table.comment,
+            group_name="lake",
+            kinds={"parquet"},
+            metadata=describe(table),
+        )
+        for key, table in TABLES.items()
+    ],
+)
+def lake_tables(
+    context: dg.AssetExecutionContext, archive: ArchiveResource
+) -> Iterator[dg.MaterializeResult]:
+    """Merge what landed into each day's operations, history and coverage."""
+    lake = archive.lake()
+    folding = fold_pending(lake)
+    for error in folding.errors:
+        context.log.error(str(error))
+    folds = {report.partition.day: report for report in folding.folds}
+    days = days_of(list(context.partition_keys))
+    for key, table in TABLES.items():
+        metadata = {day: _metadata(lake, table, day, folds.get(day)) for day in days}
+        add_per_day(context, metadata, key)
+    if folding.errors:
+        # The other days are folded; which ones are not must be seen, and a retry would not mend it.
+        raise dg.Failure("\n".join(map(str, folding.errors)), allow_retries=False)
+    for key in TABLES:
+        yield dg.MaterializeResult(asset_key=key)
+
+
+def _metadata(lake: Lake, table: Table, day: date, report: FoldReport | None) -> dict[str, Any]:
+    metadata = row_count(rows_of_day(lake, table, day))
+    if table is OPERATIONS:
+        for name in ("new", "changed", "unchanged", "new_rejects"):
+            metadata[name] = dg.MetadataValue.int(getattr(report, name) if report else 0)
+    return metadata
+
+
+def rows_of_day(lake: Lake, table: Table, day: date) -> int:
+    """The rows that a table has of a day, of all accounts."""
+    partitions = (p for p in lake.partitions(table.name) if p.day == day)
+    return sum(parquet.count(lake.part(table, partition)) for partition in partitions)

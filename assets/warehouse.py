@@ -1,0 +1,29 @@
+"""The published DuckDB file."""
+
+import dagster as dg
+
+from assets.resources import ArchiveResource
+from pipeline.schema import PUBLISHED
+from pipeline.warehouse import publish
+
+
+@dg.asset(
+    deps=["delivery_hourly", "operation_history", "coverage"],
+    group_name="warehouse",
+    kinds={"duckdb"},
+    description="warehouse.duckdb: views over the lake and delivery tables with rates, for SQL.",
+)
+def warehouse(archive: ArchiveResource) -> dg.MaterializeResult:
+    """Build the warehouse beside the old one and rename it over."""
+    lake = archive.lake()
+    built = publish(lake, force=False)
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(lake.warehouse.absolute()),
+            "bytes": lake.warehouse.stat().st_size,
+            "built": built,
+            "tables": dg.MetadataValue.md(
+                "\n".join(f"- `{table.name}`: {table.comment}" for table in PUBLISHED)
+            ),
+        }
+    )

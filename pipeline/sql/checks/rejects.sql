@@ -1,0 +1,7 @@
+-- Grain: one row per record that could not be read.
+SELECT
+    coalesce(operation_id, '') AS operation_id,
+    reason AS problem,
+    raw
+FROM rejects
+ORDER BY observed_at, operation_id
