@@ -1,0 +1,61 @@
+# Everything here works in a fresh clone: a target sets up .venv first where that is still to do.
+
+PYTHON ?= python3
+DAGSTER_HOME ?= $(CURDIR)/.dagster
+UI_PORT ?= 3000
+export DAGSTER_HOME
+export DAGSTER_DISABLE_TELEMETRY := yes
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test lint types definitions check format clean
+
+help: ## show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv and install the package with its tools, at the versions of constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is not Python 3.11 or newer: try make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+		|| { echo "$(PYTHON) can't make $(VENV): on Debian and Ubuntu, install python3-venv"; exit 1; }
+	@echo "installing into $(VENV): a minute or two, once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY) ## play 30 days of an account in fast time, and compare the archive with the truth
+	@$(BIN)/email-archive demo
+
+ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster's pages and schedule on http://127.0.0.1:3000
+	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+
+$(DAGSTER_HOME)/dagster.yaml:
+	@mkdir -p $(DAGSTER_HOME)
+	@printf 'telemetry:\n  enabled: false\n' > $@
+
+test: $(READY) ## run the tests
+	$(BIN)/pytest -n auto
+
+lint: $(READY) ## ruff: lint and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy pipeline assets
+
+definitions: $(READY) ## load what Dagster loads
+	$(BIN)/dagster definitions validate -w workspace.yaml
+
+check: lint types definitions test ## all of these
+
+format: $(READY) ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
+	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +
