@@ -16,6 +16,7 @@ from typing import Final
 from urllib.request import Request, urlopen
 
 import pyarrow as pa
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -88,6 +89,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         f"The API still knows {known:,} operations of these 30 days; "
         f"the archive has {operations.num_rows:,}.",
         highlight=False,
+        soft_wrap=True,
     )
     if problems:
         console.print(
@@ -98,8 +100,13 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
         f"{operations.num_rows:,} of {operations.num_rows:,}, none missing.",
         highlight=False,
+        soft_wrap=True,
     )
-    console.print(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}', markup=False)
+    console.print(
+        f'Ask it: email-archive sql "FROM delivery_daily" --data {data}',
+        markup=False,
+        soft_wrap=True,
+    )
     return True
 
 
@@ -187,14 +194,18 @@ def _operations(lake: Lake) -> pa.Table:
 
 def _show_rates(console: Console, lake: Lake) -> None:
     rows = ask(lake, "FROM delivery_daily ORDER BY created_date").to_pylist()
-    table = Table(title="Delivery by day of creation (UTC)", title_justify="left")
-    for name in ("day", "operations", "emails", "delivered", "delivery rate", "open rate"):
-        table.add_column(name, justify="left" if name == "day" else "right")
-    for name in ("undelivered", "failed"):
-        table.add_column(name, justify="right")
+    table = Table(
+        title="Delivery by UTC day of creation",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),  # eight columns in 80 characters
+    )
+    table.add_column("day", no_wrap=True)
+    for name in ("operations", "emails", "delivered", "delivery", "open", "undel.", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            f"{row['created_date']:%a %Y-%m-%d}",
+            f"{row['created_date']:%a %m-%d}",
             *(f"{row[name]:,}" for name in ("operations", "total", "delivered")),
             *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
             *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),

@@ -10,7 +10,7 @@ k-th of n such events happens at the quantile (k - 1 + v) / n of its delay, with
 the count at an age is then a floor, and the time of the latest event is the delay's inverse.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -51,9 +51,6 @@ _BY_HOUR: Final = np.array(
 )
 _BY_WEEKDAY: Final = np.array([1.1, 1.2, 1.2, 1.15, 1.05, 0.65, 0.65])
 _RHYTHM: Final = np.outer(_BY_WEEKDAY, _BY_HOUR).ravel()
-_CUMULATIVE: Final = np.concatenate([[0.0], np.cumsum(_RHYTHM)]) / _RHYTHM.mean()
-"""Operations up to each hour of the week, in units of the mean hour's."""
-
 _AGES: Final = np.concatenate([[0.0], np.geomspace(500, 12 * _DAY_MS, 4096)])
 
 
@@ -167,13 +164,17 @@ class World:
     def _created(self, numbers: Ints) -> Ints:
         """When each number was created, in Unix milliseconds: rising with the number."""
         rank = numbers + _uniform(self.seed, numbers, 0)
-        return self._start + _since_monday(self._offset + rank / (self.per_day / 24)) - self._phase
+        return (
+            self._start
+            + _since_monday(self.seed, self._offset + rank / (self.per_day / 24))
+            - self._phase
+        )
 
     def _first_from(self, moment: int) -> int:
         """The first number created at `moment` (Unix milliseconds) or later."""
         if self.end is not None:
             moment = min(moment, _milliseconds(self.end))
-        hours = _mean_hours(moment - self._start + self._phase) - self._offset
+        hours = _mean_hours(self.seed, moment - self._start + self._phase) - self._offset
         guess = max(int(hours * (self.per_day / 24)) - 2, 0)
         near = np.arange(guess, guess + 5, dtype=np.int64)
         return guess + int(np.searchsorted(self._created(near), moment))
@@ -189,7 +190,7 @@ class World:
 
     @property
     def _offset(self) -> float:
-        return _mean_hours(self._phase)
+        return _mean_hours(self.seed, self._phase)
 
     def _ids(self, numbers: Ints, created: Ints) -> npt.NDArray[np.str_]:
         shifts = 5 * np.arange(_TIME_CHARS - 1, -1, -1, dtype=np.int64)
@@ -337,20 +338,33 @@ def _rounded(expected: npt.NDArray[np.floating], chance: Floats) -> Ints:
     return np.floor(expected + chance).astype(np.int64)
 
 
-def _mean_hours(since_monday: int) -> float:
+def _cumulative(seed: int, week: int) -> Floats:
+    """Operations up to each hour of a week, in units of the mean hour's: no two weeks are alike."""
+    hours = week * _WEEK_HOURS + np.arange(_WEEK_HOURS)
+    by_day = 0.8 + 0.4 * _uniform(seed, hours // 24, 21)
+    by_hour = 0.7 + 0.6 * _uniform(seed, hours, 22)
+    rhythm = _RHYTHM * by_day * by_hour
+    return np.asarray(np.concatenate([[0.0], np.cumsum(rhythm)]) / rhythm.mean())
+
+
+def _mean_hours(seed: int, since_monday: int) -> float:
     """How many mean hours' worth of operations happen in so many milliseconds from a Monday on."""
-    weeks, rest = divmod(since_monday, _WEEK_HOURS * _HOUR_MS)
-    within = np.interp(rest / _HOUR_MS, np.arange(_WEEK_HOURS + 1), _CUMULATIVE)
-    return float(weeks * _WEEK_HOURS + within)
+    week, rest = divmod(since_monday, _WEEK_HOURS * _HOUR_MS)
+    within = np.interp(rest / _HOUR_MS, np.arange(_WEEK_HOURS + 1), _cumulative(seed, week))
+    return float(week * _WEEK_HOURS + within)
 
 
-def _since_monday(mean_hours: Floats) -> Ints:
+def _since_monday(seed: int, mean_hours: Floats) -> Ints:
     """The inverse of `_mean_hours`."""
-    weeks = np.floor(mean_hours / _WEEK_HOURS)
-    hours = np.interp(
-        mean_hours - weeks * _WEEK_HOURS, _CUMULATIVE, np.arange(_WEEK_HOURS + 1, dtype=float)
-    )
-    return np.asarray(np.floor((weeks * _WEEK_HOURS + hours) * _HOUR_MS), dtype=np.int64)
+    weeks = np.floor(mean_hours / _WEEK_HOURS).astype(np.int64)
+    hours = np.arange(_WEEK_HOURS + 1, dtype=float)
+    found = np.empty(len(weeks), dtype=np.int64)
+    for week in np.unique(weeks):
+        mine = weeks == week
+        within = mean_hours[mine] - week * _WEEK_HOURS
+        hour = week * _WEEK_HOURS + np.interp(within, _cumulative(seed, int(week)), hours)
+        found[mine] = np.floor(hour * _HOUR_MS)
+    return found
 
 
 def _hash(seed: int, numbers: Ints, stream: int) -> npt.NDArray[np.uint64]:
@@ -383,9 +397,3 @@ def _milliseconds(moment: datetime) -> int:
 
 def _seconds(milliseconds: Ints) -> npt.NDArray[np.datetime64]:
     return (milliseconds // 1000).astype("datetime64[s]").astype("datetime64[us]")
-
-
-def chunks(numbers: range, size: int) -> Iterator[range]:
-    """`numbers` in pieces, for truths that are too large for one array."""
-    for begin in range(numbers.start, numbers.stop, size):
-        yield range(begin, min(begin + size, numbers.stop))
