@@ -15,10 +15,7 @@ TOKEN = "tok-3n-very-secret"
 
 
 @pytest.fixture(autouse=True)
-def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No setting of the machine's, and no .env."""
-    for variable in Settings.variables().values():
-        monkeypatch.delenv(variable, raising=False)
+def folder_without_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 

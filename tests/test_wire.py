@@ -328,7 +328,7 @@ records = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(records, max_size=4))
 def test_rows_go_back_to_the_records_they_came_from(items: list[dict[str, Any]]):
     """R8: reading is lossless, unknown fields and absent counts included."""
@@ -342,7 +342,7 @@ def test_rows_go_back_to_the_records_they_came_from(items: list[dict[str, Any]])
     assert again == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(records.filter(lambda r: None not in r["stats"].values()), min_size=1, max_size=4))
 def test_both_ways_of_reading_agree(items: list[dict[str, Any]]):
     """The fast way never reads a page otherwise than record by record."""

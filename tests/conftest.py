@@ -1,0 +1,21 @@
+"""What all tests share: how Hypothesis runs, and an environment without this machine's settings."""
+
+import pytest
+from hypothesis import settings
+
+from pipeline.settings import Settings
+
+# The same examples in every run, so that a failure is the change's and not the day's; no time limits,
+# since machines differ.
+settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests say what they need: nothing comes from the environment that they run in."""
+    for variable in Settings.variables().values():
+        monkeypatch.delenv(variable, raising=False)
+    for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(proxy, raising=False)
+        monkeypatch.delenv(proxy.upper(), raising=False)

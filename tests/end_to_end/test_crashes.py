@@ -1,0 +1,106 @@
+"""Real processes, killed: what is on disk afterwards, and that the next sync heals it."""
+
+import multiprocessing
+import random
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from pipeline.emulator import Options, World
+from pipeline.lake import landing
+from pipeline.lake.layout import Lake
+from pipeline.schema import HISTORY, OPERATIONS, REJECTS
+from pipeline.settings import Settings
+from pipeline.sync import sync
+from tests.support.archives import account, rows, states, unlike_truth
+from tests.support.factories import at
+
+# Started afresh for each process, but with everything imported: kills hit the sync, not its imports.
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["pipeline.sync", "pipeline.warehouse", "tests.support.archives"])
+
+START = at("2026-11-10")
+KILLS = 30
+
+
+def run_sync(settings: Settings) -> None:
+    assert sync(settings).ok
+
+
+def started(settings: Settings) -> "multiprocessing.process.BaseProcess":
+    process = context.Process(target=run_sync, args=(settings,))
+    process.start()
+    return process
+
+
+def landed_states(lake: Lake) -> set[tuple[object, ...]]:
+    """Every state that has landed and is not yet folded."""
+    found: set[tuple[object, ...]] = set()
+    for partition in lake.partitions("landing"):
+        for path in lake.landed(partition):
+            found |= states(landing.read(path).operations)
+    return found
+
+
+def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path):
+    """R1, R5, R6: SIGKILL at 30 random moments; whatever is on disk is whole, and nothing is lost."""
+    world = World(9, 400.0, START)
+    moments = random.Random(20261123)  # noqa: S311 - where to kill, not a secret
+    with account(world, at("2026-11-13"), tmp_path) as (emulator, settings):
+        lake = Lake(tmp_path)
+        began = time.monotonic()
+        process = started(settings)
+        process.join()
+        assert process.exitcode == 0
+        usual = time.monotonic() - began
+
+        seen: set[tuple[object, ...]] = set()
+        killed = 0
+        while killed < KILLS:
+            emulator.clock.step(timedelta(hours=2))
+            process = started(settings)
+            process.join(moments.uniform(0.05, 1.1) * usual)
+            process.kill()
+            process.join()
+            killed += process.exitcode == -9
+            for part in tmp_path.rglob("*.parquet"):
+                pq.read_table(part, partitioning=None)  # whole, or this raises
+            seen |= landed_states(lake)
+            history, operations = rows(tmp_path, HISTORY), rows(tmp_path, OPERATIONS)
+            seen |= states(history)
+            ids = operations["operation_id"].to_pylist()
+            assert len(ids) == len(set(ids))
+            # Nothing that was once on disk is ever gone from it.
+            assert seen == states(history) | landed_states(lake)
+
+        now = emulator.clock.now()
+        assert now < START + timedelta(days=7)
+        assert sync(settings).ok
+        assert unlike_truth(emulator, tmp_path, START, [now]) == []
+        assert seen <= states(rows(tmp_path, HISTORY))
+        assert lake.pending() == set()
+        assert lake.stale() == set()
+        assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):
+    """R5: locks keep each day's fold to one process, and what both land is merged."""
+    world = World(10, 400.0, START)
+    with account(world, at("2026-11-13"), tmp_path, options=Options(latency_seconds=0.01)) as (
+        emulator,
+        settings,
+    ):
+        moments = []
+        for _ in range(4):
+            moments.append(emulator.clock.now())
+            processes = [started(settings) for _ in range(2)]
+            for process in processes:
+                process.join()
+            assert [process.exitcode for process in processes] == [0, 0]
+            assert unlike_truth(emulator, tmp_path, START, moments) == []
+            emulator.clock.step(timedelta(hours=9))
+    history = rows(tmp_path, HISTORY)
+    assert len(states(history)) == history.num_rows
+    assert rows(tmp_path, REJECTS).num_rows == 0

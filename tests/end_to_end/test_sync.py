@@ -1,0 +1,374 @@
+"""The main job over real HTTP: the archive equals the truth, whatever the API leaves open."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from pipeline.emulator import Options, World
+from pipeline.emulator.server import Bounds, Order
+from pipeline.lake.landing import land
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
+from pipeline.settings import Settings
+from pipeline.sync import plan, sync
+from pipeline.twilio.errors import CredentialsError, RetriableApiError
+from pipeline.windows import Window, retained_days
+from tests.support.archives import account, rows, settings_for, states, unlike_truth
+from tests.support.factories import (
+    ACCOUNT,
+    DAY,
+    NOON,
+    at,
+    body,
+    operation_id,
+    record,
+    rfc3339,
+    scan,
+    snapshot,
+)
+from tests.support.scripted_api import Answer, Received, scripted
+
+START = at("2026-11-10")
+NOW = at("2026-11-14 15:00")
+WORLD = World(5, 300.0, START)
+
+
+def test_plan_is_every_day_that_the_api_may_still_know_newest_first():
+    windows = plan(NOW)
+    assert [window.day for window in windows] == list(reversed(retained_days(NOW)))
+    assert windows[0] == Window.of_day(NOW.date())
+    assert len(windows) == 8
+
+
+def test_plan_of_certain_days_is_those_days():
+    days = [at("2026-11-02").date(), at("2026-11-01").date(), at("2026-11-02").date()]
+    assert plan(NOW, days) == [Window.of_day(days[0]), Window.of_day(days[1])]
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+@pytest.mark.parametrize("bounds", get_args(Bounds))
+def test_archive_equals_the_truth_in_any_order_and_with_any_bounds(
+    tmp_path: Path, order: Any, bounds: Any
+):
+    """R7"""
+    options = Options(order=order, bounds=bounds, page_limit=37, empty_pages=True)
+    with account(WORLD, NOW, tmp_path, options=options) as (emulator, settings):
+        report = sync(settings)
+        assert report.ok
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+    assert report.summary()["new"] == len(WORLD.existing(NOW))
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(5, 300.0, START, counting="exclusive"),
+        World(5, 300.0, START, unknown_fields=True),
+    ],
+)
+def test_archive_equals_the_truth_under_either_counting_and_with_unknown_fields(
+    tmp_path: Path, world: World
+):
+    with account(world, NOW, tmp_path, options=Options(records_key="data")) as (emulator, settings):
+        report = sync(settings)
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+    extra = set(rows(tmp_path, OPERATIONS)["extra"].to_pylist())
+    assert (extra != {None}) == world.unknown_fields
+    assert bool(report.extraction.surprises) == world.unknown_fields
+
+
+def test_archive_outlives_the_api(tmp_path: Path):
+    """R1: what the API forgets, or tells only in part, stays as it was last seen."""
+    moments = [at("2026-11-10 23:59:59") + timedelta(hours=34 * n) for n in range(13)]
+    with account(WORLD, moments[0], tmp_path) as (emulator, settings):
+        for moment in moments:
+            emulator.clock.set(moment)
+            assert sync(settings).ok
+        assert moments[-1] > START + timedelta(days=17)
+        assert unlike_truth(emulator, tmp_path, START, moments) == []
+    warehouse = ask(Lake(tmp_path), "SELECT count(*) AS n FROM operations").to_pylist()
+    assert warehouse == [{"n": len(WORLD.existing(moments[-1]))}]
+
+
+def test_operations_are_the_newest_states_of_history(tmp_path: Path):
+    """R2: one operation, one row, and it equals the newest state in history."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        for _ in range(4):
+            sync(settings)
+            emulator.clock.step(timedelta(hours=7))
+    history = rows(tmp_path, HISTORY).to_pylist()
+    newest = {
+        row["operation_id"]: row
+        for row in sorted(history, key=lambda row: (row["updated_at"], row["observed_at"]))
+    }
+    operations = rows(tmp_path, OPERATIONS).to_pylist()
+    assert sorted(operations, key=lambda row: row["operation_id"]) == [
+        newest[operation_id] for operation_id in sorted(newest)
+    ]
+    assert len(history) > len(operations)
+
+
+def test_sync_without_change_changes_nothing_but_coverage(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        sync(settings)
+        before = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
+        report = sync(settings)
+        after = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
+    summary = report.summary()
+    assert (summary["new"], summary["changed"]) == (0, 0)
+    assert summary["unchanged"] == before[OPERATIONS].num_rows
+    assert before == after
+    assert rows(tmp_path, COVERAGE).num_rows == 16
+    assert not report.published
+
+
+def test_run_begins_by_reading_the_apis_clock(tmp_path: Path):
+    """R10: one request of page size 1, before anything is planned."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        report = sync(settings)
+        first = emulator.requests[0]
+    assert (first.path, first.query) == ("/v1/Emails/Operations", {"pageSize": "1"})
+    assert report.now == NOW
+
+
+@pytest.mark.parametrize(
+    "now", [datetime(2001, 3, 1, 5, tzinfo=UTC), datetime(2088, 3, 1, 5, tzinfo=UTC)]
+)
+def test_wrong_clock_of_the_machine_costs_nothing(tmp_path: Path, now: datetime):
+    """R10: whatever this machine's clock shows, days and moments are the API's."""
+    start = now - timedelta(days=5)
+    with account(World(5, 100.0, start), now, tmp_path) as (emulator, settings):
+        assert sync(settings).ok
+        assert unlike_truth(emulator, tmp_path, start, [now]) == []
+    coverage = rows(tmp_path, COVERAGE)
+    assert set(coverage["observed_at"].to_pylist()) == {now}
+    assert sorted(p.day for p in Lake(tmp_path).partitions("coverage")) == retained_days(now)
+
+
+def test_days_can_be_chosen_and_a_day_past_its_deadline_adds_what_it_finds(tmp_path: Path):
+    """R1, R3: the API tells such a day only in part; that takes nothing away."""
+    day = at("2026-11-11").date()
+    with account(WORLD, at("2026-11-13"), tmp_path) as (emulator, settings):
+        sync(settings, days=[day])
+        known = rows(tmp_path, OPERATIONS)
+        emulator.clock.set(at("2026-11-19 06:00"))
+        report = sync(settings, days=[day])
+    seen = report.extraction.scans[0].operations
+    assert 0 < seen < known.num_rows
+    assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
+    assert {window.day for window in [s.window for s in report.extraction.scans]} == {day}
+
+
+def test_what_an_earlier_run_landed_is_folded_by_the_next(tmp_path: Path):
+    """R5: a run that died after landing lost nothing."""
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        early = scan([record(1)], account_id=ACCOUNT)
+        land(Lake(tmp_path).open(), early)
+        sync(settings)
+    assert operation_id(1) in rows(tmp_path, OPERATIONS)["operation_id"].to_pylist()
+
+
+def test_derived_tables_can_be_left_for_a_later_sync(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        sync(settings, publishing=False)
+        assert not Lake(tmp_path).warehouse.exists()
+        assert rows(tmp_path, OPERATIONS).num_rows == len(WORLD.existing(NOW))
+        report = sync(settings)
+    assert report.published
+    counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
+    assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
+
+
+def test_accounts_share_a_lake_and_no_file(tmp_path: Path):
+    other = Options(account_sid="AC" + "f" * 32)
+    with account(WORLD, NOW, tmp_path) as (first, settings):
+        sync(settings)
+        with account(World(6, 200.0, START), NOW, tmp_path, options=other) as (second, more):
+            sync(more)
+            expected = [len(e.world.existing(NOW)) for e in (first, second)]
+    query = "SELECT account_id, count(*) AS n FROM operations GROUP BY ALL ORDER BY ALL"
+    assert ask(Lake(tmp_path), query).to_pylist() == [
+        {"account_id": first.options.account_sid, "n": expected[0]},
+        {"account_id": "AC" + "f" * 32, "n": expected[1]},
+    ]
+
+
+# What goes wrong.
+
+
+def flaky(failing: dict[str, Answer], otherwise: bytes) -> Any:
+    """A server whose windows beginning on certain days fail."""
+
+    def answer(request: Received) -> Answer:
+        return failing.get(request.query.get("startDate", "")[:10], Answer(otherwise))
+
+    return answer
+
+
+def test_failing_window_stays_due_and_the_others_arrive(tmp_path: Path):
+    """R4: what failed lands nothing and claims nothing."""
+    # The window of a day is asked from one second before it.
+    answer = flaky({"2026-11-17": Answer(b"", 500)}, body([record(1)]))
+    with scripted(answer) as server:
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
+        )
+        report = sync(settings)
+    assert not report.ok
+    assert [failure.window.day for failure in report.extraction.failures] == [
+        at("2026-11-18").date()
+    ]
+    covered = {partition.day for partition in Lake(tmp_path).partitions("coverage")}
+    assert covered == set(retained_days(NOON)) - {at("2026-11-18").date()}
+    assert rows(tmp_path, OPERATIONS)["operation_id"].to_pylist() == [operation_id(1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [(Answer(b"", 401), CredentialsError), (Answer(b"", 503), RetriableApiError)],
+)
+def test_api_that_can_not_be_asked_at_all_is_one_error(tmp_path: Path, answer, error):
+    with scripted([answer]) as server:
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
+        )
+        with pytest.raises(error):
+            sync(settings)
+    assert list(Lake(tmp_path).partitions("coverage")) == []
+
+
+BAD_RECORDS = {
+    "empty id": record(10, id=""),
+    "null id": record(11, id=None),
+    "negative count": record(12, stats={"sent": -1}),
+    "fractional count": record(13, stats={"sent": 1.5}),
+    "count as text": record(14, stats={"sent": "1"}),
+    "count of 10^20": record(15, stats={"sent": 10**20}),
+    "null stats": record(16, stats=None) | {"stats": None},
+    "bad date": record(17, createdAt="20 November"),
+    "no record": 7,
+}
+
+
+def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path):
+    """R1, R9: nothing is lost, nothing is guessed."""
+    missing = record(18)
+    del missing["id"]
+    bad = [*BAD_RECORDS.values(), missing]
+    answer = flaky(
+        {"2026-11-19": Answer(body([record(1), *bad, record(2, id="op-odd")]))}, body([])
+    )
+    with scripted(answer) as server:
+        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
+        report = sync(settings)
+        again = sync(settings)
+    assert report.ok
+    assert rows(tmp_path, OPERATIONS)["operation_id"].to_pylist() == [operation_id(1), "op-odd"]
+    rejects = rows(tmp_path, REJECTS).to_pylist()
+    raws = [json.loads(reject["raw"]) for reject in rejects]
+    assert sorted(map(json.dumps, raws)) == sorted(map(json.dumps, bad))
+    assert all(reject["reason"] for reject in rejects)
+    assert report.summary()["rejects"] == len(bad)
+    assert again.summary()["rejects"] == 0
+    assert any("id" in what for what in report.extraction.surprises)
+
+
+def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        sync(settings)
+        (part,) = (tmp_path / "operations").glob(f"*/created_date={NOW.date()}/part-0.parquet")
+        foreign = part.with_name("copy.parquet")
+        foreign.write_bytes(part.read_bytes())
+        report = sync(settings)
+    assert report.foreign == (str(foreign),)
+    assert foreign.exists()
+    counted = ask(
+        Lake(tmp_path), "SELECT count(*) = count(DISTINCT operation_id) AS ok FROM operations"
+    )
+    assert counted.to_pylist() == [{"ok": True}]
+
+
+def test_foreign_file_among_the_landed_costs_only_its_day(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        folder = tmp_path / "landing" / f"account_id={settings.account_sid}"
+        day = folder / f"created_date={NOW.date()}"
+        day.mkdir(parents=True)
+        (day / "notes.parquet").write_text("not Parquet")
+        report = sync(settings)
+        assert not report.ok
+        (error,) = report.errors
+        assert "notes.parquet" in str(error)
+        (day / "notes.parquet").unlink()
+        healed = sync(settings)
+        assert healed.ok
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+# A server that knows nothing of this project.
+
+
+class OtherServer:
+    """The documented API by someone else: newest first, own tokens, 20 a page, both bounds included.
+
+    Keep-alive off, no compression, fractions of seconds in one record and an offset in another.
+    """
+
+    def __init__(self, records: list[dict[str, Any]]) -> None:
+        self.records = sorted(records, key=lambda one: one["id"], reverse=True)
+
+    def __call__(self, request: Received) -> Answer:
+        query = request.query
+        if request.path != "/v1/Emails/Operations":
+            return Answer(b"<h1>404</h1>", 404)
+        low = datetime.fromisoformat(query.get("startDate", "2000-01-01T00:00:00Z"))
+        high = datetime.fromisoformat(query.get("endDate", "2100-01-01T00:00:00Z"))
+        size = min(int(query.get("pageSize", "50")), 20)
+        begin = int(query.get("pageToken", "cursor:0").removeprefix("cursor:"))
+        batch = self.records[begin : begin + size]  # the filter applies after the read
+        found = [r for r in batch if low <= datetime.fromisoformat(r["createdAt"]) <= high]
+        more = begin + size < len(self.records)
+        pagination = {"self": "here"} | ({"next": f"cursor:{begin + size}"} if more else {})
+        answer = {"pagination": pagination, "operations": found, "meta": {"took": 3}}
+        return Answer(json.dumps(answer).encode(), headers={"Connection": "close"})
+
+
+def test_sync_works_against_a_server_that_was_not_written_here(tmp_path: Path):
+    midnight = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
+    moments = [midnight + timedelta(minutes=7 * n) for n in range(-300, 120)]
+    records = [record(n, created_at=moment) for n, moment in enumerate(moments)]
+    records[5]["createdAt"] = records[5]["createdAt"].replace("Z", ".25Z")
+    eastern = moments[9] + timedelta(hours=2)
+    records[9]["createdAt"] = rfc3339(eastern).replace("Z", "+02:00")
+    with scripted(OtherServer(records)) as server:
+        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
+        report = sync(settings)
+    assert report.ok
+    found = rows(tmp_path, OPERATIONS)
+    assert sorted(found["operation_id"].to_pylist()) == [
+        operation_id(n) for n in range(len(records))
+    ]
+    created = dict(
+        zip(found["operation_id"].to_pylist(), found["created_at"].to_pylist(), strict=True)
+    )
+    assert created[operation_id(9)] == moments[9]
+    assert created[operation_id(5)] == moments[5] + timedelta(seconds=0.25)
+
+
+def test_two_archives_of_one_account_hold_the_same(tmp_path: Path):
+    """R5: what is archived is a function of what was answered, not of concurrency or page size."""
+    with account(WORLD, NOW, tmp_path / "a") as (emulator, settings):
+        other = settings_for(emulator, tmp_path / "b", concurrency=1, page_size=11)
+        for _ in range(3):
+            sync(settings)
+            sync(other)
+            emulator.clock.step(timedelta(hours=5))
+    first, second = (snapshot(Lake(tmp_path / name)) for name in "ab")
+    for content in (first, second):
+        for name in [name for name in content if name.startswith("coverage")]:
+            del content[name]  # pages and requests differ, and are counted there
+    assert first == second
+    assert states(rows(tmp_path / "a", HISTORY)) == states(rows(tmp_path / "b", HISTORY))
