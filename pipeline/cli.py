@@ -6,6 +6,7 @@ Nothing heavy is imported until a command runs, so that ``--help`` is immediate.
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -154,7 +155,7 @@ def sql(
 def publish(data: DataOption = None) -> None:
     """Rebuild the delivery tables and the warehouse from the lake: after a move, or a deletion.
 
-    Example: mv data /srv/archive && email-archive publish --data /srv/archive
+    Example: email-archive publish --data /srv/archive
     """
     from pipeline.sync import rebuild
 
@@ -256,10 +257,14 @@ def _lake(data: Path | None) -> Any:
 
 
 def main() -> None:
-    """The entry point of the command: the package's own errors become one message and an exit code."""
+    """The entry point of the command: expected errors become one message and an exit code."""
     try:
         app()
-    except ArchiveError as error:
+    except BrokenPipeError:
+        # The reader of our output, `head` for one, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except (ArchiveError, OSError) as error:
         if logging.getLogger().isEnabledFor(logging.DEBUG):
             raise
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)

@@ -101,7 +101,8 @@ def write_table(result: pa.Table, max_rows: int) -> None:
     console = _wide_enough(table)
     console.print(table)
     if result.num_rows > max_rows:
-        console.print(f"{result.num_rows - max_rows} more rows: see --max-rows, or --format csv")
+        rest = result.num_rows - max_rows
+        console.print(f"{rest} more rows: see --max-rows, or --format csv", soft_wrap=True)
 
 
 def write_csv(result: pa.Table) -> None:
@@ -142,9 +143,10 @@ def write_status(found: ArchiveStatus) -> None:
     console = _wide_enough(table)
     console.print(table)
     if found.warehouse_bytes is None:
-        console.print("no warehouse yet: make it with `email-archive publish`")
+        console.print("no warehouse yet: make it with `email-archive publish`", soft_wrap=True)
     for path in found.foreign:
-        console.print(f"not a file of the archive, but readers would read it: {path}", markup=False)
+        line = f"not a file of the archive, but readers would read it: {path}"
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _wide_enough(table: Table) -> Console:

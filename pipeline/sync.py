@@ -91,7 +91,7 @@ class SyncReport:
         return not (self.extraction.failures or self.errors)
 
     def summary(self) -> dict[str, object]:
-        """The figures, ready for JSON."""
+        """The figures, ready for JSON; `requests` and `retries` are those of the scans that landed."""
         scans, folds = self.extraction.scans, self.folds
         return {
             "account_id": self.account_id,

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hmac
 import json
+import re
 import secrets
 import socket
 import threading
@@ -380,7 +381,7 @@ class _Ordered:
 def _page_size(text: str | None) -> int:
     if text is None:
         return _DEFAULT_PAGE_SIZE
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not 1 <= int(text) <= _MAX_PAGE_SIZE:  # noqa: PLR2004 - digits
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= _MAX_PAGE_SIZE:
         raise _RefusedError(400, f"pageSize must be a number from 1 to {_MAX_PAGE_SIZE}")
     return int(text)
 

@@ -44,11 +44,15 @@ class Files:
         self.make_folder(target.parent)
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        self.rename(temporary, target)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            self.rename(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)  # a full disk is not to be filled further
+            raise
 
     def publish_file(self, temporary: Path, target: Path) -> None:
         """Move a file that another program wrote to `target`, durably and at once."""

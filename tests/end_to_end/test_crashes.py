@@ -46,22 +46,23 @@ def landed_states(lake: Lake) -> set[tuple[object, ...]]:
 
 def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path):
     """R1, R5, R6: SIGKILL at 30 random moments; whatever is on disk is whole, and nothing is lost."""
-    world = World(9, 400.0, START)
+    world = World(9, 250.0, START)
     moments = random.Random(20261123)  # noqa: S311 - where to kill, not a secret
     with account(world, at("2026-11-13"), tmp_path) as (emulator, settings):
         lake = Lake(tmp_path)
-        began = time.monotonic()
-        process = started(settings)
-        process.join()
-        assert process.exitcode == 0
+        for _ in range(2):  # the second is the usual one: the first also starts the forkserver
+            began = time.monotonic()
+            process = started(settings)
+            process.join()
+            assert process.exitcode == 0
         usual = time.monotonic() - began
 
         seen: set[tuple[object, ...]] = set()
         killed = 0
         while killed < KILLS:
-            emulator.clock.step(timedelta(hours=2))
+            emulator.clock.step(timedelta(hours=1))
             process = started(settings)
-            process.join(moments.uniform(0.05, 1.1) * usual)
+            process.join(moments.uniform(0.02, 0.95) * usual)
             process.kill()
             process.join()
             killed += process.exitcode == -9
@@ -82,7 +83,7 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path)
         assert seen <= states(rows(tmp_path, HISTORY))
         assert lake.pending() == set()
         assert lake.stale() == set()
-        assert list((tmp_path / ".tmp").iterdir()) == []
+        assert [path for path in (tmp_path / ".tmp").rglob("*") if path.is_file()] == []
 
 
 def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):

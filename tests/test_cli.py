@@ -1,0 +1,378 @@
+"""The command as a user meets it: real processes, their output, their exit codes."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import app
+from pipeline.emulator import Emulator, Options, World
+from pipeline.lake.layout import Lake
+from pipeline.settings import Settings
+from pipeline.sync import sync
+from pipeline.windows import retained_days
+from tests.support.archives import account
+from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
+from tests.support.scripted_api import Answer, scripted
+
+NOW = at("2026-11-14 15:00")
+TOKEN = "tok-3n-very-secret"
+COMMANDS = [
+    command.name or (command.callback and command.callback.__name__)
+    for command in app.registered_commands
+]
+
+
+def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """`email-archive` with these arguments, and these settings alone."""
+    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *arguments],
+        cwd=cwd,
+        env=keep | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Settings]]:
+    """An archive of one sync, and the API that it came from."""
+    folder = tmp_path_factory.mktemp("archive")
+    with account(World(5, 300.0, at("2026-11-10")), NOW, folder) as (emulator, settings):
+        sync(settings)
+        yield emulator, settings
+
+
+# Help.
+
+
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_help_shows_an_example(command: str | None, tmp_path: Path):
+    done = run(*([command] if command else []), "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "Example: email-archive " in done.stdout
+    assert command is None or f"email-archive {command}" in " ".join(done.stdout.split())
+
+
+def test_commands_are_these():
+    assert COMMANDS == ["sync", "sql", "publish", "status", "emulate", "demo"]
+
+
+def test_version(tmp_path: Path):
+    assert run("--version", cwd=tmp_path).stdout.startswith("email-archive 0.")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["sync", "--nonsense"], ["sql"]])
+def test_wrong_use_exits_with_2(arguments: list[str], tmp_path: Path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+# Sync.
+
+
+def test_sync_says_what_it_did_in_one_line(tmp_path: Path):
+    world = World(5, 300.0, at("2026-11-10"))
+    with account(world, NOW, tmp_path) as (_, settings):
+        done = run("sync", cwd=tmp_path, **settings.environment())
+        number = len(world.existing(NOW))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(
+            f"{settings.account_sid}: {number} operations seen: {number} new, 0 changed, 0 unchanged; "
+            "0 rejects; 8 requests, 0 retries; "
+        )
+        assert done.stdout.count("\n") == 1
+        lines = done.stderr.splitlines()
+        assert len([line for line in lines if line.startswith("scanned 2026-11-")]) == 8
+        assert len([line for line in lines if line.startswith("folded AC")]) == 8
+
+
+def test_sync_as_json(tmp_path: Path):
+    with account(World(5, 300.0, at("2026-11-10")), NOW, tmp_path) as (_, settings):
+        done = run("sync", "--json", cwd=tmp_path, **settings.environment())
+    figures = json.loads(done.stdout)
+    assert (figures["windows"], figures["failed_windows"], figures["errors"]) == (8, [], [])
+    assert figures["new"] == figures["operations_seen"] > 1000
+    assert figures["now"] == "2026-11-14T15:00:00Z"
+
+
+def test_sync_reads_dotenv_and_writes_to_data_by_default(tmp_path: Path):
+    with account(World(5, 20.0, at("2026-11-10")), NOW, tmp_path) as (_, settings):
+        lines = (f"{name}={value}" for name, value in settings.environment().items())
+        wanted = [line for line in lines if not line.startswith("EMAIL_ARCHIVE_DATA")]
+        (tmp_path / ".env").write_text("\n".join(wanted))
+        done = run("sync", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "warehouse.duckdb").exists()
+
+
+def test_sync_without_settings_is_one_message_and_exit_2(tmp_path: Path):
+    done = run("sync", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: TWILIO_ACCOUNT_SID is not set. "
+        "Set it in the environment or in a .env file in the folder where you run this.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            Answer(b'{"errors": [{"code": 20003, "message": "Authenticate"}]}', 401),
+            "20003: Authenticate",
+        ),
+        (Answer(b"<html>Log in</html>"), "EMAIL_ARCHIVE_API_URL"),
+        (Answer(b"<html>Not found</html>", 404), "EMAIL_ARCHIVE_API_URL"),
+        (Answer(b'{"messages": []}'), "messages"),
+        (Answer(b'{"operations": [', 200), "operations"),
+    ],
+)
+def test_api_that_is_none_is_one_message_and_exit_1(tmp_path: Path, answer: Answer, message: str):
+    """R9, R11"""
+    with scripted([answer]) as server:
+        done = run(
+            "sync",
+            cwd=tmp_path,
+            TWILIO_ACCOUNT_SID=ACCOUNT,
+            TWILIO_AUTH_TOKEN=TOKEN,
+            EMAIL_ARCHIVE_API_URL=server.url,
+            EMAIL_ARCHIVE_RETRY_ATTEMPTS="1",
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: GET /v1/Emails/Operations")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_window_that_failed_is_named_and_the_exit_code_is_1(tmp_path: Path):
+    day = retained_days(at("2026-11-20 14:00"))[3]
+
+    def answer(request):
+        failing = request.query.get("startDate", "").startswith(f"{day}T23:59:59")
+        return Answer(b"", 400) if failing else Answer(body([]))
+
+    with scripted(answer) as server:
+        done = run(
+            "sync",
+            cwd=tmp_path,
+            TWILIO_ACCOUNT_SID=ACCOUNT,
+            TWILIO_AUTH_TOKEN=TOKEN,
+            EMAIL_ARCHIVE_API_URL=server.url,
+        )
+    assert done.returncode == 1
+    failed = [line for line in done.stderr.splitlines() if "failed and stays due" in line]
+    assert len(failed) == 1
+    assert "2026-11-17T00:00:00Z/2026-11-18T00:00:00Z" in failed[0]
+    assert done.stdout.startswith(f"{ACCOUNT}: 0 operations seen")
+
+
+def test_debug_shows_requests_and_tracebacks_and_no_credentials(tmp_path: Path):
+    """R11"""
+    with scripted([Answer(body([])), Answer(b"", 401)]) as server:
+        done = run(
+            "--debug",
+            "sync",
+            cwd=tmp_path,
+            TWILIO_ACCOUNT_SID=ACCOUNT,
+            TWILIO_AUTH_TOKEN=TOKEN,
+            EMAIL_ARCHIVE_API_URL=server.url,
+        )
+    assert done.returncode == 1
+    assert "GET /v1/Emails/Operations: 200" in done.stderr
+    assert "Traceback" in done.stderr
+    shown = done.stdout + done.stderr
+    assert TOKEN not in shown
+    assert "Basic " not in shown
+
+
+def test_folder_that_can_not_be_written_is_one_message(tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    with account(World(5, 20.0, at("2026-11-10")), NOW, tmp_path / "file" / "data") as (
+        _,
+        settings,
+    ):
+        done = run("sync", cwd=tmp_path, **settings.environment())
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "file" in done.stderr
+
+
+def test_lake_of_a_newer_version_is_one_message(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    (lake.root / "lake.json").write_text('{"format": 99}')
+    for command in (["status"], ["sql", "FROM operations"], ["publish"]):
+        done = run(*command, "--data", str(lake.root), cwd=tmp_path)
+        assert done.returncode != 0
+        assert "newer" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# SQL.
+
+
+def test_sql_as_table_csv_and_json(archive: tuple[Emulator, Settings], tmp_path: Path):
+    emulator, settings = archive
+    number = len(emulator.world.existing(NOW))
+    query = "SELECT account_id, count(*) AS n, max(created_at) AS last, NULL AS none"
+    query += " FROM operations GROUP BY 1"
+    table, as_csv, as_json = (
+        run("sql", query, "--format", form, "--data", str(settings.data), cwd=tmp_path)
+        for form in ("table", "csv", "json")
+    )
+    assert [done.returncode for done in (table, as_csv, as_json)] == [0, 0, 0]
+    (row,) = csv.DictReader(io.StringIO(as_csv.stdout))
+    (item,) = json.loads(as_json.stdout)
+    assert row == {
+        "account_id": settings.account_sid,
+        "n": str(number),
+        "last": item["last"],
+        "none": "",
+    }
+    assert item["n"] == number
+    assert item["none"] is None
+    assert item["last"].startswith("2026-11-14T")
+    assert item["last"].endswith("Z")
+    for shown in ("account_id", settings.account_sid, str(number)):
+        assert shown in table.stdout
+
+
+def test_sql_shows_so_many_rows_and_says_how_many_more(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    _, settings = archive
+    done = run(
+        "sql", "FROM range(500)", "--max-rows", "10", "--data", str(settings.data), cwd=tmp_path
+    )
+    assert "490 more rows" in done.stdout
+    whole = run("sql", "FROM range(500)", "-f", "csv", "--data", str(settings.data), cwd=tmp_path)
+    assert len(whole.stdout.splitlines()) == 501
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE delivery_daily",
+        "DELETE FROM delivery_daily",
+        "COPY operations TO 'out.csv'",
+        "ATTACH 'other.duckdb'",
+        "CREATE TABLE t AS SELECT 1",
+        "SELECT 1; SELECT 2",
+        "",
+    ],
+)
+def test_sql_changes_nothing(archive: tuple[Emulator, Settings], tmp_path: Path, statement: str):
+    _, settings = archive
+    before = Lake(settings.data).warehouse.read_bytes()
+    done = run("sql", statement, "--data", str(settings.data), cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected one query that changes nothing" in done.stderr
+    assert Lake(settings.data).warehouse.read_bytes() == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_that_duckdb_refuses_is_its_message(archive: tuple[Emulator, Settings], tmp_path: Path):
+    _, settings = archive
+    done = run(
+        "sql", "SELECT delivrd FROM delivery_daily", "--data", str(settings.data), cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "delivrd" in done.stderr
+    assert "delivered" in done.stderr  # DuckDB proposes what there is
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["sql", "FROM operations"], ["status"], ["publish"]])
+def test_folder_without_archive_is_wrong_use(tmp_path: Path, command: list[str]):
+    done = run(*command, "--data", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
+    assert "email-archive sync" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings]):
+    _, settings = archive
+    command = [sys.executable, "-m", "pipeline.cli", "sql", "FROM range(1000000)", "-f", "csv"]
+    command += ["--data", str(settings.data)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "range\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+# Status and publish.
+
+
+def test_status_tells_what_the_archive_holds(archive: tuple[Emulator, Settings], tmp_path: Path):
+    emulator, settings = archive
+    number = len(emulator.world.existing(NOW))
+    done = run("status", "--json", "--data", str(settings.data), cwd=tmp_path)
+    found = json.loads(done.stdout)
+    (one,) = found["accounts"]
+    assert one["account_id"] == settings.account_sid
+    assert (one["operations"], one["states"], one["rejects"], one["scans"]) == (
+        number,
+        number,
+        0,
+        8,
+    )
+    assert (one["first_day"], one["last_day"], one["days"]) == ("2026-11-07", "2026-11-14", 8)
+    assert one["last_scan_at"] == "2026-11-14T15:00:00Z"
+    table = run("status", "--data", str(settings.data), cwd=tmp_path)
+    assert f"{number:,}" in table.stdout
+
+
+def test_publish_rebuilds_what_is_derived(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    moved = lake.root.rename(tmp_path / "moved")
+    done = run("publish", "--data", "moved", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert str(moved / "warehouse.duckdb") in done.stdout
+    asked = run(
+        "sql", "SELECT total FROM delivery_daily", "-f", "csv", "--data", "moved", cwd=tmp_path
+    )
+    assert asked.stdout == "total\n1\n"
+
+
+# The demo.
+
+
+def test_demo_proves_itself_and_never_empties_another_folder(tmp_path: Path):
+    done = run("demo", "--per-day", "40", "--no-dagster", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    days = [line for line in lines if "%" in line]
+    assert len(days) == 30
+    assert all(len(line) <= 80 for line in days)
+    assert "none missing" in done.stdout
+    assert "The API still knows" in done.stdout
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    refused = run("demo", "--data", "mine", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_options_of_the_emulator_have_no_secret_in_their_repr():
+    """R11"""
+    shown = repr(Options(auth_token=TOKEN, api_key_secret="hush"))
+    assert TOKEN not in shown
+    assert "hush" not in shown
