@@ -1,11 +1,14 @@
 """Asset checks: what should hold of the data, on the days of the run."""
 
+from datetime import date
+
 import dagster as dg
 
-from assets.metadata import days_of
-from assets.partitions import daily
 from assets.resources import ArchiveResource
 from pipeline.checks import CHECKS, Check, failing_rows
+from pipeline.lake.layout import Lake
+from pipeline.schema import OPERATIONS
+from pipeline.windows import days_between
 
 _SHOWN = 20
 
@@ -13,13 +16,12 @@ _SHOWN = 20
 def build_check(check: Check) -> dg.AssetChecksDefinition:
     """One of `pipeline.checks` as an asset check on `operations`."""
 
-    @dg.asset_check(
-        asset="operations", name=check.name, description=check.meaning, partitions_def=daily
-    )
+    @dg.asset_check(asset="operations", name=check.name, description=check.meaning)
     def run(
         context: dg.AssetCheckExecutionContext, archive: ArchiveResource
     ) -> dg.AssetCheckResult:
-        failing = failing_rows(archive.lake(), check, days_of(list(context.partition_keys)))
+        lake = archive.lake()
+        failing = failing_rows(lake, check, _days(context, lake))
         severity = dg.AssetCheckSeverity.ERROR if check.is_error else dg.AssetCheckSeverity.WARN
         rows = failing.slice(0, _SHOWN).to_pylist()
         return dg.AssetCheckResult(
@@ -35,6 +37,14 @@ def build_check(check: Check) -> dg.AssetChecksDefinition:
         )
 
     return run
+
+
+def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> list[date]:
+    """The days of the run; all of the archive's if the check is run by itself."""
+    if context.has_partition_key or context.has_partition_key_range:
+        days = context.partition_key_range
+        return days_between(date.fromisoformat(days.start), date.fromisoformat(days.end))
+    return sorted({partition.day for partition in lake.partitions(OPERATIONS.name)})
 
 
 checks = [build_check(check) for check in CHECKS]

@@ -1,0 +1,108 @@
+"""What Dagster loads: the graph, its partitions, schedule and metadata, without credentials."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions, defs
+from assets.partitions import daily
+from assets.tables import TABLES
+from pipeline.checks import CHECKS
+from pipeline.schema import DELIVERY_HOURLY
+from tests.support.factories import at
+
+GRAPH = {
+    "landed_scans": set(),
+    "operations": {"landed_scans"},
+    "operation_history": {"landed_scans"},
+    "coverage": {"landed_scans"},
+    "delivery_hourly": {"operations"},
+    "warehouse": {"delivery_hourly", "operation_history", "coverage"},
+}
+
+
+def spec(key: str) -> dg.AssetSpec:
+    (found,) = [one for one in defs.resolve_all_asset_specs() if one.key == dg.AssetKey(key)]
+    return found
+
+
+def test_definitions_load_without_credentials():
+    dg.Definitions.validate_loadable(build_definitions())
+
+
+def test_graph_is_the_way_of_the_data():
+    graph = {
+        one.key.to_user_string(): {dep.asset_key.to_user_string() for dep in one.deps}
+        for one in defs.resolve_all_asset_specs()
+    }
+    assert graph == GRAPH
+
+
+def test_assets_have_groups_kinds_and_descriptions():
+    groups = {one.key.to_user_string(): one.group_name for one in defs.resolve_all_asset_specs()}
+    assert groups == {
+        "landed_scans": "extraction",
+        "operations": "lake",
+        "operation_history": "lake",
+        "coverage": "lake",
+        "delivery_hourly": "marts",
+        "warehouse": "warehouse",
+    }
+    for one in defs.resolve_all_asset_specs():
+        assert one.kinds
+        assert one.description
+
+
+@pytest.mark.parametrize(("key", "table"), [*TABLES.items(), ("delivery_hourly", DELIVERY_HOURLY)])
+def test_columns_and_their_meaning_come_out_of_the_schema(key, table):
+    schema = spec(key).metadata["dagster/column_schema"]
+    assert [(column.name, column.type, column.description) for column in schema.columns] == [
+        (column.name, column.sql_type, column.comment) for column in table.published
+    ]
+    assert spec(key).description == table.comment
+
+
+def test_days_are_utc_and_today_is_a_partition():
+    assert daily.timezone == "UTC"
+    now = datetime(2026, 11, 20, 23, 59, tzinfo=UTC)
+    assert daily.get_partition_keys(now)[-1] == "2026-11-20"
+    assert daily.get_partition_keys(datetime(2026, 11, 21, tzinfo=UTC))[-1] == "2026-11-21"
+
+
+def test_range_of_days_is_one_run():
+    for definition in defs.assets or []:
+        assert isinstance(definition, dg.AssetsDefinition)
+        if definition.partitions_def is not None:
+            assert definition.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_schedule_asks_every_hour_for_the_days_of_the_retention():
+    schedule = defs.resolve_schedule_def("hourly")
+    assert schedule.cron_schedule == "0 * * * *"
+    assert schedule.execution_timezone == "UTC"
+    context = dg.build_schedule_context(scheduled_execution_time=at("2026-11-20 13:00"))
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-11-13"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-11-20"
+
+
+def test_schedule_asks_for_no_day_before_the_first_partition():
+    context = dg.build_schedule_context(scheduled_execution_time=at("2026-01-03 13:00"))
+    schedule = defs.resolve_schedule_def("hourly")
+    (request,) = schedule.evaluate_tick(context).run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-01-01"
+
+
+def test_each_tick_is_its_own_run():
+    schedule = defs.resolve_schedule_def("hourly")
+    keys = set()
+    for hour in (13, 14):
+        context = dg.build_schedule_context(scheduled_execution_time=at(f"2026-11-20 {hour}:00"))
+        keys |= {request.run_key for request in schedule.evaluate_tick(context).run_requests or []}
+    assert len(keys) == 2
+
+
+def test_every_data_check_is_an_asset_check():
+    names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
+    assert names == {check.name for check in CHECKS} | {"every_window_scanned"}

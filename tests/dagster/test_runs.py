@@ -1,0 +1,315 @@
+"""Real runs of the Dagster job against the emulator: what they do, record, and never reveal."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.resources import ArchiveResource, TwilioResource
+from assets.schedules import range_tags
+from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.schema import OPERATIONS
+from pipeline.windows import retained_days
+from tests.support.archives import account, rows, unlike_truth
+from tests.support.factories import ACCOUNT, at, body, record
+from tests.support.scripted_api import Answer, Received, scripted
+
+START = at("2026-11-10")
+NOW = at("2026-11-14 15:00")
+WORLD = World(5, 200.0, START)
+DAYS = [day.isoformat() for day in retained_days(NOW)]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as one:
+        yield one
+
+
+def definitions(
+    data: Path, url: str, account_id: str, token: str = DEMO_AUTH_TOKEN
+) -> dg.Definitions:
+    return build_definitions(
+        {
+            "archive": ArchiveResource(data=str(data)),
+            "twilio": TwilioResource(account_sid=account_id, auth_token=token, api_url=url),
+        }
+    )
+
+
+def run_job(
+    instance: dg.DagsterInstance, defs: dg.Definitions, first: str = DAYS[0], last: str = DAYS[-1]
+) -> dg.ExecuteInProcessResult:
+    """One run of the job over a range of days."""
+    return defs.resolve_job_def("sync").execute_in_process(
+        instance=instance, tags=range_tags(first, last), raise_on_error=False
+    )
+
+
+@pytest.fixture
+def emulated(tmp_path: Path) -> Iterator[tuple[Emulator, dg.Definitions]]:
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        yield emulator, definitions(tmp_path, emulator.url, settings.account_sid)
+
+
+def metadata(instance: dg.DagsterInstance, key: str) -> dict[str | None, Mapping[str, Any]]:
+    """The latest materialization's metadata of each partition of an asset."""
+    records = instance.fetch_materializations(dg.AssetKey(key), limit=1000).records
+    found: dict[str | None, Mapping[str, Any]] = {}
+    for one in records:
+        assert one.asset_materialization
+        values = {name: value.value for name, value in one.asset_materialization.metadata.items()}
+        found.setdefault(one.partition_key, values)
+    return found
+
+
+def test_job_brings_the_archive_from_the_api_to_sql(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    emulator, defs = emulated
+    assert run_job(instance, defs).success
+    assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+    counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
+    assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
+
+
+def test_every_day_of_the_range_is_materialized_with_its_own_figures(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    _, defs = emulated
+    run_job(instance, defs)
+    last = WORLD.existing(NOW).stop
+    expected = {}
+    for day in retained_days(NOW):
+        numbers = WORLD.numbers(at(f"{day}"), at(f"{day}") + timedelta(days=1))
+        expected[f"{day}"] = max(min(numbers.stop, last) - numbers.start, 0)
+    operations = metadata(instance, "operations")
+    assert {
+        day: values["dagster/partition_row_count"] for day, values in operations.items()
+    } == expected
+    assert {day: values["new"] for day, values in operations.items()} == expected
+    assert {values["changed"] for values in operations.values()} == {0}
+    scans = metadata(instance, "landed_scans")
+    assert {day: values["operations"] for day, values in scans.items()} == expected
+    assert {(values["requests"], values["retries"]) for values in scans.values()} == {(1, 0)}
+    for key in ("operation_history", "coverage", "delivery_hourly"):
+        assert set(metadata(instance, key)) == set(DAYS)
+
+
+def test_second_run_counts_changed_and_unchanged(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    emulator, defs = emulated
+    run_job(instance, defs)
+    emulator.clock.step(timedelta(hours=3))
+    run_job(instance, defs)
+    today = metadata(instance, "operations")[DAYS[-1]]
+    before = metadata(instance, "operations")[DAYS[-2]]
+    assert today["new"] > 0
+    assert before["new"] == 0
+    assert before["changed"] + before["unchanged"] == before["dagster/partition_row_count"]
+
+
+def test_one_day_by_hand_scans_all_of_it_now(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    emulator, defs = emulated
+    job = defs.resolve_job_def("sync")
+    assert job.execute_in_process(instance=instance, partition_key="2026-11-12").success
+    windows = [request.query.get("startDate") for request in emulator.requests]
+    assert windows == [None, "2026-11-11T23:59:59Z"]
+    day = WORLD.numbers(at("2026-11-12"), at("2026-11-13"))
+    assert rows(tmp_path, OPERATIONS).num_rows == len(day)
+
+
+def test_day_past_its_deadline_adds_what_it_finds_warns_and_keeps_the_rest(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R1: Dagster shows a success, and nothing is erased."""
+    emulator, defs = emulated
+    job = defs.resolve_job_def("sync")
+    job.execute_in_process(instance=instance, partition_key="2026-11-11")
+    known = rows(tmp_path, OPERATIONS)
+    emulator.clock.set(at("2026-11-20 06:00"))
+    result = job.execute_in_process(instance=instance, partition_key="2026-11-11")
+    assert result.success
+    assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
+    assert metadata(instance, "landed_scans")["2026-11-11"]["operations"] < known.num_rows
+    messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any("past the API's retention of 7 days" in message for message in messages)
+
+
+def test_all_checks_pass_on_sound_data(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    _, defs = emulated
+    evaluations = run_job(instance, defs).get_asset_check_evaluations()
+    assert {one.check_name: one.passed for one in evaluations} == {
+        "every_window_scanned": True,
+        "operation_ids": True,
+        "parts_within_total": True,
+        "known_to_reference": True,
+        "embedded_time": True,
+        "rejects": True,
+    }
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    """The checks that did not pass; the ids of our own records tell another time than their creation."""
+    return {
+        one.check_name: one
+        for one in result.get_asset_check_evaluations()
+        if not one.passed and one.check_name != "embedded_time"
+    }
+
+
+def test_odd_data_warn_and_do_not_fail_the_run(tmp_path: Path, instance: dg.DagsterInstance):
+    """R9: rejects and the unknown are seen, with the rows that are meant."""
+    odd = [record(1, status="PAUSED", region="us1"), record(2, stats={"sent": -1}), record(3)]
+
+    def answer(request: Received) -> Answer:
+        is_day = request.query.get("startDate", "").startswith("2026-11-19T23:59:59")
+        return Answer(body(odd if is_day else []))
+
+    with scripted(answer) as server:
+        defs = definitions(tmp_path, server.url, ACCOUNT)
+        result = run_job(instance, defs, "2026-11-13", "2026-11-20")
+    assert result.success
+    failed = failed_checks(result)
+    assert set(failed) == {"known_to_reference", "rejects"}
+    assert {one.severity for one in failed.values()} == {dg.AssetCheckSeverity.WARN}
+    assert "PAUSED" in str(failed["known_to_reference"].metadata["examples"].value)
+
+
+def test_impossible_counts_are_an_error_of_their_check(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    impossible = record(1, stats={"total": 1, "queued": 5})
+    with scripted([Answer(body([impossible]))]) as server:
+        defs = definitions(tmp_path, server.url, ACCOUNT)
+        result = run_job(instance, defs, "2026-11-20", "2026-11-20")
+    failed = failed_checks(result)
+    assert set(failed) == {"parts_within_total"}
+    assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
+
+
+# What goes wrong.
+
+
+def test_failing_window_fails_its_check_and_the_other_days_arrive(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """R4: the day that failed has no scan and no coverage."""
+
+    def answer(request: Received) -> Answer:
+        fails = request.query.get("startDate", "").startswith("2026-11-16T23:59:59")
+        return Answer(b"", 400) if fails else Answer(body([]))
+
+    with scripted(answer) as server:
+        result = run_job(
+            instance, definitions(tmp_path, server.url, ACCOUNT), "2026-11-15", "2026-11-20"
+        )
+    failed = failed_checks(result)
+    assert set(failed) == {"every_window_scanned"}
+    assert "2026-11-17" in str(failed["every_window_scanned"].metadata["failed_windows"].value)
+    days = {str(partition.day) for partition in Lake(tmp_path).partitions("coverage")}
+    assert days == {"2026-11-15", "2026-11-16", "2026-11-18", "2026-11-19", "2026-11-20"}
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [one for one in result.all_events if one.event_type_value == "STEP_FAILURE"]
+    return str(event.step_failure_data.error) + str(event.step_failure_data.user_failure_data)
+
+
+def test_refused_credentials_fail_at_once_without_retry(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """R11: and the event that says so shows none of them."""
+    with scripted([Answer(b"", 401)]) as server:
+        result = run_job(instance, definitions(tmp_path, server.url, ACCOUNT, "very-secret-token"))
+        assert len(server.requests) == 1
+    assert not result.success
+    text = failure(result)
+    assert "check TWILIO_ACCOUNT_SID" in text
+    assert "very-secret-token" not in text
+    assert not [one for one in result.all_events if one.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_missing_settings_fail_the_run_with_the_message(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    defs = build_definitions({"archive": ArchiveResource(data=str(tmp_path))})
+    result = run_job(instance, defs)
+    assert not result.success
+    assert "TWILIO_ACCOUNT_SID is not set" in failure(result)
+
+
+def test_settings_come_from_the_environment(
+    tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        for variable, value in settings.environment().items():
+            monkeypatch.setenv(variable, value)
+        assert run_job(instance, build_definitions()).success
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+def test_damaged_landed_file_fails_the_run_and_the_other_days_are_folded(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    emulator, defs = emulated
+    folder = tmp_path / "landing" / f"account_id={emulator.options.account_sid}"
+    (folder / "created_date=2026-11-12").mkdir(parents=True)
+    (folder / "created_date=2026-11-12" / "x.parquet").write_text("no Parquet")
+    result = run_job(instance, defs)
+    assert not result.success
+    assert "x.parquet" in failure(result)
+    days = {str(partition.day) for partition in Lake(tmp_path).partitions("operations")}
+    assert days >= {"2026-11-10", "2026-11-11", "2026-11-13", "2026-11-14"}
+
+
+def test_no_event_run_config_or_file_holds_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """R11: everything that a run leaves in a lasting instance, and in the archive."""
+    token = "tok-9e-never-to-be-seen"
+    monkeypatch.setenv("EMAIL_ARCHIVE_RETRY_ATTEMPTS", "1")
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def answer(request: Received) -> Answer:
+        return (
+            Answer(b"", 500)
+            if "2026-11-16" in request.query.get("startDate", "")
+            else Answer(body([]))
+        )
+
+    with (
+        scripted(answer) as server,
+        dg.DagsterInstance.local_temp(str(home)) as instance,
+    ):
+        twilio = TwilioResource(account_sid=ACCOUNT, auth_token=token, api_url=server.url)
+        assert token not in repr(twilio)
+        result = run_job(
+            instance,
+            definitions(tmp_path / "data", server.url, ACCOUNT, token),
+            "2026-11-17",
+            "2026-11-20",
+        )
+        (run,) = instance.get_runs()
+        assert token not in json.dumps(run.run_config)
+        assert token not in repr(run)
+        events = [entry.to_json() for entry in instance.all_logs(result.run_id)]
+    assert len(events) > 20
+    assert not [event for event in events if token in event]
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(left) > 5
+    assert not [path for path in left if token.encode() in path.read_bytes()]
