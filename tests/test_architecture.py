@@ -1,0 +1,183 @@
+"""The house keeps its order: imports go one way, rooms have signs, SQL lies in its own files."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(
+    path for package in ("pipeline", "assets") for path in (ROOT / package).rglob("*.py")
+)
+
+# From the ground up: a module may import from its own floor and from those below it.
+FLOORS = [
+    {"pipeline.errors"},
+    {"pipeline.windows", "pipeline.schema", "pipeline.settings"},
+    {"pipeline.facts", "pipeline.engine", "pipeline.twilio", "pipeline.lake"},
+    {"pipeline.scan", "pipeline.marts"},
+    {"pipeline.warehouse", "pipeline.read", "pipeline.checks", "pipeline.query", "pipeline.status"},
+    {"pipeline.sync", "pipeline.emulator"},
+    {"pipeline.console", "pipeline.demo"},
+    {"pipeline.cli", "assets"},
+]
+HEAVY = {
+    "altair",
+    "dagster",
+    "duckdb",
+    "httpx2",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic_settings",
+    "starlette",
+    "tenacity",
+    "uvicorn",
+}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file it does."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import by full name"
+            yield node.module or ""
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor(module: str) -> int | None:
+    """The floor that a module of ours lies on; None for what is not ours, and for `pipeline` itself."""
+    for number, rooms in enumerate(FLOORS):
+        if any(module == room or module.startswith(f"{room}.") for room in rooms):
+            return number
+    return None
+
+
+def ids(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_imports_go_one_way(path: Path):
+    here = floor(name_of(path))
+    if name_of(path) == "pipeline":
+        return  # the front door: it names what users take
+    assert here is not None, f"{path} is a new room: give it a floor"
+    above = {one for one in imports(path) if (there := floor(one)) is not None and there > here}
+    assert above == set()
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("pipeline")], ids=ids)
+def test_pipeline_knows_nothing_of_dagster_and_assets(path: Path):
+    assert not {one for one in imports(path) if one.split(".")[0] in ("dagster", "assets")}
+
+
+@pytest.mark.parametrize(
+    ("room", "stranger"),
+    [
+        ("pipeline.lake", "pipeline.twilio"),
+        ("pipeline.twilio", "pipeline.lake"),
+        ("pipeline.emulator", "pipeline.lake"),
+        ("pipeline.emulator", "pipeline.twilio"),
+        ("pipeline.emulator", "pipeline.sync"),
+        ("pipeline.sync", "pipeline.emulator"),
+        ("assets", "pipeline.emulator"),
+        ("assets", "pipeline.cli"),
+    ],
+)
+def test_some_rooms_do_not_know_each_other(room: str, stranger: str):
+    known = {
+        (name_of(path), one)
+        for path in MODULES
+        for one in imports(path)
+        if name_of(path).startswith(room) and (one == stranger or one.startswith(f"{stranger}."))
+    }
+    assert known == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_every_module_says_what_belongs_there(path: Path):
+    assert ast.get_docstring(tree(path))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=ids)
+def test_sql_lies_in_sql_files(path: Path):
+    """What is asked of DuckDB in Python is one line at most: more of it is a .sql file's."""
+    words = ("SELECT ", "CREATE ", "COPY ", "INSERT ", "WITH ", "UPDATE ", "DELETE ")
+    texts = [
+        node.value
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    found = [text for text in texts if text.lstrip().startswith(words) and "\n" in text.strip()]
+    assert found == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipeline").rglob("*.sql")), ids=ids)
+def test_every_sql_file_begins_with_its_grain(path: Path):
+    assert path.read_text().startswith("-- ")
+
+
+def test_nothing_but_settings_reads_the_environment():
+    readers = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+    }
+    assert readers == set()
+
+
+def test_no_clock_of_this_machine_is_read_but_for_durations_and_defaults():
+    """R10: `now` is an argument everywhere; the emulator's default start is all that asks the machine."""
+    readers = {
+        name_of(path)
+        for path in MODULES
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("now", "today", "utcnow")
+        and isinstance(node.value, ast.Name)
+        and node.value.id in ("datetime", "date")
+    }
+    assert readers <= {"pipeline.cli"}
+
+
+def modules_after(statement: str) -> set[str]:
+    """The top-level modules that are loaded after a statement, in a fresh interpreter."""
+    program = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {module.split(".")[0] for module in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("statement", ["import pipeline", "import pipeline.cli"])
+def test_importing_the_command_loads_nothing_heavy(statement: str):
+    assert modules_after(statement) & HEAVY == set()
+
+
+def test_importing_the_pipeline_never_loads_dagster():
+    names = [name_of(path) for path in MODULES if name_of(path).startswith("pipeline")]
+    assert "dagster" not in modules_after(f"import {', '.join(names)}")
+
+
+def test_no_module_is_over_600_lines():
+    long = {ids(path): n for path in MODULES if (n := len(path.read_text().splitlines())) > 600}
+    assert long == {}
