@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format clean
+.PHONY: help setup demo ui test lint types definitions check format readme clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,10 +35,10 @@ ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster's pages and schedule on htt
 
 $(DAGSTER_HOME)/dagster.yaml:
 	@mkdir -p $(DAGSTER_HOME)
-	@printf 'telemetry:\n  enabled: false\n' > $@
+	@printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > $@
 
 test: $(READY) ## run the tests
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .
@@ -55,6 +55,9 @@ check: lint types definitions test ## all of these
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+readme: $(READY) ## write the tables, settings and examples of the README anew
+	$(BIN)/python -m tests.support.readme
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist

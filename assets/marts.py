@@ -32,5 +32,6 @@ def delivery_hourly(
     # Days of earlier runs that died between folding and here.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
-    add_per_day(context, {day: row_count(rows_of_day(lake, DELIVERY_HOURLY, day)) for day in days})
+    rows = {day: rows_of_day(lake, DELIVERY_HOURLY, day) for day in days}
+    add_per_day(context, {day: describe(DELIVERY_HOURLY) | row_count(n) for day, n in rows.items()})
     return dg.MaterializeResult()

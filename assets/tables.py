@@ -54,7 +54,7 @@ def lake_tables(
 
 
 def _metadata(lake: Lake, table: Table, day: date, report: FoldReport | None) -> dict[str, Any]:
-    metadata = row_count(rows_of_day(lake, table, day))
+    metadata = describe(table) | row_count(rows_of_day(lake, table, day))
     if table is OPERATIONS:
         for name in ("new", "changed", "unchanged", "new_rejects"):
             metadata[name] = dg.MetadataValue.int(getattr(report, name) if report else 0)

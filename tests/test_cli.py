@@ -352,25 +352,6 @@ def test_publish_rebuilds_what_is_derived(tmp_path: Path):
     assert asked.stdout == "total\n1\n"
 
 
-# The demo.
-
-
-def test_demo_proves_itself_and_never_empties_another_folder(tmp_path: Path):
-    done = run("demo", "--per-day", "40", "--no-dagster", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    days = [line for line in lines if "%" in line]
-    assert len(days) == 30
-    assert all(len(line) <= 80 for line in days)
-    assert "none missing" in done.stdout
-    assert "The API still knows" in done.stdout
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    refused = run("demo", "--data", "mine", cwd=tmp_path)
-    assert refused.returncode == 2
-    assert (tmp_path / "mine" / "thesis.txt").exists()
-
-
 def test_options_of_the_emulator_have_no_secret_in_their_repr():
     """R11"""
     shown = repr(Options(auth_token=TOKEN, api_key_secret="hush"))

@@ -96,6 +96,12 @@ def test_every_day_of_the_range_is_materialized_with_its_own_figures(
     } == expected
     assert {day: values["new"] for day, values in operations.items()} == expected
     assert {values["changed"] for values in operations.values()} == {0}
+    schema = operations[DAYS[0]]["dagster/column_schema"]
+    assert [column.name for column in schema.columns][:3] == [
+        "account_id",
+        "created_date",
+        "operation_id",
+    ]
     scans = metadata(instance, "landed_scans")
     assert {day: values["operations"] for day, values in scans.items()} == expected
     assert {(values["requests"], values["retries"]) for values in scans.values()} == {(1, 0)}

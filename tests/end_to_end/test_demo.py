@@ -1,0 +1,57 @@
+"""The demo as the README has it: it proves itself, and the README's examples are its true output."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.demo import play
+from pipeline.errors import UsageError
+from tests.support import readme
+
+COMMANDS_OF_MAKE = re.compile(r"^([a-z]+):", flags=re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the demo was played, and what it said."""
+    folder = tmp_path_factory.mktemp("demo")
+    return folder, readme.run_demo(folder)
+
+
+def test_demo_shows_30_days_and_proves_that_none_is_missing(demo: tuple[Path, str]):
+    _, said = demo
+    days = [line for line in said.splitlines() if line.count("%") == 4]
+    assert len(days) == 30
+    assert all(len(line) <= 80 for line in days)
+    assert "The API still knows 3,136 operations" in said
+    assert "12,111 of 12,111, none missing" in said
+
+
+def test_readme_is_true(demo: tuple[Path, str]):
+    """Tables, settings and the output of every example; `make readme` writes them anew."""
+    folder, said = demo
+    text = readme.README.read_text()
+    assert readme.made_anew(text, folder, said) == text
+
+
+def test_demo_never_empties_a_folder_that_no_demo_made(tmp_path: Path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UsageError, match="choose another folder"):
+        play(tmp_path, per_day=1, with_dagster=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_readme_names_only_targets_that_make_has():
+    text = readme.README.read_text()
+    targets = set(COMMANDS_OF_MAKE.findall((readme.README.parent / "Makefile").read_text()))
+    assert (
+        set(re.findall(r"make ([a-z]+)\b", "\n".join(re.findall(r"^make .*", text, re.MULTILINE))))
+        <= targets
+    )
+
+
+def test_readme_links_to_files_that_are_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", readme.README.read_text())
+    assert links
+    assert [link for link in links if not (readme.README.parent / link).exists()] == []

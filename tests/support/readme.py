@@ -1,0 +1,156 @@
+"""The parts of the README that are made, and not written: tables, settings, the examples' output.
+
+``python -m tests.support.readme`` writes them anew; a test compares them with what is there.
+"""
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import chdir, redirect_stdout
+from pathlib import Path
+
+from pipeline.schema import MARTS, PUBLISHED, Table
+from pipeline.settings import settings_table
+
+README = Path(__file__).parents[2] / "README.md"
+_CONSOLE = re.compile(r"(```console\n\$ (email-archive .*\n(?:> .*\n)*))((?s:.*?))(```\n)")
+_PYTHON = re.compile(r"(```python\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
+
+
+def made_anew(text: str, folder: Path, demo_output: str) -> str:
+    """The README with every made part made anew.
+
+    Args:
+        text: the README.
+        folder: where the demo's archive lies as ``data/demo``.
+        demo_output: what the demo said.
+    """
+    text = _section(text, "demo", f"```text\n{shortened(demo_output)}```")
+    text = _section(text, "tables", tables())
+    text = _section(text, "settings", settings())
+    text = _CONSOLE.sub(_with_output(lambda lines: run_command(_joined(lines), folder)), text)
+    return _PYTHON.sub(_with_output(lambda code: run_python(code, folder)), text)
+
+
+def _section(text: str, name: str, content: str) -> str:
+    begin, end = f"<!-- begin: {name} -->\n", f"<!-- end: {name} -->\n"
+    before, _, rest = text.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}{content}\n{end}{after}"
+
+
+def _with_output(run: Callable[[str], str]) -> Callable[[re.Match[str]], str]:
+    def replace(match: re.Match[str]) -> str:
+        return f"{match[1]}{run(match[2])}{match[4]}"
+
+    return replace
+
+
+def _joined(lines: str) -> str:
+    """A command that goes on over lines which begin as a shell shows them."""
+    return lines.replace("\n> ", "\n")
+
+
+def run_demo(folder: Path) -> str:
+    """Play the demo in a folder; what it said."""
+    return run_command("email-archive demo --no-dagster", folder)
+
+
+def run_command(command: str, folder: Path) -> str:
+    """What a command prints, trailing blanks aside."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", *shlex.split(command)[1:]],
+        cwd=folder,
+        env=dict(os.environ) | {"PYTHONPATH": str(README.parent), "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+
+
+def run_python(code: str, folder: Path) -> str:
+    """What a piece of Python prints."""
+    out = io.StringIO()
+    with redirect_stdout(out), chdir(folder):
+        exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
+    return out.getvalue()
+
+
+def shortened(output: str) -> str:
+    """The demo's output with the days in the middle left out."""
+    lines = output.splitlines()
+    days = [number for number, line in enumerate(lines) if "%" in line]
+    middle = range(days[2], days[-2])
+    kept = [
+        "  ..." if n == middle.start else line
+        for n, line in enumerate(lines)
+        if n not in middle[1:]
+    ]
+    return "".join(f"{line}\n" for line in kept)
+
+
+def tables() -> str:
+    """Every table and column, out of schema.py."""
+    hourly, *marts = MARTS
+    listed = [*PUBLISHED, *marts]
+    overview = [
+        "| table | where | one row per |",
+        "| --- | --- | --- |",
+        *(f"| [`{t.name}`](#{t.name}) | {_where(t, hourly)} | {_grain(t)} |" for t in listed),
+    ]
+    return "\n".join(overview) + "\n\n" + "\n\n".join(_table(table) for table in listed)
+
+
+def _where(table: Table, hourly: Table) -> str:
+    match table.kind:
+        case "lake":
+            return f"`{table.name}/`, and a view in `warehouse.duckdb`"
+        case "mart":
+            return f"`{table.name}/`"
+        case _ if table.name == hourly.name:
+            return f"`{table.name}/` (without rates), and `warehouse.duckdb`"
+        case _:
+            return "`warehouse.duckdb`"
+
+
+def _grain(table: Table) -> str:
+    return table.grain.removeprefix("One row per ")
+
+
+def _table(table: Table) -> str:
+    rows = [
+        f"| `{c.name}` | {c.sql_type}{'' if c.nullable else ' NOT NULL'} "
+        f"| {c.meaning}{f' Unit: {c.unit}.' if c.unit else ''} |"
+        for c in table.published
+    ]
+    head = ["| column | type | meaning |", "| --- | --- | --- |"]
+    title = (
+        f"### {table.name}\n\n{table.comment}\n\n<details><summary>{len(rows)} columns</summary>\n"
+    )
+    return "\n".join([title, *head, *rows, "", "</details>"])
+
+
+def settings() -> str:
+    """Every setting, out of settings.py."""
+    rows = [
+        f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning} |"
+        for variable, default, meaning in settings_table()
+    ]
+    return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
+
+
+def main() -> None:
+    """Write the made parts of the README anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = run_demo(Path(folder))
+        README.write_text(made_anew(README.read_text(), Path(folder), output))
+
+
+if __name__ == "__main__":
+    main()
