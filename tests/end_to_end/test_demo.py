@@ -45,10 +45,8 @@ def test_demo_never_empties_a_folder_that_no_demo_made(tmp_path: Path):
 def test_readme_names_only_targets_that_make_has():
     text = readme.README.read_text()
     targets = set(COMMANDS_OF_MAKE.findall((readme.README.parent / "Makefile").read_text()))
-    assert (
-        set(re.findall(r"make ([a-z]+)\b", "\n".join(re.findall(r"^make .*", text, re.MULTILINE))))
-        <= targets
-    )
+    named = re.findall(r"^make ([a-z]+)", text, flags=re.MULTILINE)
+    assert {"demo", "test", "check", "ui"} <= set(named) <= targets
 
 
 def test_readme_links_to_files_that_are_there():

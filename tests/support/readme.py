@@ -71,7 +71,7 @@ def run_command(command: str, folder: Path) -> str:
         text=True,
         check=True,
     )
-    return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
+    return _tidy(done.stdout)
 
 
 def run_python(code: str, folder: Path) -> str:
@@ -79,7 +79,11 @@ def run_python(code: str, folder: Path) -> str:
     out = io.StringIO()
     with redirect_stdout(out), chdir(folder):
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
-    return out.getvalue()
+    return _tidy(out.getvalue())
+
+
+def _tidy(output: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in output.splitlines())
 
 
 def shortened(output: str) -> str:
