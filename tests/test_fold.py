@@ -345,6 +345,14 @@ def test_lake_of_a_newer_version_is_refused(tmp_path: Path):
             use()
 
 
+def test_folder_of_no_day_is_no_partition(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    (
+        lake.root / "operations" / f"account_id={PARTITION.account_id}" / "created_date=2026-99-99"
+    ).mkdir(parents=True)
+    assert list(lake.partitions("operations")) == []
+
+
 def test_foreign_files_among_the_tables_are_found(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     fold(lake, PARTITION)

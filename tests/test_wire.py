@@ -270,6 +270,22 @@ def test_record_without_a_required_field_is_one_reject(absent: str):
     assert f"in {absent}; got none" in rejected(bad).reason
 
 
+@pytest.mark.parametrize("depth", [64, 500, 900])
+def test_record_that_is_nested_too_deeply_is_one_reject(depth: int):
+    deep: Any = 0
+    for _ in range(depth):
+        deep = [deep]
+    assert "levels at most" in rejected(record(2, deep=deep)).reason
+
+
+def test_record_that_is_nested_as_deeply_as_allowed_is_kept():
+    deep: Any = 0
+    for _ in range(63):
+        deep = {"in": deep}
+    row = only_row(body([record(1, deep=deep)]))
+    assert json.loads(record_json(row | {"observed_at": None})) == record(1, deep=deep)
+
+
 @pytest.mark.parametrize("item", [None, 5, "x", [], True])
 def test_record_that_is_no_object_is_one_reject(item: Any):
     assert rejected(item).raw == json.dumps(item)

@@ -109,8 +109,8 @@ class Lake:
             account = _ACCOUNT_FOLDER.fullmatch(account_folder.name)
             for day_folder in sorted(account_folder.glob("created_date=*")):
                 day = _DAY_FOLDER.fullmatch(day_folder.name)
-                if account and day:
-                    yield Partition(account[1], date.fromisoformat(day[1]))
+                if account and day and (found := _date(day[1])):
+                    yield Partition(account[1], found)
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded."""
@@ -158,6 +158,13 @@ class Lake:
             / f"account_id={_account_id(partition)}"
             / f"created_date={partition.day.isoformat()}"
         )
+
+
+def _date(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _account_id(partition: Partition) -> str:

@@ -57,6 +57,8 @@ _PAGE_SCHEMA = pa.schema(
 _KNOWN_FIELDS: Final = frozenset(field.name for field in _RECORD_TYPE)
 _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
 _MAX_COUNT: Final = 2**63 - 1
+_MAX_NESTING: Final = 64
+"""Deeper records are rejected: to write them back would need more recursion than Python allows."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NULL: Final = re.compile(rb"null")
@@ -327,13 +329,16 @@ def _read_record(raw: str) -> dict[str, Any] | Reject:
         return _row(record)
     except _BadRecordError as bad:
         return Reject(str(bad), raw, *_known_of(record))
-    except ValueError as error:  # an integer of more digits than Python reads
+    except (ValueError, RecursionError) as error:  # an integer of more digits than Python reads
         return Reject(f"expected a JSON record; got {error}", raw)
 
 
 def _row(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         msg = f"expected an object; got {_named(record)}"
+        raise _BadRecordError(msg)
+    if _nesting(record) > _MAX_NESTING:
+        msg = f"expected a record of {_MAX_NESTING} levels at most; got {_nesting(record)}"
         raise _BadRecordError(msg)
     stats = record.get("stats")
     if not isinstance(stats, dict):
@@ -425,6 +430,15 @@ def _instant(text: str, name: str) -> tuple[datetime, bool]:
 def _rfc3339(moment: datetime) -> str:
     text = moment.astimezone(UTC).replace(tzinfo=None).isoformat()
     return f"{text}Z"
+
+
+def _nesting(value: Any) -> int:
+    """How many levels of objects and lists there are; by levels, since recursion has its own limit."""
+    levels, here = 0, [value]
+    while here := [one for one in here if isinstance(one, dict | list)]:
+        levels += 1
+        here = [inner for one in here for inner in (one.values() if isinstance(one, dict) else one)]
+    return levels
 
 
 def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
