@@ -3,8 +3,8 @@
 PYTHON ?= python3
 DAGSTER_HOME ?= $(CURDIR)/.dagster
 UI_PORT ?= 3000
-export DAGSTER_HOME
 export DAGSTER_DISABLE_TELEMETRY := yes
+demo ui: export DAGSTER_HOME := $(DAGSTER_HOME)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) ## play 30 days of an account in fast time, and compare the archive with the truth
+demo: $(READY) $(DAGSTER_HOME)/dagster.yaml ## play 30 days of an account in fast time, and compare the archive with the truth
 	@$(BIN)/email-archive demo
 
 ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster's pages and schedule on http://127.0.0.1:3000
@@ -48,7 +48,7 @@ types: $(READY) ## mypy --strict
 	$(BIN)/mypy pipeline assets
 
 definitions: $(READY) ## load what Dagster loads
-	$(BIN)/dagster definitions validate -w workspace.yaml
+	env -u DAGSTER_HOME $(BIN)/dagster definitions validate -w workspace.yaml
 
 check: lint types definitions test ## all of these
 

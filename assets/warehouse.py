@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.resources import ArchiveResource
+from pipeline.lake.layout import LakeError
 from pipeline.schema import PUBLISHED
 from pipeline.warehouse import publish
 
@@ -16,7 +17,10 @@ from pipeline.warehouse import publish
 def warehouse(archive: ArchiveResource) -> dg.MaterializeResult:
     """Build the warehouse beside the old one and rename it over."""
     lake = archive.lake()
-    built = publish(lake, force=False)
+    try:
+        built = publish(lake, force=False)
+    except LakeError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(lake.warehouse.absolute()),

@@ -118,7 +118,7 @@ def sync(
     for failure in report.extraction.failures:
         typer.echo(f"window {failure.window} failed and stays due: {failure.error}", err=True)
     for error in report.errors:
-        typer.echo(f"not folded: {error}", err=True)
+        typer.echo(f"not done: {error}", err=True)
     if not report.ok:
         raise typer.Exit(FAILED)
 

@@ -70,7 +70,7 @@ class SyncReport:
         now: when it began.
         extraction: what was scanned.
         folds: the days that were folded.
-        errors: days that could not be folded or summarized, and why.
+        errors: what could not be folded, summarized or published, and why.
         published: whether the warehouse was built anew.
         foreign: files in the lake that are none of the archive's.
         seconds: elapsed real time.
@@ -129,6 +129,19 @@ class Folding:
     errors: tuple[LakeError, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What deriving the delivery tables and the warehouse did.
+
+    Attributes:
+        errors: what could not be derived, and why; it stays due.
+        published: whether the warehouse was built anew.
+    """
+
+    errors: tuple[LakeError, ...] = ()
+    published: bool = False
+
+
 def sync(
     settings: Settings,
     *,
@@ -161,8 +174,7 @@ def sync(
         observer.planned(windows)
         extraction = extract(client, lake, settings, windows, observer)
     folding = fold_pending(lake, observer)
-    unsummarized = summarize_pending(lake) if publishing else ()
-    published = publishing and publish(lake, force=False)
+    derived = _derive(lake) if publishing else Derivation()
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)
@@ -171,8 +183,8 @@ def sync(
         now=now,
         extraction=extraction,
         folds=folding.folds,
-        errors=(*folding.errors, *unsummarized),
-        published=published,
+        errors=(*folding.errors, *derived.errors),
+        published=derived.published,
         foreign=foreign,
         seconds=time.monotonic() - began,
     )
@@ -252,6 +264,16 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
                 log.warning("%s was not summarized: %s", partition, error)
                 errors.append(error)
     return tuple(errors)
+
+
+def _derive(lake: Lake) -> Derivation:
+    """Summarize and publish; what fails stays due and costs nothing that was archived."""
+    errors = summarize_pending(lake)
+    try:
+        return Derivation(errors, published=publish(lake, force=False))
+    except LakeError as error:
+        log.warning("%s", error)
+        return Derivation((*errors, error))
 
 
 def rebuild(lake: Lake) -> int:

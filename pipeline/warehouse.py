@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline import engine
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     COUNTING,
     COUNTING_EVIDENCE,
@@ -43,7 +43,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         Whether it was built.
 
     Raises:
-        duckdb.Error: a file of the lake cannot be read by DuckDB.
+        LakeError: a file of the lake can't be read by DuckDB; the old warehouse stays.
     """
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         # Taken before the build: what changes during it makes the next publish build again.
@@ -55,11 +55,19 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         lake.files.make_folder(temporary.parent)
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
             leftover.unlink(missing_ok=True)
-        with engine.connect(str(temporary)) as connection:
-            connection.begin()
-            _build(connection, lake)
-            connection.commit()
-            connection.execute("CHECKPOINT")
+        try:
+            with engine.connect(str(temporary)) as connection:
+                connection.begin()
+                _build(connection, lake)
+                connection.commit()
+                connection.execute("CHECKPOINT")
+        except duckdb.Error as error:
+            temporary.unlink(missing_ok=True)
+            msg = (
+                f"the warehouse can't be built, the old one stays: {error}. Move a file that is damaged "
+                "or foreign away, then run `email-archive publish`"
+            )
+            raise LakeError(msg) from error
         lake.files.publish_file(temporary, lake.warehouse)
         with lake.files.replacing(note, lake.temporary_file("published")) as file:
             file.write(json.dumps(inputs).encode())

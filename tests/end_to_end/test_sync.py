@@ -14,7 +14,7 @@ from pipeline.lake.layout import Lake
 from pipeline.query import ask
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
-from pipeline.sync import plan, sync
+from pipeline.sync import plan, rebuild, sync
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
 from pipeline.windows import Window, retained_days
 from tests.support.archives import account, rows, settings_for, states, unlike_truth
@@ -306,6 +306,26 @@ def test_foreign_file_among_the_landed_costs_only_its_day(tmp_path: Path):
         healed = sync(settings)
         assert healed.ok
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+def test_damaged_delivery_table_leaves_the_old_warehouse_and_what_was_archived(tmp_path: Path):
+    """R6: readers go on reading the old one."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        sync(settings)
+        before = ask(Lake(tmp_path), "FROM delivery_daily")
+        (part,) = (tmp_path / "delivery_hourly").glob("*/created_date=2026-11-10/part-0.parquet")
+        part.write_bytes(b"PAR1 not really")
+        emulator.clock.step(timedelta(hours=1))
+        report = sync(settings)
+        assert not report.ok
+        assert not report.published
+        assert any("part-0.parquet" in str(error) for error in report.errors)
+        assert unlike_truth(emulator, tmp_path, START, [emulator.clock.now()]) == []
+        assert ask(Lake(tmp_path), "FROM delivery_daily").equals(before)
+        part.unlink()
+        rebuild(Lake(tmp_path))
+        assert sync(settings).ok
+    assert ask(Lake(tmp_path), "FROM delivery_daily").num_rows == before.num_rows
 
 
 # A server that knows nothing of this project.
