@@ -1,7 +1,8 @@
 # Everything here works in a fresh clone: a target sets up .venv first where that is still to do.
 
 PYTHON ?= python3
-DAGSTER_HOME ?= $(CURDIR)/.dagster
+# Not the environment's: a demo has no place in the Dagster that runs in production.
+DAGSTER_HOME := $(CURDIR)/.dagster
 UI_PORT ?= 3000
 export DAGSTER_DISABLE_TELEMETRY := yes
 demo ui: export DAGSTER_HOME := $(DAGSTER_HOME)
