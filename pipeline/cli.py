@@ -153,7 +153,9 @@ def sql(
 
 @app.command()
 def publish(data: DataOption = None) -> None:
-    """Rebuild the delivery tables and the warehouse from the lake: after a move, or a deletion.
+    """Rebuild the delivery tables and the warehouse.
+
+    Everything is derived from the lake anew: do it after moving the archive's folder.
 
     Example: email-archive publish --data /srv/archive
     """
@@ -203,7 +205,7 @@ def emulate(
         Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
     ] = Counting.cumulative,
 ) -> None:
-    """Serve the API on this machine, for a computed world of operations.
+    """Serve the API on this machine, for a computed account.
 
     The clock can be set over POST /emulator/clock, from this machine alone.
 
@@ -233,7 +235,7 @@ def demo(
     per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=1)] = 400,
     dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,
 ) -> None:
-    """Play 30 days of an account in fast time, and compare the archive with the truth.
+    """Play 30 days in fast time and compare with the truth.
 
     Needs no credentials and no network: an emulator serves the API on this machine.
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from pipeline.facts import ScanFacts
 from pipeline.lake.fold import FoldReport
 from pipeline.scan import FailedScan
-from pipeline.status import ArchiveStatus
+from pipeline.status import AccountStatus, ArchiveStatus
 from pipeline.sync import Observer
 from pipeline.twilio.client import Page
 from pipeline.windows import Window
@@ -120,33 +120,32 @@ def write_json(result: pa.Table) -> None:
 
 
 def write_status(found: ArchiveStatus) -> None:
-    """What the archive holds, one line per account."""
-    table = Table(title=f"{found.root.absolute()}", title_justify="left")
-    for name in ("account", "days", "first", "last", "last scan (UTC)"):
-        table.add_column(name, no_wrap=True)
-    for name in ("operations", "states", "rejects", "scans", "MB", "waiting"):
-        table.add_column(name, justify="right", no_wrap=True)
+    """What the archive holds, a few lines per account."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{found.root.absolute()}", markup=False)
     for account in found.accounts:
-        table.add_row(
-            account.account_id,
-            str(account.days),
-            str(account.first_day),
-            str(account.last_day),
-            f"{account.last_scan_at:%Y-%m-%d %H:%M:%S}" if account.last_scan_at else "never",
-            *(
-                f"{n:,}"
-                for n in (account.operations, account.states, account.rejects, account.scans)
-            ),
-            f"{account.bytes / 1e6:,.1f}",
-            str(account.waiting),
-        )
-    console = _wide_enough(table)
-    console.print(table)
+        console.print(f"\n[bold]{account.account_id}[/bold]")
+        console.print(_account_grid(account))
     if found.warehouse_bytes is None:
-        console.print("no warehouse yet: make it with `email-archive publish`", soft_wrap=True)
+        console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False)
+
+
+def _account_grid(account: AccountStatus) -> Table:
+    last_scan = f"{account.last_scan_at:%Y-%m-%d %H:%M:%S} UTC" if account.last_scan_at else "never"
+    grid = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("days", f"{account.days:,}, from {account.first_day} to {account.last_day}"),
+        ("operations", f"{account.operations:,}, with {account.states:,} states in their history"),
+        ("rejects", f"{account.rejects:,}"),
+        ("scans", f"{account.scans:,}, the last at {last_scan}"),
+        ("size", f"{account.bytes / 1e6:,.1f} MB"),
+        ("waiting", f"{account.waiting} days to fold or to summarize"),
+    ):
+        grid.add_row(f"  {name}", value)
+    return grid
 
 
 def _wide_enough(table: Table) -> Console:
