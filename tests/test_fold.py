@@ -227,6 +227,21 @@ def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
     assert all(result == results[0] for result in results)
 
 
+def test_state_that_an_older_scan_saw_was_first_seen_then(tmp_path: Path):
+    """R5: a scan that lands late, after a newer one was folded, still tells when a state was there."""
+    lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + 2 * HOUR))
+    fold(lake, PARTITION)
+    landed(lake, scan([record(1)], observed_at=NOON + HOUR))
+    fold(lake, PARTITION)
+    other = landed(
+        new_lake(tmp_path / "other"),
+        scan([record(1)], observed_at=NOON + HOUR),
+        scan([record(1)], observed_at=NOON + 2 * HOUR),
+    )
+    fold(other, PARTITION)
+    assert snapshot(lake) == snapshot(other)
+
+
 def test_two_different_states_of_one_moment_both_stay_and_one_is_chosen(tmp_path: Path):
     """R1, R2: the choice is the same every time."""
     states = [record(1, stats={"opened": opened}) for opened in (0, 1)]

@@ -49,13 +49,11 @@ def newest_states(states: pa.Table) -> pa.Table:
     created = pc.cast(states["created_at"], pa.int64())
     slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
     in_time = pc.less(seen, pc.add(slot, _RETENTION_US))
-    ranked = states.append_column("_late", pc.invert(in_time)).append_column(
-        "_seen", pc.if_else(in_time, pc.negate(seen), seen)
-    )
+    # Negative before the deadline: all of these come first, the latest of them ahead.
+    ranked = states.append_column("_seen", pc.if_else(in_time, pc.negate(seen), seen))
     order = [
         ("operation_id", "ascending"),
         ("updated_at", "descending"),
-        ("_late", "ascending"),
         ("_seen", "ascending"),
         *((name, "descending") for name in _STATE if name not in ("operation_id", "updated_at")),
     ]
