@@ -15,7 +15,7 @@ from pipeline.schema import HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
 from pipeline.sync import sync
 from tests.support.archives import account, rows, states, unlike_truth
-from tests.support.factories import at
+from tests.support.factories import PARTITION, at, new_lake, record, scan
 
 # Started afresh for each process, but with everything imported: kills hit the sync, not its imports.
 context = multiprocessing.get_context("forkserver")
@@ -105,3 +105,22 @@ def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):
     history = rows(tmp_path, HISTORY)
     assert len(states(history)) == history.num_rows
     assert rows(tmp_path, REJECTS).num_rows == 0
+
+
+def land_many(root: Path, times: int) -> None:
+    lake = Lake(root)
+    for number in range(times):
+        landing.land(lake, scan([record(number)]))
+
+
+def test_scans_of_one_day_that_land_at_once_are_all_whole(tmp_path: Path):
+    """R5, R6: landing holds the day's lock, since the day has one place for unfinished files."""
+    lake = new_lake(tmp_path)
+    processes = [context.Process(target=land_many, args=(lake.root, 120)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    landed = [landing.read(path) for path in lake.landed(PARTITION)]
+    assert [one.operations.num_rows for one in landed] == [1] * 240
