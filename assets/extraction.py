@@ -13,7 +13,7 @@ from assets.resources import ArchiveResource, TwilioResource
 from pipeline.errors import ArchiveError
 from pipeline.facts import ScanFacts
 from pipeline.scan import FailedScan
-from pipeline.sync import Extraction, Observer, extract, plan
+from pipeline.sync import Extraction, Observer, extract, whole_days
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError
 from pipeline.windows import RETENTION, retained_days
@@ -65,7 +65,7 @@ def landed_scans(
         with OperationsClient(settings) as client:
             now = client.clock()
             _warn_of_old_days(context, days, retained_days(now))
-            extraction = extract(client, lake, settings, plan(now, days), _Log(context.log))
+            extraction = extract(client, lake, settings, whole_days(days), _Log(context.log))
     except FatalApiError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     except ArchiveError as error:

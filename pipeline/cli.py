@@ -18,6 +18,7 @@ import typer
 from pipeline.errors import ArchiveError, UsageError
 
 FAILED, WRONG_USE = 1, 2
+TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 
 app = typer.Typer(
@@ -88,12 +89,25 @@ def _options(
 def sync(
     data: DataOption = None,
     as_json: JsonOption = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Scan all that the API may still know, due or not.")
+    ] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Scan what was created from then on (UTC), due or not.", formats=TIMES),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(help="... and before this; by default up to now.", formats=TIMES),
+    ] = None,
     publish: Annotated[
         bool, typer.Option(help="Derive the delivery tables and the warehouse too.")
     ] = True,
 ) -> None:
-    """Scan what the API still knows and bring the archive up to date.
+    """Scan what is due and bring the archive up to date.
 
+    Young operations are scanned often, old ones rarely, and all once more before the API forgets them:
+    so run it often, every 10 minutes say. It makes one request when nothing is due.
     Exits with 1 if a window could not be scanned or a day not folded; the rest is done all the same.
 
     Example: email-archive sync --json | jq .new
@@ -103,8 +117,9 @@ def sync(
     from pipeline.sync import sync as run
 
     settings = Settings.load(**_data(data))
+    scope = _scope(everything, since, until)
     with observing() as observer:
-        report = run(settings, observer=observer, publishing=publish)
+        report = run(settings, scope=scope, observer=observer, publishing=publish)
     summary = report.summary()
     if as_json:
         typer.echo(json.dumps(summary, indent=2))
@@ -245,6 +260,23 @@ def demo(
 
     if not play(data, per_day=per_day, with_dagster=dagster):
         raise typer.Exit(FAILED)
+
+
+def _scope(everything: bool, since: datetime | None, until: datetime | None) -> Any:
+    """What a sync is asked to scan."""
+    from pipeline.sync import DUE, EVERYTHING, Range
+
+    if since is None and until is None:
+        return EVERYTHING if everything else DUE
+    if everything or since is None:
+        msg = "expected --all, or --since with or without --until"
+        raise UsageError(msg)
+    start = since.replace(tzinfo=UTC)
+    end = until.replace(tzinfo=UTC) if until else datetime.max.replace(tzinfo=UTC)
+    if start >= end:
+        msg = f"expected --since before --until; got {start.isoformat()} and {end.isoformat()}"
+        raise UsageError(msg)
+    return Range(start, end)
 
 
 def _data(data: Path | None) -> dict[str, Any]:

@@ -69,9 +69,11 @@ class _Bars(Observer):
         self._scanning = progress.add_task("scanning", total=None, detail="")
         self._folding = progress.add_task("folding", total=None, detail="", visible=False)
         self._records = 0
+        self._planned = 0
 
     def planned(self, windows: Sequence[Window]) -> None:
-        self._progress.update(self._scanning, total=len(windows))
+        self._planned += len(windows)
+        self._progress.update(self._scanning, total=self._planned)
 
     def received(self, page: Page) -> None:
         self._records += page.records

@@ -31,7 +31,7 @@ from pipeline.lake.layout import MARKER, Lake
 from pipeline.query import ask
 from pipeline.schema import OPERATIONS
 from pipeline.settings import ArchiveSettings, Settings
-from pipeline.sync import sync
+from pipeline.sync import EVERYTHING, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.windows import Window, days_between, retained_days
 
@@ -70,14 +70,14 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
             for moment in moments[:-1]:
                 _set_clock(url, moment)
                 # Facts are what can't be had again; what is derived from them is done once, at the end.
-                _check(sync(settings, publishing=False).ok)
+                _check(sync(settings, scope=EVERYTHING, publishing=False).ok)
                 progress.advance(playing)
             _set_clock(url, moments[-1])
             progress.update(playing, description="the last sync, as a Dagster job")
             if with_dagster:
                 _run_dagster(settings, moments[-1])
             else:
-                _check(sync(settings).ok)
+                _check(sync(settings, scope=EVERYTHING).ok)
             progress.advance(playing)
         known = _known_to_api(settings)
     lake = Lake(data)

@@ -59,6 +59,26 @@ class Scan:
     rejects: pa.Table
 
 
+@dataclass(frozen=True, slots=True)
+class SlotCoverage:
+    """What is known of one slot. All times are UTC, by the API's clock.
+
+    Attributes:
+        slot: its start.
+        first_at: when a scan first covered any of it; None if none ever did.
+        covered_at: up to when it is covered: at this moment or later, scans listed every part of it.
+            None if a part of it was never listed.
+        scans: how many scans covered any of it.
+        operations: how many operations they found in it the last time, estimated from their windows.
+    """
+
+    slot: datetime
+    first_at: datetime | None = None
+    covered_at: datetime | None = None
+    scans: int = 0
+    operations: float = 0.0
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class Partition:
     """One day of one account: the unit of storage, of locking and of folding."""

@@ -5,26 +5,34 @@ every state with the moment when the scan began, by the API's clock (R10).
 """
 
 import logging
+import math
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ArchiveError
 from pipeline.facts import Scan, ScanFacts
+from pipeline.refresh import WINDOW_PAGES, cut
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
 from pipeline.twilio.client import OperationsClient, Page
-from pipeline.twilio.errors import ApiError, CredentialsError
+from pipeline.twilio.errors import ApiError, CredentialsError, PageTokenError
 from pipeline.twilio.wire import Reject, surprises
 from pipeline.windows import Window
 
 log = logging.getLogger(__name__)
+
+MAX_PAGES: Final = 2 * WINDOW_PAGES
+"""A window that takes more pages than this is cut while it runs."""
+
+_RESTARTS: Final = 2
+_SMALLEST: Final = timedelta(seconds=1)
 
 _REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "scan_id"])
 
@@ -36,10 +44,13 @@ class Listing:
     Attributes:
         scan: what lands.
         surprises: unknown statuses, unknown fields, odd ids: how many records have each.
+        parts: the windows to scan instead, if this one outgrew its budget: then the scan is not
+            complete, and what it found lands without covering anything (R4).
     """
 
     scan: Scan
     surprises: Counter[str]
+    parts: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +66,31 @@ def scan_window(
     account_id: str,
     window: Window,
     on_page: Callable[[Page], None] = lambda _: None,
+    max_pages: int = MAX_PAGES,
 ) -> Listing:
-    """List one window completely.
+    """List one window completely, or as far as its budget of pages goes.
 
     Args:
         client: the API.
         account_id: the account that the client's credentials read.
         window: what to list.
         on_page: told of each page as it arrives.
+        max_pages: the budget. A window that outgrows it comes back with the parts to scan instead;
+            a window of a second can't be cut, and is listed to its end.
 
     Raises:
         ApiError: a page could not be had; nothing of the window counts then.
     """
-    pages: list[Page] = []
-    for page in client.pages(window):
-        pages.append(page)
-        on_page(page)
+    for _ in range(_RESTARTS):
+        try:
+            pages = _list(client, window, on_page, max_pages)
+            break
+        except PageTokenError as error:
+            # Tokens are disposable: the listing begins anew.
+            log.warning("%s", error)
+    else:
+        pages = _list(client, window, on_page, max_pages)
+    is_complete = pages[-1].next_token is None
     observed_at, completed_at = pages[0].observed_at, max(page.observed_at for page in pages)
     answered = pa.concat_tables([RECORD_SCHEMA.empty_table(), *(page.operations for page in pages)])
     inside = answered.filter(_lies_in(answered["created_at"], window))
@@ -83,7 +103,7 @@ def scan_window(
         window=window,
         observed_at=observed_at,
         completed_at=completed_at,
-        complete=True,
+        complete=is_complete,
         pages=len(pages),
         requests=requests,
         retries=requests - len(pages),
@@ -97,7 +117,35 @@ def scan_window(
         "scanned %s %s: %d operations, %d pages", account_id, window, facts.operations, facts.pages
     )
     scan = Scan(facts, _observed(states, observed_at), _rejects_table(rejects, observed_at))
-    return Listing(scan, surprises(states))
+    parts = () if is_complete else _parts(window, answered, len(pages))
+    return Listing(scan, surprises(states), parts)
+
+
+def _list(
+    client: OperationsClient, window: Window, on_page: Callable[[Page], None], max_pages: int
+) -> list[Page]:
+    pages: list[Page] = []
+    can_be_cut = window.end - window.start > _SMALLEST
+    for page in client.pages(window):
+        pages.append(page)
+        on_page(page)
+        if can_be_cut and len(pages) >= max_pages:
+            break
+    return pages
+
+
+def _parts(window: Window, answered: pa.Table, pages: int) -> tuple[Window, ...]:
+    """A window that turned out too big, in two or more.
+
+    How many is a guess: if the API answers in order of creation, what came spans a part of the window
+    that tells the rest. If it does not, that guess is too small, and parts will be cut again.
+    """
+    created = answered["created_at"]
+    expected = 0.0
+    if answered.num_rows:
+        span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
+        expected = pages / max(min(span, 1.0), 0.01)
+    return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), 2)))
 
 
 def scan_windows(
@@ -110,6 +158,7 @@ def scan_windows(
 ) -> Iterator[Listing | FailedScan]:
     """List many windows at once on threads; give each as it is done, in no certain order.
 
+    A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
     At most `concurrency` scans are under way or waiting to be taken, so memory stays bounded. When
     the caller stops taking them, windows not yet begun are given up and those under way end at
@@ -125,18 +174,22 @@ def scan_windows(
             raise _StoppedError
         on_page(page)
 
-    queue = iter(windows)
+    queue = deque(windows)
     with ThreadPoolExecutor(concurrency, thread_name_prefix="scan") as pool:
         running: dict[Future[Listing], Window] = {}
         try:
             while True:
-                while len(running) < concurrency and (window := next(queue, None)) is not None:
+                while len(running) < concurrency and queue:
+                    window = queue.popleft()
                     running[pool.submit(scan_window, client, account_id, window, tell)] = window
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield _outcome(future, running.pop(future))
+                    outcome = _outcome(future, running.pop(future))
+                    if isinstance(outcome, Listing):
+                        queue.extendleft(reversed(outcome.parts))
+                    yield outcome
         finally:
             stop.set()
             for future in running:

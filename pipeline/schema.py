@@ -396,6 +396,107 @@ COUNTING_EVIDENCE = Table(
     ),
 )
 
+SLOT_COVERAGE = Table(
+    "slot_coverage",
+    "lake",
+    "One row per slot: account and UTC hour of creation",
+    "How the scans together cover the slot; what that means is in coverage_slots.",
+    (
+        Column("slot", TIMESTAMP, "Start of the hour of created_at.", "UTC", nullable=False),
+        Column(
+            "first_scan_at",
+            TIMESTAMP,
+            "When a complete scan first covered any of it; NULL if none ever did.",
+            "UTC microseconds",
+        ),
+        Column(
+            "covered_at",
+            TIMESTAMP,
+            "Up to when it is covered: at this moment or later, complete scans that ended before the "
+            "deadline listed every part of it. NULL if a part of it was never listed.",
+            "UTC microseconds",
+        ),
+        Column(
+            "scans", pa.int64(), "Complete scans that covered any of it.", "scans", nullable=False
+        ),
+        Column(
+            "operations",
+            pa.float64(),
+            "Operations that the last scans found in it, estimated from their windows.",
+            "operations",
+            nullable=False,
+        ),
+    ),
+)
+
+COVERAGE_SLOTS = Table(
+    "coverage_slots",
+    "warehouse",
+    "One row per slot: account and UTC hour of creation",
+    "What was scanned of it, and whether anything of it can still be lost, as of the latest scan.",
+    (
+        *HIVE_KEYS,
+        SLOT_COVERAGE.columns[0],
+        Column(
+            "state",
+            pa.string(),
+            "open: scans go on. at_risk: its deadline is near, and a scan is missing. final: scanned "
+            "shortly before its deadline, nothing more will come. closed: scanned after its end, but "
+            "not shortly before its deadline; late changes may be missing. gap: not scanned after its "
+            "end; what came after the last scan is lost. never_asked: its deadline had passed before "
+            "the archive began.",
+            nullable=False,
+        ),
+        *SLOT_COVERAGE.columns[1:],
+        Column(
+            "deadline",
+            TIMESTAMP,
+            "From then on the API may have forgotten part of it.",
+            "UTC microseconds",
+            nullable=False,
+        ),
+        Column(
+            "hours_left", pa.float64(), "Time from as_of to the deadline.", "hours", nullable=False
+        ),
+        Column(
+            "as_of",
+            TIMESTAMP,
+            "The moment that the state is told for: the account's latest scan.",
+            "UTC microseconds",
+            nullable=False,
+        ),
+    ),
+)
+
+COVERAGE_DAYS = Table(
+    "coverage_days",
+    "warehouse",
+    "One row per account and UTC day of creation",
+    "How far the day's slots are, as of the latest scan.",
+    (
+        *HIVE_KEYS,
+        Column(
+            "sealed",
+            pa.bool_(),
+            "Whether every slot has its final scan or is past its deadline: nothing changes any more.",
+            nullable=False,
+        ),
+        Column("final_share", pa.float64(), "Share of final slots.", "ratio", nullable=False),
+        *(
+            Column(
+                f"{state}_slots", pa.int64(), f"Slots that are {state}.", "slots", nullable=False
+            )
+            for state in ("open", "at_risk", "final", "closed", "gap", "never_asked")
+        ),
+        Column(
+            "last_scan_at",
+            TIMESTAMP,
+            "Up to when any of its slots is covered.",
+            "UTC microseconds",
+        ),
+    ),
+)
+
 PUBLISHED_HOURLY = Table(
     "delivery_hourly",
     "warehouse",
@@ -456,8 +557,9 @@ COUNTING = Table(
     ),
 )
 
-LAKE_TABLES = (OPERATIONS, HISTORY, COVERAGE, REJECTS)
+LAKE_TABLES = (OPERATIONS, HISTORY, COVERAGE, REJECTS, SLOT_COVERAGE)
 MARTS = (DELIVERY_HOURLY, COUNTING_EVIDENCE)
-WAREHOUSE_VIEWS = LAKE_TABLES
+COVERAGE_VIEWS = (COVERAGE_SLOTS, COVERAGE_DAYS)
 WAREHOUSE_TABLES = (PUBLISHED_HOURLY, DELIVERY_DAILY, DELIVERY_MONTHLY, COUNTING)
+WAREHOUSE_VIEWS = (*LAKE_TABLES, *COVERAGE_VIEWS)
 PUBLISHED = (*WAREHOUSE_VIEWS, *WAREHOUSE_TABLES)

@@ -6,6 +6,7 @@ is described without being quoted.
 
 import ipaddress
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -22,9 +23,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import SettingsError
+from pipeline.windows import FINAL_WITHIN, RETENTION
 
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
+_DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
 
@@ -161,6 +165,23 @@ class Settings(ArchiveSettings):
         description="Bytes of one answer, before and after decompression; more is an error.",
     )
 
+    refresh: str = _variable(
+        "EMAIL_ARCHIVE_REFRESH",
+        "1h:10m,6h:30m,24h:2h,3d:8h,7d:1d",
+        description="How often a slot is scanned, by its age: under 1 h every 10 min, and so on.",
+    )
+    final_scans: str = _variable(
+        "EMAIL_ARCHIVE_FINAL_SCANS",
+        "12h,2h",
+        description="How long before its deadline a slot is scanned once more; 12h at the most.",
+    )
+    max_requests: int = _variable(
+        "EMAIL_ARCHIVE_MAX_REQUESTS",
+        5000,
+        ge=1,
+        description="About how many requests one sync may plan; what is most urgent goes first.",
+    )
+
     @field_validator("account_sid")
     @classmethod
     def _check_account(cls, value: str) -> str:
@@ -193,6 +214,31 @@ class Settings(ArchiveSettings):
             )
             raise ValueError(msg)
         return value.rstrip("/")
+
+    @field_validator("refresh")
+    @classmethod
+    def _check_refresh(cls, value: str) -> str:
+        tiers = parse_tiers(value)
+        ages = [age for age, _ in tiers]
+        if (
+            ages != sorted(set(ages))
+            or ages[-1] < RETENTION
+            or any(not every for _, every in tiers)
+        ):
+            msg = (
+                "expected ages that rise to 7d, each with an interval above 0, "
+                "like 1h:10m,6h:30m,24h:2h,3d:8h,7d:1d"
+            )
+            raise ValueError(msg)
+        return value
+
+    @field_validator("final_scans")
+    @classmethod
+    def _check_final_scans(cls, value: str) -> str:
+        if any(not timedelta() < one <= FINAL_WITHIN for one in parse_durations(value)):
+            msg = "expected times above 0 and of 12h at the most, like 12h,2h"
+            raise ValueError(msg)
+        return value
 
     @model_validator(mode="after")
     def _check_credentials(self) -> Self:
@@ -235,6 +281,36 @@ def settings_table() -> list[tuple[str, str, str]]:
         default = "" if field.is_required() or field.default is None else str(field.default)
         rows.append((variable, default, field.description or ""))
     return rows
+
+
+def parse_tiers(text: str) -> list[tuple[timedelta, timedelta]]:
+    """Ages and intervals out of a text like ``1h:10m,7d:1d``.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    pairs = [part.split(":") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - a pair
+        msg = "expected age:interval pairs, like 1h:10m,7d:1d"
+        raise ValueError(msg)
+    return [(_duration(age), _duration(every)) for age, every in pairs]
+
+
+def parse_durations(text: str) -> list[timedelta]:
+    """Durations out of a text like ``12h,2h``.
+
+    Raises:
+        ValueError: it is no such text.
+    """
+    return [_duration(part) for part in text.split(",")]
+
+
+def _duration(text: str) -> timedelta:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        msg = f"expected a duration in minutes, hours or days like 10m, 2h, 7d; got {text[:20]!r}"
+        raise ValueError(msg)
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _check_sid(value: str, pattern: re.Pattern[str], prefix: str) -> str:

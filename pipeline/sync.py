@@ -8,21 +8,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final, TypeAlias
 
 from pipeline import engine
 from pipeline.errors import ArchiveError
 from pipeline.facts import Partition, ScanFacts
+from pipeline.lake.coverage import read_slots
 from pipeline.lake.fold import FoldReport, fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.marts.summarize import summarize
+from pipeline.refresh import RefreshPolicy, plan_due
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.warehouse import publish
-from pipeline.windows import Window, retained_days
+from pipeline.windows import Window, retained_days, windows_between
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +34,7 @@ class Observer:
     """Is told how a sync goes on; does nothing by itself. Its methods are called from threads."""
 
     def planned(self, windows: Sequence[Window]) -> None:
-        """The windows that will be scanned."""
+        """Windows that will be scanned; more may come when one of them turns out too big."""
 
     def received(self, page: Page) -> None:
         """A page arrived."""
@@ -117,6 +120,36 @@ class SyncReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """What the refresh policy says is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """Every day that the API may still know something of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """Certain UTC days, whole."""
+
+    days: Iterable[date]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Operations created in ``[start, end)``; UTC."""
+
+    start: datetime
+    end: datetime
+
+
+Scope: TypeAlias = Due | Everything | Days | Range
+DUE: Final = Due()
+EVERYTHING: Final = Everything()
+
+
+@dataclass(frozen=True, slots=True)
 class Folding:
     """What folding many days did.
 
@@ -126,7 +159,12 @@ class Folding:
     """
 
     folds: tuple[FoldReport, ...] = ()
-    errors: tuple[LakeError, ...] = field(default=())
+    errors: tuple[LakeError, ...] = ()
+
+    def __add__(self, later: "Folding") -> "Folding":
+        """Both; an error that is still there is told once."""
+        before = tuple(e for e in self.errors if str(e) not in map(str, later.errors))
+        return Folding(self.folds + later.folds, before + later.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +183,16 @@ class Derivation:
 def sync(
     settings: Settings,
     *,
-    days: Iterable[date] | None = None,
+    scope: Scope = DUE,
     observer: Observer | None = None,
     publishing: bool = True,
 ) -> SyncReport:
-    """Scan what the API still knows, and bring everything up to date.
+    """Scan what is due, and bring everything up to date.
 
     Args:
         settings: credentials, the API's address, the archive's folder.
-        days: the UTC days to scan; by default all that the API may still know something of.
+        scope: what to scan: what is due by the refresh policy, everything that the API may still know,
+            or a range.
         observer: is told how it goes on.
         publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
             alone are brought up to date, and the next sync that publishes derives what is due.
@@ -170,10 +209,12 @@ def sync(
     lake = Lake(settings.data).open()
     with OperationsClient(settings) as client:
         now = client.clock()
-        windows = plan(now, days)
+        # What an earlier run landed counts as scanned: first fold it.
+        earlier = fold_pending(lake, observer)
+        windows = plan(lake, settings, now, scope)
         observer.planned(windows)
         extraction = extract(client, lake, settings, windows, observer)
-    folding = fold_pending(lake, observer)
+    folding = earlier + fold_pending(lake, observer)
     derived = _derive(lake) if publishing else Derivation()
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
@@ -190,13 +231,28 @@ def sync(
     )
 
 
-def plan(now: datetime, days: Iterable[date] | None = None) -> list[Window]:
-    """The windows to scan: each of `days` whole, newest first; by default the retention's days.
+def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> list[Window]:
+    """The windows to scan, the most urgent first. `now` is the API's (R10)."""
+    match scope:
+        case Due():
+            slots = read_slots(lake, settings.account_sid, retained_days(now))
+            return plan_due(slots, RefreshPolicy.of(settings), now)
+        case Everything():
+            return whole_days(retained_days(now))
+        case Days(days):
+            return whole_days(days)
+        case Range(start, end):
+            until = min(end, _end_of_today(now))
+            return list(reversed(windows_between(start, until))) if start < until else []
 
-    The newest go first since nothing else has seen them yet. Pure: `now` is the API's (R10).
-    """
-    wanted = retained_days(now) if days is None else sorted(set(days))
-    return [Window.of_day(day) for day in reversed(wanted)]
+
+def whole_days(days: Iterable[date]) -> list[Window]:
+    """Windows of whole days, newest first: nothing else has seen the newest yet."""
+    return [Window.of_day(day) for day in sorted(set(days), reverse=True)]
+
+
+def _end_of_today(now: datetime) -> datetime:
+    return Window.of_day(now.date()).end
 
 
 def extract(
@@ -223,6 +279,8 @@ def extract(
             scans.append(outcome.scan.facts)
             surprises.update(outcome.surprises)
             observer.landed(outcome.scan.facts)
+            if outcome.parts:
+                observer.planned(outcome.parts)
         else:
             failures.append(outcome)
             observer.failed(outcome)

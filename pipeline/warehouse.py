@@ -11,14 +11,17 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline import engine
+from pipeline import engine, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     COUNTING,
     COUNTING_EVIDENCE,
+    COVERAGE_DAYS,
+    COVERAGE_SLOTS,
     DELIVERY_DAILY,
     DELIVERY_HOURLY,
     DELIVERY_MONTHLY,
+    LAKE_TABLES,
     MARTS,
     PUBLISHED,
     PUBLISHED_HOURLY,
@@ -76,8 +79,11 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
 
 
 def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    for table in WAREHOUSE_VIEWS:
-        _create_view(connection, lake, table)
+    for table in LAKE_TABLES:
+        _create_view(connection, table, views.select(lake, table))
+    moments = engine.sql("pipeline", "last_scans")
+    _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
+    _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
     _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
     _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
@@ -88,25 +94,18 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, lake: Lake, table: Table) -> None:
-    connection.execute(f"CREATE VIEW {table.name} AS {_select(lake, table)}")
+def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
+    """Make a view with the columns of schema.py, in its order: one that lacks is an error."""
+    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
+    typed = engine.render(engine.sql("pipeline", "columns"), columns=columns, query=query)
+    connection.execute(f"CREATE VIEW {table.name} AS {typed}")
 
 
 def _create_source(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
 ) -> None:
     """A mart's rows for the build alone: it reads each file once."""
-    connection.execute(f"CREATE TEMP TABLE {name} AS {_select(lake, table)}")
-
-
-def _select(lake: Lake, table: Table) -> str:
-    """All rows of a lake table with the hive keys as proper types; none if it has no file yet."""
-    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    if any(lake.part(table, partition).exists() for partition in lake.partitions(table.name)):
-        files = engine.literal(lake.glob(table))
-        return engine.render(engine.sql("pipeline", "view"), columns=columns, files=files)
-    nothing = ", ".join(f"NULL AS {c.name}" for c in table.published)
-    return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nothing)
+    connection.execute(f"CREATE TEMP TABLE {name} AS {views.select(lake, table)}")
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
@@ -138,7 +137,7 @@ def _fingerprint(lake: Lake) -> str:
             if path.exists():
                 stat = path.stat()
                 digest.update(f"{path.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
-    for table in WAREHOUSE_VIEWS:
+    for table in LAKE_TABLES:
         digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
     return digest.hexdigest()
 

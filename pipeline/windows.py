@@ -17,6 +17,12 @@ DAY = timedelta(days=1)
 RETENTION = timedelta(days=7)
 """How long the API keeps an operation from its creation (reference: "7 days after creation")."""
 
+FINAL_WITHIN = timedelta(hours=12)
+"""A scan that begins with no more time left before a slot's deadline is a final scan of it."""
+
+RISK_WITHIN = timedelta(hours=6)
+"""A slot with less time left and without a final scan is at risk: something keeps the scans off."""
+
 MARGIN = timedelta(seconds=1)
 """What a window is widened by on both sides when it is asked for.
 

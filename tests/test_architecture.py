@@ -19,8 +19,14 @@ MODULES = sorted(
 FLOORS = [
     {"pipeline.errors"},
     {"pipeline.windows", "pipeline.schema", "pipeline.settings"},
-    {"pipeline.facts", "pipeline.engine", "pipeline.twilio", "pipeline.lake"},
-    {"pipeline.scan", "pipeline.marts"},
+    {
+        "pipeline.facts",
+        "pipeline.engine",
+        "pipeline.refresh",
+        "pipeline.twilio",
+        "pipeline.lake",
+    },
+    {"pipeline.scan", "pipeline.marts", "pipeline.views"},
     {"pipeline.warehouse", "pipeline.read", "pipeline.checks", "pipeline.query", "pipeline.status"},
     {"pipeline.sync", "pipeline.emulator"},
     {"pipeline.console", "pipeline.demo"},

@@ -15,9 +15,8 @@ from pipeline.cli import app
 from pipeline.emulator import Emulator, Options, World
 from pipeline.lake.layout import Lake
 from pipeline.settings import Settings
-from pipeline.sync import sync
 from pipeline.windows import retained_days
-from tests.support.archives import account
+from tests.support.archives import account, sync_all
 from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
 from tests.support.scripted_api import Answer, scripted
 
@@ -48,7 +47,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator
     """An archive of one sync, and the API that it came from."""
     folder = tmp_path_factory.mktemp("archive")
     with account(World(5, 300.0, at("2026-11-10")), NOW, folder) as (emulator, settings):
-        sync(settings)
+        sync_all(settings)
         yield emulator, settings
 
 

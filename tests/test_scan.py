@@ -125,6 +125,82 @@ def test_what_the_reference_does_not_know_is_counted():
     assert any("region" in what for what in listing.surprises)
 
 
+def test_window_that_outgrows_its_budget_is_cut_and_what_came_is_kept():
+    """R1, R4: what was seen lands, and covers nothing; the parts tile the window."""
+    answers = [Answer(body([record(n)], f"t{n}")) for n in range(30)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, WINDOW, max_pages=4)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (False, 4)
+    assert listing.scan.operations.num_rows == 4
+    assert len(listing.parts) >= 2
+    assert listing.parts[0].start == WINDOW.start
+    assert listing.parts[-1].end == WINDOW.end
+    assert all(a.end == b.start for a, b in itertools.pairwise(listing.parts))
+
+
+def test_window_that_ends_with_its_budget_is_complete():
+    answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, WINDOW, max_pages=4)
+    assert (listing.scan.facts.complete, listing.parts) == (True, ())
+
+
+def test_window_of_a_second_is_listed_to_its_end():
+    second = Window(NOON, NOON + timedelta(seconds=1))
+    answers = [Answer(body([record(n)], f"t{n}" if n < 9 else None)) for n in range(10)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, second, max_pages=2)
+    assert (listing.scan.facts.complete, listing.scan.operations.num_rows) == (True, 10)
+
+
+def test_refused_page_token_restarts_the_window():
+    refused = Answer(b'{"errors": [{"code": 21481, "message": "Invalid page token"}]}', 400)
+    answers = [
+        Answer(body([record(1)], "old")),
+        refused,
+        Answer(body([record(1)], "new")),
+        Answer(body([record(2)])),
+    ]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, WINDOW)
+    assert listing.scan.operations["operation_id"].to_pylist() == [operation_id(1), operation_id(2)]
+    assert listing.scan.facts.complete
+
+
+def test_page_token_that_is_always_refused_fails_the_window():
+    def answer(request: Received) -> Answer:
+        refused = Answer(b'{"errors": [{"code": 21481, "message": "Invalid page token"}]}', 400)
+        return refused if "pageToken" in request.query else Answer(body([record(1)], "t"))
+
+    with api(answer) as client:
+        (outcome,) = scan_windows(client, ACCOUNT, [WINDOW], concurrency=1)
+    assert isinstance(outcome, FailedScan)
+    assert "page token" in str(outcome.error)
+
+
+@pytest.mark.parametrize("order", get_args(Order))
+def test_big_window_is_cut_while_it_runs_and_nothing_is_missing(order: Any):
+    """R4, R7: whatever the order of results: complete parts tile the window and hold everything."""
+    world = World(11, 40_000.0, at("2026-11-19"))
+    options = Options(order=order, page_limit=20)
+    window = Window(at("2026-11-20 08:00"), at("2026-11-20 11:00"))
+    with running(world, clock=Clock(at("2026-11-20 12:00")), options=options) as emulator:
+        settings = Settings(
+            account_sid=options.account_sid, auth_token=options.auth_token, api_url=emulator.url
+        )
+        with OperationsClient(settings) as client:
+            outcomes = list(scan_windows(client, ACCOUNT, [window], concurrency=2))
+    scans = [one.scan for one in outcomes if isinstance(one, Listing)]
+    whole = sorted((one for one in scans if one.facts.complete), key=lambda one: one.facts.window)
+    assert len(whole) > 10
+    assert whole[0].facts.window.start == window.start
+    assert whole[-1].facts.window.end == window.end
+    assert all(a.facts.window.end == b.facts.window.start for a, b in itertools.pairwise(whole))
+    found = [one for scan in whole for one in scan.operations["operation_id"].to_pylist()]
+    expected = world.records(world.numbers(window.start, window.end), at("2026-11-20 12:00"))
+    assert sorted(found) == [one["id"] for one in expected]
+
+
 def test_page_that_can_not_be_had_fails_the_whole_window():
     """R4: half a listing is no scan."""
     answers = [Answer(body([record(1)], "t")), Answer(b"", 500)]

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
+from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import (
     all_known,
@@ -22,7 +23,7 @@ from pipeline.lake.states import (
     newest_states,
     with_new_scans,
 )
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, Table
+from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, SLOT_COVERAGE, Table
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +98,10 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         known_scans = _read(lake, COVERAGE, partition)
         coverage = with_new_scans(known_scans, pa.concat_tables([s.coverage for s in scans]))
         _write_if_changed(lake, COVERAGE, partition, known_scans, coverage)
+        slots = to_table(cover(partition.day, coverage))
+        _write_if_changed(
+            lake, SLOT_COVERAGE, partition, _read(lake, SLOT_COVERAGE, partition), slots
+        )
     for scan in scans:
         lake.files.remove(scan.path)
 

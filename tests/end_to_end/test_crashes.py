@@ -13,8 +13,7 @@ from pipeline.lake import landing
 from pipeline.lake.layout import Lake
 from pipeline.schema import HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
-from pipeline.sync import sync
-from tests.support.archives import account, rows, states, unlike_truth
+from tests.support.archives import account, rows, states, sync_all, unlike_truth
 from tests.support.factories import PARTITION, at, new_lake, record, scan
 
 # Started afresh for each process, but with everything imported: kills hit the sync, not its imports.
@@ -26,7 +25,7 @@ KILLS = 30
 
 
 def run_sync(settings: Settings) -> None:
-    assert sync(settings).ok
+    assert sync_all(settings).ok
 
 
 def started(settings: Settings) -> "multiprocessing.process.BaseProcess":
@@ -78,7 +77,7 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path)
 
         now = emulator.clock.now()
         assert now < START + timedelta(days=7)
-        assert sync(settings).ok
+        assert sync_all(settings).ok
         assert unlike_truth(emulator, tmp_path, START, [now]) == []
         assert seen <= states(rows(tmp_path, HISTORY))
         assert lake.pending() == set()

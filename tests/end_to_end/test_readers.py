@@ -13,8 +13,7 @@ import pytest
 
 from pipeline.emulator import World
 from pipeline.read import Archive
-from pipeline.sync import sync
-from tests.support.archives import account
+from tests.support.archives import account, sync_all
 from tests.support.factories import at
 
 context = multiprocessing.get_context("forkserver")
@@ -75,13 +74,13 @@ def read_until(
 def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[Path], Counted]):
     """R6"""
     with account(World(12, 400.0, START), at("2026-11-13"), tmp_path) as (emulator, settings):
-        sync(settings)
+        sync_all(settings)
         stop, reads = context.Event(), context.Queue()
         reader = context.Process(target=read_until, args=(stop, reads, read, tmp_path))
         reader.start()
         for _ in range(5):
             emulator.clock.step(timedelta(hours=4))
-            assert sync(settings).ok
+            assert sync_all(settings).ok
         stop.set()
         found = reads.get(timeout=60)
         reader.join()

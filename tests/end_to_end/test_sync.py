@@ -14,16 +14,17 @@ from pipeline.lake.layout import Lake
 from pipeline.query import ask
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
-from pipeline.sync import plan, rebuild, sync
+from pipeline.sync import EVERYTHING, Days, Range, plan, rebuild, sync
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
 from pipeline.windows import Window, retained_days
-from tests.support.archives import account, rows, settings_for, states, unlike_truth
+from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import (
     ACCOUNT,
     DAY,
     NOON,
     at,
     body,
+    new_lake,
     operation_id,
     record,
     rfc3339,
@@ -37,16 +38,29 @@ NOW = at("2026-11-14 15:00")
 WORLD = World(5, 300.0, START)
 
 
-def test_plan_is_every_day_that_the_api_may_still_know_newest_first():
-    windows = plan(NOW)
+def test_everything_is_every_day_that_the_api_may_still_know_newest_first(tmp_path: Path):
+    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, EVERYTHING)
     assert [window.day for window in windows] == list(reversed(retained_days(NOW)))
     assert windows[0] == Window.of_day(NOW.date())
     assert len(windows) == 8
 
 
-def test_plan_of_certain_days_is_those_days():
+def test_certain_days_are_those_days(tmp_path: Path):
     days = [at("2026-11-02").date(), at("2026-11-01").date(), at("2026-11-02").date()]
-    assert plan(NOW, days) == [Window.of_day(days[0]), Window.of_day(days[1])]
+    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Days(days))
+    assert windows == [Window.of_day(days[0]), Window.of_day(days[1])]
+
+
+def test_range_is_cut_at_midnight_and_ends_with_today(tmp_path: Path):
+    start = at("2026-11-13 18:00")
+    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Range(start, at("2027-01-01")))
+    assert windows == [Window.of_day(NOW.date()), Window(start, at("2026-11-14"))]
+    future = Range(at("2026-12-01"), at("2027-01-01"))
+    assert plan(new_lake(tmp_path), settings_of(tmp_path), NOW, future) == []
+
+
+def settings_of(data: Path) -> Settings:
+    return Settings(account_sid=ACCOUNT, auth_token="t", data=data)
 
 
 @pytest.mark.parametrize("order", get_args(Order))
@@ -57,7 +71,7 @@ def test_archive_equals_the_truth_in_any_order_and_with_any_bounds(
     """R7"""
     options = Options(order=order, bounds=bounds, page_limit=37, empty_pages=True)
     with account(WORLD, NOW, tmp_path, options=options) as (emulator, settings):
-        report = sync(settings)
+        report = sync_all(settings)
         assert report.ok
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
     assert report.summary()["new"] == len(WORLD.existing(NOW))
@@ -74,7 +88,7 @@ def test_archive_equals_the_truth_under_either_counting_and_with_unknown_fields(
     tmp_path: Path, world: World
 ):
     with account(world, NOW, tmp_path, options=Options(records_key="data")) as (emulator, settings):
-        report = sync(settings)
+        report = sync_all(settings)
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
     extra = set(rows(tmp_path, OPERATIONS)["extra"].to_pylist())
     assert (extra != {None}) == world.unknown_fields
@@ -87,7 +101,7 @@ def test_archive_outlives_the_api(tmp_path: Path):
     with account(WORLD, moments[0], tmp_path) as (emulator, settings):
         for moment in moments:
             emulator.clock.set(moment)
-            assert sync(settings).ok
+            assert sync_all(settings).ok
         assert moments[-1] > START + timedelta(days=17)
         assert unlike_truth(emulator, tmp_path, START, moments) == []
     warehouse = ask(Lake(tmp_path), "SELECT count(*) AS n FROM operations").to_pylist()
@@ -98,7 +112,7 @@ def test_operations_are_the_newest_states_of_history(tmp_path: Path):
     """R2: one operation, one row, and it equals the newest state in history."""
     with account(WORLD, NOW, tmp_path) as (emulator, settings):
         for _ in range(4):
-            sync(settings)
+            sync_all(settings)
             emulator.clock.step(timedelta(hours=7))
     history = rows(tmp_path, HISTORY).to_pylist()
     newest = {
@@ -114,9 +128,9 @@ def test_operations_are_the_newest_states_of_history(tmp_path: Path):
 
 def test_sync_without_change_changes_nothing_but_coverage(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
-        sync(settings)
+        sync_all(settings)
         before = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
-        report = sync(settings)
+        report = sync_all(settings)
         after = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
     summary = report.summary()
     assert (summary["new"], summary["changed"]) == (0, 0)
@@ -129,7 +143,7 @@ def test_sync_without_change_changes_nothing_but_coverage(tmp_path: Path):
 def test_run_begins_by_reading_the_apis_clock(tmp_path: Path):
     """R10: one request of page size 1, before anything is planned."""
     with account(WORLD, NOW, tmp_path) as (emulator, settings):
-        report = sync(settings)
+        report = sync_all(settings)
         first = emulator.requests[0]
     assert (first.path, first.query) == ("/v1/Emails/Operations", {"pageSize": "1"})
     assert report.now == NOW
@@ -142,7 +156,7 @@ def test_wrong_clock_of_the_machine_costs_nothing(tmp_path: Path, now: datetime)
     """R10: whatever this machine's clock shows, days and moments are the API's."""
     start = now - timedelta(days=5)
     with account(World(5, 100.0, start), now, tmp_path) as (emulator, settings):
-        assert sync(settings).ok
+        assert sync_all(settings).ok
         assert unlike_truth(emulator, tmp_path, start, [now]) == []
     coverage = rows(tmp_path, COVERAGE)
     assert set(coverage["observed_at"].to_pylist()) == {now}
@@ -153,10 +167,10 @@ def test_days_can_be_chosen_and_a_day_past_its_deadline_adds_what_it_finds(tmp_p
     """R1, R3: the API tells such a day only in part; that takes nothing away."""
     day = at("2026-11-11").date()
     with account(WORLD, at("2026-11-13"), tmp_path) as (emulator, settings):
-        sync(settings, days=[day])
+        sync(settings, scope=Days([day]))
         known = rows(tmp_path, OPERATIONS)
         emulator.clock.set(at("2026-11-19 06:00"))
-        report = sync(settings, days=[day])
+        report = sync(settings, scope=Days([day]))
     seen = report.extraction.scans[0].operations
     assert 0 < seen < known.num_rows
     assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
@@ -168,16 +182,16 @@ def test_what_an_earlier_run_landed_is_folded_by_the_next(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
         early = scan([record(1)], account_id=ACCOUNT)
         land(Lake(tmp_path).open(), early)
-        sync(settings)
+        sync_all(settings)
     assert operation_id(1) in rows(tmp_path, OPERATIONS)["operation_id"].to_pylist()
 
 
 def test_derived_tables_can_be_left_for_a_later_sync(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
-        sync(settings, publishing=False)
+        sync_all(settings, publishing=False)
         assert not Lake(tmp_path).warehouse.exists()
         assert rows(tmp_path, OPERATIONS).num_rows == len(WORLD.existing(NOW))
-        report = sync(settings)
+        report = sync_all(settings)
     assert report.published
     counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
     assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
@@ -186,9 +200,9 @@ def test_derived_tables_can_be_left_for_a_later_sync(tmp_path: Path):
 def test_accounts_share_a_lake_and_no_file(tmp_path: Path):
     other = Options(account_sid="AC" + "f" * 32)
     with account(WORLD, NOW, tmp_path) as (first, settings):
-        sync(settings)
+        sync_all(settings)
         with account(World(6, 200.0, START), NOW, tmp_path, options=other) as (second, more):
-            sync(more)
+            sync_all(more)
             expected = [len(e.world.existing(NOW)) for e in (first, second)]
     query = "SELECT account_id, count(*) AS n FROM operations GROUP BY ALL ORDER BY ALL"
     assert ask(Lake(tmp_path), query).to_pylist() == [
@@ -217,7 +231,7 @@ def test_failing_window_stays_due_and_the_others_arrive(tmp_path: Path):
         settings = Settings(
             account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
         )
-        report = sync(settings)
+        report = sync_all(settings)
     assert not report.ok
     assert [failure.window.day for failure in report.extraction.failures] == [
         at("2026-11-18").date()
@@ -237,7 +251,7 @@ def test_api_that_can_not_be_asked_at_all_is_one_error(tmp_path: Path, answer, e
             account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
         )
         with pytest.raises(error):
-            sync(settings)
+            sync_all(settings)
     assert list(Lake(tmp_path).partitions("coverage")) == []
 
 
@@ -264,8 +278,8 @@ def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path
     )
     with scripted(answer) as server:
         settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
-        report = sync(settings)
-        again = sync(settings)
+        report = sync_all(settings)
+        again = sync_all(settings)
     assert report.ok
     assert rows(tmp_path, OPERATIONS)["operation_id"].to_pylist() == [operation_id(1), "op-odd"]
     rejects = rows(tmp_path, REJECTS).to_pylist()
@@ -279,11 +293,11 @@ def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path
 
 def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
-        sync(settings)
+        sync_all(settings)
         (part,) = (tmp_path / "operations").glob(f"*/created_date={NOW.date()}/part-0.parquet")
         foreign = part.with_name("copy.parquet")
         foreign.write_bytes(part.read_bytes())
-        report = sync(settings)
+        report = sync_all(settings)
     assert report.foreign == (str(foreign),)
     assert foreign.exists()
     counted = ask(
@@ -298,12 +312,12 @@ def test_foreign_file_among_the_landed_costs_only_its_day(tmp_path: Path):
         day = folder / f"created_date={NOW.date()}"
         day.mkdir(parents=True)
         (day / "notes.parquet").write_text("not Parquet")
-        report = sync(settings)
+        report = sync_all(settings)
         assert not report.ok
         (error,) = report.errors
         assert "notes.parquet" in str(error)
         (day / "notes.parquet").unlink()
-        healed = sync(settings)
+        healed = sync_all(settings)
         assert healed.ok
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
@@ -311,12 +325,12 @@ def test_foreign_file_among_the_landed_costs_only_its_day(tmp_path: Path):
 def test_damaged_delivery_table_leaves_the_old_warehouse_and_what_was_archived(tmp_path: Path):
     """R6: readers go on reading the old one."""
     with account(WORLD, NOW, tmp_path) as (emulator, settings):
-        sync(settings)
+        sync_all(settings)
         before = ask(Lake(tmp_path), "FROM delivery_daily")
         (part,) = (tmp_path / "delivery_hourly").glob("*/created_date=2026-11-10/part-0.parquet")
         part.write_bytes(b"PAR1 not really")
         emulator.clock.step(timedelta(hours=1))
-        report = sync(settings)
+        report = sync_all(settings)
         assert not report.ok
         assert not report.published
         assert any("part-0.parquet" in str(error) for error in report.errors)
@@ -324,7 +338,7 @@ def test_damaged_delivery_table_leaves_the_old_warehouse_and_what_was_archived(t
         assert ask(Lake(tmp_path), "FROM delivery_daily").equals(before)
         part.unlink()
         rebuild(Lake(tmp_path))
-        assert sync(settings).ok
+        assert sync_all(settings).ok
     assert ask(Lake(tmp_path), "FROM delivery_daily").num_rows == before.num_rows
 
 
@@ -365,7 +379,7 @@ def test_sync_works_against_a_server_that_was_not_written_here(tmp_path: Path):
     records[9]["createdAt"] = rfc3339(eastern).replace("Z", "+02:00")
     with scripted(OtherServer(records)) as server:
         settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
-        report = sync(settings)
+        report = sync_all(settings)
     assert report.ok
     found = rows(tmp_path, OPERATIONS)
     assert sorted(found["operation_id"].to_pylist()) == [
@@ -383,8 +397,8 @@ def test_two_archives_of_one_account_hold_the_same(tmp_path: Path):
     with account(WORLD, NOW, tmp_path / "a") as (emulator, settings):
         other = settings_for(emulator, tmp_path / "b", concurrency=1, page_size=11)
         for _ in range(3):
-            sync(settings)
-            sync(other)
+            sync_all(settings)
+            sync_all(other)
             emulator.clock.step(timedelta(hours=5))
     first, second = (snapshot(Lake(tmp_path / name)) for name in "ab")
     for content in (first, second):

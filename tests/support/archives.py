@@ -14,6 +14,7 @@ from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.schema import HISTORY, OPERATIONS, Table
 from pipeline.settings import Settings
+from pipeline.sync import EVERYTHING, SyncReport, sync
 
 
 @contextmanager
@@ -23,6 +24,11 @@ def account(
     """An emulated account whose clock stands at `now`, and the settings that archive it in `data`."""
     with running(world, clock=Clock(now), options=options) as emulator:
         yield emulator, settings_for(emulator, data, **fields)
+
+
+def sync_all(settings: Settings, *, publishing: bool = True) -> SyncReport:
+    """Scan everything that the API may still know, due or not."""
+    return sync(settings, scope=EVERYTHING, publishing=publishing)
 
 
 def settings_for(emulator: Emulator, data: Path, **fields: Any) -> Settings:

@@ -1,0 +1,118 @@
+"""What was scanned of each slot: how scans together cover time, and never more than they do (R4).
+
+Only complete scans count, only for what they listed, only as of the moment when they began, and only
+if they ended before the slot's deadline: later the API may leave records out.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import pyarrow as pa
+
+from pipeline.facts import Partition, SlotCoverage
+from pipeline.lake import parquet
+from pipeline.lake.layout import Lake
+from pipeline.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.windows import SLOT, Window, deadline
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """The part of one slot that one scan listed."""
+
+    start: datetime
+    end: datetime
+    observed_at: datetime
+    operations: float
+
+
+def cover(day: date, coverage: pa.Table) -> list[SlotCoverage]:
+    """How a day's scans cover its 24 slots.
+
+    Args:
+        day: the UTC day.
+        coverage: its scans, as `schema.COVERAGE`.
+
+    Returns:
+        One row per slot of the day, in order; slots without a scan among them.
+    """
+    slots = list(Window.of_day(day).slots())
+    pieces: dict[datetime, list[_Piece]] = {slot: [] for slot in slots}
+    for scan in coverage.to_pylist():
+        if not scan["complete"]:
+            continue
+        window = Window(scan["window_start"], scan["window_end"])
+        density = scan["operations"] / (window.end - window.start).total_seconds()
+        for slot in window.slots():
+            if scan["completed_at"] <= deadline(slot):
+                start, end = max(slot, window.start), min(slot + SLOT, window.end)
+                operations = density * (end - start).total_seconds()
+                pieces[slot].append(_Piece(start, end, scan["observed_at"], operations))
+    return [_covered(slot, pieces[slot]) for slot in slots]
+
+
+def _covered(slot: datetime, pieces: list[_Piece]) -> SlotCoverage:
+    if not pieces:
+        return SlotCoverage(slot)
+    latest_first = sorted(pieces, key=lambda piece: piece.observed_at, reverse=True)
+    holes = [(slot, slot + SLOT)]
+    covered_at, operations = None, 0.0
+    for piece in latest_first:
+        left = [rest for hole in holes for rest in _without(hole, piece)]
+        if left == holes:
+            continue
+        length = (piece.end - piece.start).total_seconds()
+        operations += piece.operations * (_length(holes) - _length(left)) / length
+        holes = left
+        if not holes:
+            covered_at = piece.observed_at
+            break
+    return SlotCoverage(
+        slot,
+        first_at=latest_first[-1].observed_at,
+        covered_at=covered_at,
+        scans=len(pieces),
+        operations=operations,
+    )
+
+
+def _without(hole: tuple[datetime, datetime], piece: _Piece) -> Iterator[tuple[datetime, datetime]]:
+    """What is left of a hole once a piece has been put into it."""
+    start, end = hole
+    if start < min(end, piece.start):
+        yield start, min(end, piece.start)
+    if max(start, piece.end) < end:
+        yield max(start, piece.end), end
+
+
+def _length(holes: Iterable[tuple[datetime, datetime]]) -> float:
+    return sum((end - start).total_seconds() for start, end in holes)
+
+
+def to_table(slots: Iterable[SlotCoverage]) -> pa.Table:
+    """Rows of `schema.SLOT_COVERAGE`."""
+    rows = [
+        {
+            "slot": one.slot,
+            "first_scan_at": one.first_at,
+            "covered_at": one.covered_at,
+            "scans": one.scans,
+            "operations": one.operations,
+        }
+        for one in slots
+    ]
+    return pa.Table.from_pylist(rows, schema=SLOT_COVERAGE.arrow)
+
+
+def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCoverage]:
+    """What is known of every slot of some days, from the folded scans; in order.
+
+    Raises:
+        LakeError: a file is damaged, or is none of ours.
+    """
+    found: list[SlotCoverage] = []
+    for day in sorted(set(days)):
+        scans = parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
+        found += cover(day, scans)
+    return found

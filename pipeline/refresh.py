@@ -1,0 +1,186 @@
+"""When a slot is due, and the windows that scan what is due. Pure: coverage, policy and now go in (R10).
+
+A slot is looked at often while it is young and changes, rarely later, and always once more before its
+deadline: the final scans. What is due is merged into few windows where the last scans found little,
+and cut into several where they found much.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from pipeline.facts import SlotCoverage
+from pipeline.settings import Settings, parse_durations, parse_tiers
+from pipeline.windows import SLOT, Window, deadline
+
+WINDOW_PAGES: Final = 10
+"""Pages that a window should take: few enough to lose little when one of them fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Slots younger than `age` are due when `every` has passed since they were covered."""
+
+    age: timedelta
+    every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshPolicy:
+    """How often slots are looked at.
+
+    Attributes:
+        tiers: by age, youngest first. The age of a slot is the time since its start.
+        final_scans: before its deadline a slot is due once more when so much time is left.
+        early: the part of an interval after which a slot already counts as due. Ticks come at
+            intervals of their own, and one that comes a second too soon should not be wasted.
+        window_rows: operations that one window should hold at the most.
+        page_rows: operations on a page: what one request brings.
+        requests: about how many requests one run may make; None for any number.
+    """
+
+    tiers: tuple[Tier, ...] = (
+        Tier(timedelta(hours=1), timedelta(minutes=10)),
+        Tier(timedelta(hours=6), timedelta(minutes=30)),
+        Tier(timedelta(hours=24), timedelta(hours=2)),
+        Tier(timedelta(days=3), timedelta(hours=8)),
+        Tier(timedelta(days=7), timedelta(days=1)),
+    )
+    final_scans: tuple[timedelta, ...] = (timedelta(hours=12), timedelta(hours=2))
+    early: float = 0.9
+    window_rows: int = 10_000
+    page_rows: int = 1_000
+    requests: int | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> "RefreshPolicy":
+        """The policy that a user has set."""
+        return cls(
+            tiers=tuple(Tier(age, every) for age, every in parse_tiers(settings.refresh)),
+            final_scans=tuple(parse_durations(settings.final_scans)),
+            window_rows=WINDOW_PAGES * settings.page_size,
+            page_rows=settings.page_size,
+            requests=settings.max_requests,
+        )
+
+    def every(self, age: timedelta) -> timedelta:
+        """How often a slot of that age is looked at."""
+        return next((tier.every for tier in self.tiers if age < tier.age), self.tiers[-1].every)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class DueSlot:
+    """A slot that is due. The smaller, the more urgent.
+
+    Attributes:
+        rank: 0 if its deadline presses: no other chance may come. 1 otherwise.
+        order: seconds to the deadline; or how overdue it is in intervals, negative.
+        slot: its start.
+        operations: how many operations it is expected to have.
+    """
+
+    rank: int
+    order: float
+    slot: datetime
+    operations: float
+
+
+def due_slots(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[DueSlot]:
+    """The slots that are due at `now`, the most urgent first.
+
+    Slots that have not begun, and those past their deadline, never are.
+    """
+    return sorted(due for one in slots if (due := _due(one, policy, now)) is not None)
+
+
+def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | None:
+    end_of_chances = deadline(one.slot)
+    if not one.slot <= now < end_of_chances:
+        return None
+    left = end_of_chances - now
+    covered = one.covered_at
+    is_pressing = any(
+        left <= final and (covered is None or end_of_chances - covered > final)
+        for final in policy.final_scans
+    )
+    if is_pressing:
+        return DueSlot(0, left.total_seconds(), one.slot, one.operations)
+    if covered is None:
+        return DueSlot(1, -math.inf, one.slot, one.operations)
+    overdue = (now - covered) / policy.every(now - one.slot)
+    return DueSlot(1, -overdue, one.slot, one.operations) if overdue >= policy.early else None
+
+
+def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[Window]:
+    """The windows to scan now: together exactly the due slots, as many as the budget allows.
+
+    Args:
+        slots: what is known of every slot that the API may still know.
+        policy: how often slots are looked at.
+        now: the API's time.
+
+    Returns:
+        Windows without overlap, the most urgent first; none if nothing is due.
+    """
+    due = due_slots(slots, policy, now)
+    affordable = _within_budget(due, policy)
+    windows = [
+        (min(one for one in group), window)
+        for group in _neighbours(affordable, policy)
+        for window in _windows(group, policy)
+    ]
+    return [window for _, window in sorted(windows)]
+
+
+def _within_budget(due: Sequence[DueSlot], policy: RefreshPolicy) -> Sequence[DueSlot]:
+    """The most urgent of the due slots whose windows cost what the budget allows; one at least."""
+    if policy.requests is None or _requests(due, policy) <= policy.requests:
+        return due
+    enough, too_many = 1, len(due)
+    while enough + 1 < too_many:
+        middle = (enough + too_many) // 2
+        if _requests(due[:middle], policy) <= policy.requests:
+            enough = middle
+        else:
+            too_many = middle
+    return due[:enough]
+
+
+def _requests(due: Sequence[DueSlot], policy: RefreshPolicy) -> int:
+    """About how many requests the windows of these slots take."""
+    return sum(
+        max(math.ceil(sum(one.operations for one in group) / policy.page_rows), 1)
+        for group in _neighbours(due, policy)
+    )
+
+
+def _neighbours(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
+    """Slots that make one window: neighbours of one day with few operations together."""
+    ordered = sorted(due, key=lambda one: one.slot)
+    groups = [ordered[:1]] if ordered else []
+    for before, one in pairwise(ordered):
+        follows = before.slot + SLOT == one.slot and before.slot.date() == one.slot.date()
+        together = sum(other.operations for other in groups[-1]) + one.operations
+        if follows and together <= policy.window_rows:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _windows(group: Sequence[DueSlot], policy: RefreshPolicy) -> list[Window]:
+    """One window; several for a slot that has more operations than one window should hold."""
+    start, end = group[0].slot, group[-1].slot + SLOT
+    pieces = max(math.ceil(sum(one.operations for one in group) / policy.window_rows), 1)
+    return cut(Window(start, end), pieces)
+
+
+def cut(window: Window, pieces: int) -> list[Window]:
+    """A window in so many pieces of about one length; fewer, if they would be under a second."""
+    seconds = math.ceil((window.end - window.start).total_seconds())
+    pieces = max(min(pieces, seconds), 1)
+    inner = [window.start + timedelta(seconds=seconds * n // pieces) for n in range(1, pieces)]
+    return [Window(a, b) for a, b in pairwise([window.start, *inner, window.end])]

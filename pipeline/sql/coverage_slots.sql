@@ -1,0 +1,62 @@
+-- Grain: one row per slot: account and UTC hour of creation, from the archive's first day on.
+-- What the scans of a slot amount to, as of a moment of the API's clock: that of the latest scan in the
+-- published view, now where somebody asks whether all is well. In the order of the cases: what began
+-- before the archive did could not be asked for; without a scan after its end a slot is lost; and a
+-- scan shortly before the deadline is the final one.
+WITH moments AS (
+    $moments
+),
+begun AS (
+    SELECT account_id, min(observed_at) AS archive_since FROM coverage GROUP BY account_id
+),
+first_slots AS (
+    SELECT account_id, min(slot) AS first_slot FROM slot_coverage GROUP BY account_id
+),
+slots AS (
+    SELECT
+        account_id,
+        as_of,
+        archive_since,
+        unnest(generate_series(first_slot, as_of, INTERVAL 1 HOUR)) AS slot
+    FROM moments
+    JOIN begun USING (account_id)
+    JOIN first_slots USING (account_id)
+),
+known AS (
+    SELECT
+        slots.account_id,
+        slots.slot,
+        as_of,
+        archive_since,
+        slots.slot + INTERVAL 1 HOUR AS slot_end,
+        slots.slot + INTERVAL $retention_hours HOUR AS deadline,
+        first_scan_at,
+        covered_at,
+        coalesce(scans, 0) AS scans,
+        coalesce(operations, 0) AS operations
+    FROM slots
+    LEFT JOIN slot_coverage USING (account_id, slot)
+)
+SELECT
+    account_id,
+    slot::DATE AS created_date,
+    slot,
+    CASE
+        WHEN deadline <= archive_since THEN 'never_asked'
+        WHEN deadline <= as_of AND (covered_at IS NULL OR covered_at < slot_end) THEN 'gap'
+        WHEN covered_at >= deadline - INTERVAL $final_hours HOUR THEN 'final'
+        WHEN deadline <= as_of THEN 'closed'
+        WHEN as_of > deadline - INTERVAL $risk_hours HOUR THEN 'at_risk'
+        WHEN as_of > deadline - INTERVAL 24 HOUR AND (covered_at IS NULL OR covered_at < slot_end)
+            THEN 'at_risk'
+        ELSE 'open'
+    END AS state,
+    first_scan_at,
+    covered_at,
+    scans,
+    operations,
+    deadline,
+    greatest(date_diff('second', as_of, deadline) / 3600.0, 0) AS hours_left,
+    as_of
+FROM known
+ORDER BY account_id, slot
