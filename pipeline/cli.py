@@ -182,19 +182,30 @@ def publish(data: DataOption = None) -> None:
 
 
 @app.command()
-def status(data: DataOption = None, as_json: JsonOption = False) -> None:
-    """Show what the archive holds.
+def status(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    at: Annotated[
+        datetime | None,
+        typer.Option(help="Judge deadlines at this time (UTC); by default now.", formats=TIMES),
+    ] = None,
+) -> None:
+    """Show what the archive holds, and whether anything is about to be lost.
 
-    Example: email-archive status --json
+    Exits with 1 if something is at risk, or was lost since the last sync: let somebody know.
+
+    Example: email-archive status --json | jq .accounts[].at_risk
     """
     from pipeline import console
     from pipeline.status import status as look
 
-    found = look(_lake(data))
+    found = look(_lake(data), at.replace(tzinfo=UTC) if at else datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
         console.write_status(found)
+    if not found.ok:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

@@ -6,17 +6,18 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.facts import ScanFacts
 from pipeline.lake.fold import FoldReport
 from pipeline.scan import FailedScan
-from pipeline.status import AccountStatus, ArchiveStatus
+from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.sync import Observer
 from pipeline.twilio.client import Page
 from pipeline.windows import Window
@@ -121,18 +122,66 @@ def write_json(result: pa.Table) -> None:
     sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
 
 
+_CELLS: Final = {
+    "open": ("o", "green"),
+    "at_risk": ("!", "bold white on red"),
+    "final": ("#", "blue"),
+    "closed": ("+", "yellow"),
+    "gap": ("X", "bold red"),
+    "never_asked": ("-", "dim"),
+}
+_LEGEND: Final = {
+    "open": "scans go on",
+    "final": "has its final scan",
+    "closed": "past its deadline, without a final scan",
+    "at_risk": "is lost soon",
+    "gap": "lost",
+    "never_asked": "before the archive",
+}
+_SHOWN_SLOTS: Final = 10
+
+
 def write_status(found: ArchiveStatus) -> None:
-    """What the archive holds, a few lines per account."""
+    """What the archive holds: a few lines and a picture of the last 8 days per account."""
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{found.root.absolute()}", markup=False)
     for account in found.accounts:
         console.print(f"\n[bold]{account.account_id}[/bold]")
         console.print(_account_grid(account))
+        console.print()
+        console.print(_slot_grid(account.slots))
+        for state, slots in (("at risk", account.at_risk), ("lost", account.lost)):
+            for slot in slots[:_SHOWN_SLOTS]:
+                left = f": {slot.hours_left:.1f} h left" if slot.state == "at_risk" else ""
+                console.print(f"  [bold red]{state}[/] {slot.slot:%Y-%m-%d %H:00} UTC{left}")
+            if len(slots) > _SHOWN_SLOTS:
+                console.print(f"  ... and {len(slots) - _SHOWN_SLOTS} more {state}")
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
         console.print(line, markup=False)
+
+
+def _slot_grid(slots: Sequence[SlotStatus]) -> Table:
+    """A row per day, a cell per hour."""
+    grid = Table.grid(padding=(0, 2))
+    hours = "".join(f"{hour:<6}" for hour in range(0, 24, 6))
+    grid.add_row("  UTC hour", Text(hours), "")
+    by_day: dict[date, dict[int, str]] = {}
+    for slot in slots:
+        by_day.setdefault(slot.slot.date(), {})[slot.slot.hour] = slot.state
+    legend = iter(_LEGEND.items())
+    for day, states in sorted(by_day.items(), reverse=True):
+        cells = Text()
+        for hour in range(24):
+            sign, style = _CELLS[states[hour]] if hour in states else (" ", "")
+            cells.append(sign, style)
+        meaning = Text()
+        if (entry := next(legend, None)) is not None:
+            meaning.append(_CELLS[entry[0]][0], _CELLS[entry[0]][1]).append(f" {entry[1]}")
+        grid.add_row(f"  {day:%a %m-%d}", cells, meaning)
+    return grid
 
 
 def _account_grid(account: AccountStatus) -> Table:
@@ -145,6 +194,7 @@ def _account_grid(account: AccountStatus) -> Table:
         ("scans", f"{account.scans:,}, the last at {last_scan}"),
         ("size", f"{account.bytes / 1e6:,.1f} MB"),
         ("waiting", f"{account.waiting} days to fold or to summarize"),
+        ("lost", f"{account.gaps:,} slots, ever"),
     ):
         grid.add_row(f"  {name}", value)
     return grid

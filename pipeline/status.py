@@ -1,9 +1,10 @@
-"""What an archive holds, from its files' footers and its latest coverage: cheap, and without credentials."""
+"""What an archive holds and whether anything is about to be lost: cheap, and without credentials."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -12,6 +13,17 @@ from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, Table
+from pipeline.views import slot_states
+from pipeline.windows import retained_days
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """One slot, as of now; the states are those of `schema.COVERAGE_SLOTS`."""
+
+    slot: datetime
+    state: str
+    hours_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,10 @@ class AccountStatus:
         last_scan_at: when the latest folded scan began: UTC, by the API's clock.
         bytes: size of the account's public tables.
         waiting: days with scans that landed and are not folded, or not summarized.
+        slots: the slots of the last 8 days.
+        at_risk: those that lose something soon, unless they are scanned.
+        gaps: how many slots are lost in all.
+        lost: those whose deadline passed since the latest scan: nobody has been told of them yet.
     """
 
     account_id: str
@@ -43,6 +59,10 @@ class AccountStatus:
     last_scan_at: datetime | None
     bytes: int
     waiting: int
+    slots: tuple[SlotStatus, ...]
+    at_risk: tuple[SlotStatus, ...]
+    gaps: int
+    lost: tuple[SlotStatus, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,36 +71,51 @@ class ArchiveStatus:
 
     Attributes:
         root: its folder.
+        now: the moment that it is told for; UTC.
         accounts: what it holds of each account.
         warehouse_bytes: size of the published warehouse; None if there is none yet.
         foreign: files in the lake that are none of the archive's; readers would read them too.
     """
 
     root: Path
+    now: datetime
     accounts: tuple[AccountStatus, ...]
     warehouse_bytes: int | None
     foreign: tuple[Path, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is at risk, and nothing was lost since the latest scan."""
+        return not any(account.at_risk or account.lost for account in self.accounts)
 
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""
         return {
             "root": str(self.root.absolute()),
-            "accounts": [
-                {
-                    name: value.isoformat().replace("+00:00", "Z")
-                    if isinstance(value, date)
-                    else value
-                    for name, value in asdict(account).items()
-                }
-                for account in self.accounts
-            ],
+            "now": _plain(self.now),
+            "ok": self.ok,
+            "accounts": [_plain(asdict(account)) for account in self.accounts],
             "warehouse_bytes": self.warehouse_bytes,
             "foreign_files": [str(path) for path in self.foreign],
         }
 
 
-def status(lake: Lake) -> ArchiveStatus:
+def _plain(value: Any) -> Any:
+    """A value ready for JSON."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, date) else value
+
+
+def status(lake: Lake, now: datetime) -> ArchiveStatus:
     """Look at an archive.
+
+    Args:
+        lake: the archive.
+        now: the moment to judge deadlines at. Nothing of it is stored (R10), and a moment before the
+            latest scan counts as that scan's.
 
     Raises:
         UsageError: there is none.
@@ -90,21 +125,35 @@ def status(lake: Lake) -> ArchiveStatus:
     pending = lake.pending() | lake.stale()
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}
+    states = slot_states(lake, now).to_pylist()
     return ArchiveStatus(
         lake.root,
-        tuple(_account(lake, account_id, scanned, pending) for account_id in sorted(known)),
+        now,
+        tuple(_account(lake, account_id, scanned, pending, states) for account_id in sorted(known)),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
     )
 
 
 def _account(
-    lake: Lake, account_id: str, scanned: Iterable[Partition], pending: Iterable[Partition]
+    lake: Lake,
+    account_id: str,
+    scanned: Iterable[Partition],
+    pending: Iterable[Partition],
+    states: Iterable[dict[str, Any]],
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
     mine = [p for p in scanned if p.account_id == account_id]
     days = sorted(p.day for p in {*mine, *waiting})
     latest = [pc.max(_observed(lake, p)).as_py() for p in mine]
+    last_scan_at = max((moment for moment in latest if moment), default=None)
+    slots = [
+        (SlotStatus(row["slot"], row["state"], row["hours_left"]), row["deadline"], row["as_of"])
+        for row in states
+        if row["account_id"] == account_id
+    ]
+    shown = tuple(slot for slot, _, as_of in slots if slot.slot.date() >= retained_days(as_of)[0])
+    gaps = [(slot, due) for slot, due, _ in slots if slot.state == "gap"]
     return AccountStatus(
         account_id=account_id,
         first_day=days[0],
@@ -114,13 +163,17 @@ def _account(
         states=_rows(lake, HISTORY, mine),
         rejects=_rows(lake, REJECTS, mine),
         scans=_rows(lake, COVERAGE, mine),
-        last_scan_at=max((moment for moment in latest if moment), default=None),
+        last_scan_at=last_scan_at,
         bytes=sum(
             path.stat().st_size
             for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS)
             for path in _files(lake, table, mine)
         ),
         waiting=len(waiting),
+        slots=shown,
+        at_risk=tuple(slot for slot in shown if slot.state == "at_risk"),
+        gaps=len(gaps),
+        lost=tuple(slot for slot, due in gaps if last_scan_at is None or due > last_scan_at),
     )
 
 

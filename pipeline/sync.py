@@ -16,7 +16,7 @@ from pipeline import engine
 from pipeline.errors import ArchiveError
 from pipeline.facts import Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
-from pipeline.lake.fold import FoldReport, fold
+from pipeline.lake.fold import FoldReport, fold, rebuild_slots
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.marts.summarize import summarize
@@ -345,5 +345,7 @@ def rebuild(lake: Lake) -> int:
     with engine.connect() as connection:
         for partition in sorted(days):
             summarize(lake, partition, connection)
+    for partition in sorted(lake.partitions("coverage")):
+        rebuild_slots(lake, partition)
     publish(lake)
     return len(days)

@@ -323,8 +323,11 @@ def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings])
 def test_status_tells_what_the_archive_holds(archive: tuple[Emulator, Settings], tmp_path: Path):
     emulator, settings = archive
     number = len(emulator.world.existing(NOW))
-    done = run("status", "--json", "--data", str(settings.data), cwd=tmp_path)
+    at_now = ("--at", "2026-11-14T15:00:00Z", "--data", str(settings.data))
+    done = run("status", "--json", *at_now, cwd=tmp_path)
+    assert done.returncode == 0
     found = json.loads(done.stdout)
+    assert (found["now"], found["ok"]) == ("2026-11-14T15:00:00Z", True)
     (one,) = found["accounts"]
     assert one["account_id"] == settings.account_sid
     assert (one["operations"], one["states"], one["rejects"], one["scans"]) == (
@@ -335,8 +338,34 @@ def test_status_tells_what_the_archive_holds(archive: tuple[Emulator, Settings],
     )
     assert (one["first_day"], one["last_day"], one["days"]) == ("2026-11-07", "2026-11-14", 8)
     assert one["last_scan_at"] == "2026-11-14T15:00:00Z"
-    table = run("status", "--data", str(settings.data), cwd=tmp_path)
-    assert f"{number:,}" in table.stdout
+    assert (one["at_risk"], one["gaps"], one["lost"]) == ([], 0, [])
+    picture = run("status", *at_now, cwd=tmp_path)
+    assert f"{number:,}" in picture.stdout
+    # Saturday until 15:00; a week ago, up to 15:00, was past its deadline before the archive began.
+    lines = {line[2:11]: line[12:37].strip() for line in picture.stdout.splitlines()}
+    assert lines["Sat 11-14"].startswith("o" * 16)
+    assert "-" * 16 + "#" * 8 in picture.stdout
+
+
+def test_status_warns_of_what_is_at_risk_and_of_what_was_lost(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    """The archive has been off since; what was scanned shortly before its deadline is safe."""
+    _, settings = archive
+    data = ("--data", str(settings.data))
+    risky = run("status", "--at", "2026-11-21T13:30:00Z", *data, cwd=tmp_path)
+    assert risky.returncode == 1
+    assert "at risk 2026-11-14 14:00 UTC: 0.5 h left" in risky.stdout
+    lost = run("status", "--json", "--at", "2026-11-25T00:00:00Z", *data, cwd=tmp_path)
+    assert lost.returncode == 1
+    (one,) = json.loads(lost.stdout)["accounts"]
+    # The hour under way when the archive stopped, and all since whose deadline has passed.
+    assert [slot["slot"] for slot in one["lost"]][:2] == [
+        "2026-11-14T15:00:00Z",
+        "2026-11-14T16:00:00Z",
+    ]
+    assert one["lost"][-1]["slot"] == "2026-11-18T00:00:00Z"
+    assert one["gaps"] == len(one["lost"]) == 82
 
 
 def test_publish_rebuilds_what_is_derived(tmp_path: Path):

@@ -15,7 +15,8 @@ from pipeline.lake.coverage import cover, read_slots
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COVERAGE
+from pipeline.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.sync import rebuild
 from pipeline.views import slot_states
 from pipeline.warehouse import publish
 from pipeline.windows import Window, deadline
@@ -216,6 +217,15 @@ def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
     (day,) = ask(lake, f"FROM coverage_days WHERE created_date = '{DAY}'").to_pylist()
     assert day["final_slots"] + day["never_asked_slots"] == 24
     assert day["sealed"]
+
+
+def test_slots_can_be_derived_anew_from_the_scans(tmp_path: Path):
+    lake = lake_of(tmp_path, SLOT + 2 * HOUR)
+    part = lake.part(SLOT_COVERAGE, PARTITION)
+    before = part.read_bytes()
+    part.unlink()
+    rebuild(lake)
+    assert part.read_bytes() == before
 
 
 def test_slots_read_back_are_those_of_the_scans(tmp_path: Path):

@@ -98,10 +98,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         known_scans = _read(lake, COVERAGE, partition)
         coverage = with_new_scans(known_scans, pa.concat_tables([s.coverage for s in scans]))
         _write_if_changed(lake, COVERAGE, partition, known_scans, coverage)
-        slots = to_table(cover(partition.day, coverage))
-        _write_if_changed(
-            lake, SLOT_COVERAGE, partition, _read(lake, SLOT_COVERAGE, partition), slots
-        )
+        _write_slots(lake, partition, coverage)
     for scan in scans:
         lake.files.remove(scan.path)
 
@@ -127,6 +124,18 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         report.unchanged,
     )
     return report
+
+
+def rebuild_slots(lake: Lake, partition: Partition) -> None:
+    """Derive how a partition's slots are covered anew from its scans, under its lock."""
+    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+        _write_slots(lake, partition, _read(lake, COVERAGE, partition))
+
+
+def _write_slots(lake: Lake, partition: Partition, coverage: pa.Table) -> None:
+    before = _read(lake, SLOT_COVERAGE, partition)
+    slots = to_table(cover(partition.day, coverage))
+    _write_if_changed(lake, SLOT_COVERAGE, partition, before, slots)
 
 
 def _read(lake: Lake, table: Table, partition: Partition) -> pa.Table:
