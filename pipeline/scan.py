@@ -29,7 +29,7 @@ from pipeline.windows import Window
 log = logging.getLogger(__name__)
 
 MAX_PAGES: Final = 2 * WINDOW_PAGES
-"""A window that takes more pages than this is cut while it runs."""
+"""A window that fills more pages than this is cut while it runs."""
 
 _RESTARTS: Final = 2
 _SMALLEST: Final = timedelta(seconds=1)
@@ -75,8 +75,9 @@ def scan_window(
         account_id: the account that the client's credentials read.
         window: what to list.
         on_page: told of each page as it arrives.
-        max_pages: the budget. A window that outgrows it comes back with the parts to scan instead;
-            a window of a second can't be cut, and is listed to its end.
+        max_pages: the budget, in pages full of the window's own operations. A window that outgrows it
+            comes back with the parts to scan instead; a window of a second can't be cut, and is
+            listed to its end.
 
     Raises:
         ApiError: a page could not be had; nothing of the window counts then.
@@ -117,7 +118,7 @@ def scan_window(
         "scanned %s %s: %d operations, %d pages", account_id, window, facts.operations, facts.pages
     )
     scan = Scan(facts, _observed(states, observed_at), _rejects_table(rejects, observed_at))
-    parts = () if is_complete else _parts(window, answered, len(pages))
+    parts = () if is_complete else _parts(window, inside, len(pages))
     return Listing(scan, surprises(states), parts)
 
 
@@ -125,26 +126,29 @@ def _list(
     client: OperationsClient, window: Window, on_page: Callable[[Page], None], max_pages: int
 ) -> list[Page]:
     pages: list[Page] = []
+    inside, fullest = 0, 1
     can_be_cut = window.end - window.start > _SMALLEST
     for page in client.pages(window):
         pages.append(page)
         on_page(page)
-        if can_be_cut and len(pages) >= max_pages:
+        # Pages that are empty, or full of what lies outside, tell how the API filters and not that
+        # the window is big: its parts would take just as many, and be cut without end.
+        inside += pc.sum(_lies_in(page.operations["created_at"], window)).as_py() or 0
+        fullest = max(fullest, page.records)
+        if can_be_cut and inside >= max_pages * fullest:
             break
     return pages
 
 
-def _parts(window: Window, answered: pa.Table, pages: int) -> tuple[Window, ...]:
+def _parts(window: Window, listed: pa.Table, pages: int) -> tuple[Window, ...]:
     """A window that turned out too big, in two or more.
 
     How many is a guess: if the API answers in order of creation, what came spans a part of the window
     that tells the rest. If it does not, that guess is too small, and parts will be cut again.
     """
-    created = answered["created_at"]
-    expected = 0.0
-    if answered.num_rows:
-        span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
-        expected = pages / max(min(span, 1.0), 0.01)
+    created = listed["created_at"]
+    span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
+    expected = pages / max(span, 0.01)
     return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), 2)))
 
 

@@ -145,6 +145,17 @@ def test_window_that_ends_with_its_budget_is_complete():
     assert (listing.scan.facts.complete, listing.parts) == (True, ())
 
 
+def test_window_is_not_cut_for_pages_that_are_empty_or_hold_what_lies_outside():
+    """A server that filters after it reads: parts would take as many pages, and be cut for ever."""
+    elsewhere = [created(NOON - HOUR, n) for n in range(3)]
+    pages = [[], elsewhere, [], elsewhere, [record(7)], elsewhere, [], elsewhere, [record(8)]]
+    answers = [Answer(body(page, f"t{n}" if n < 8 else None)) for n, page in enumerate(pages)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, WINDOW, max_pages=2)
+    assert (listing.scan.facts.complete, listing.parts) == (True, ())
+    assert listing.scan.facts.operations == 2
+
+
 def test_window_of_a_second_is_listed_to_its_end():
     second = Window(NOON, NOON + timedelta(seconds=1))
     answers = [Answer(body([record(n)], f"t{n}" if n < 9 else None)) for n in range(10)]
