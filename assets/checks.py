@@ -5,7 +5,15 @@ from datetime import date
 import dagster as dg
 
 from assets.resources import ArchiveResource
-from pipeline.checks import CHECKS, Check, failing_rows
+from pipeline.checks import (
+    CHECKS,
+    Check,
+    Findings,
+    deadlines_missed,
+    failing_rows,
+    lost_lately,
+    silent_accounts,
+)
 from pipeline.lake.layout import Lake
 from pipeline.schema import OPERATIONS
 from pipeline.windows import days_between
@@ -47,4 +55,55 @@ def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> list[date]:
     return sorted({partition.day for partition in lake.partitions(OPERATIONS.name)})
 
 
-checks = [build_check(check) for check in CHECKS]
+@dg.asset_check(
+    asset="coverage",
+    description="No slot was lost in the last 7 days: each was scanned between its end and its deadline.",
+)
+def no_gaps(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Names the slots that were lost."""
+    return _of_slots(lost_lately(archive.lake()), "lost")
+
+
+@dg.asset_check(
+    asset="coverage",
+    description="Every slot gets its final scan in time; an error when under 6 hours are left.",
+)
+def deadlines_held(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Names the slots whose final scan is overdue."""
+    return _of_slots(deadlines_missed(archive.lake()), "without a final scan")
+
+
+@dg.asset_check(
+    asset="operations",
+    description="Operations go on coming: no account is silent for much longer than it ever was.",
+)
+def newest_operation_fresh(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Names the accounts that are silent."""
+    silent = silent_accounts(archive.lake()).to_pylist()
+    return dg.AssetCheckResult(
+        passed=not silent,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"accounts": dg.MetadataValue.json(silent)},
+    )
+
+
+def _of_slots(findings: Findings, what: str) -> dg.AssetCheckResult:
+    shown = [
+        {"slot": f"{slot['slot']:%Y-%m-%dT%H:%MZ}", "hours_left": round(slot["hours_left"], 1)}
+        for slot in findings.slots[:_SHOWN]
+    ]
+    is_error = findings.is_error
+    return dg.AssetCheckResult(
+        passed=not findings.slots,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=f"{len(findings.slots)} slots {what}" if findings.slots else None,
+        metadata={"slots": len(findings.slots), "examples": dg.MetadataValue.json(shown)},
+    )
+
+
+checks = [
+    *(build_check(check) for check in CHECKS),
+    no_gaps,
+    deadlines_held,
+    newest_operation_fresh,
+]

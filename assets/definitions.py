@@ -9,7 +9,7 @@ from assets.checks import checks
 from assets.extraction import landed_scans
 from assets.marts import delivery_hourly
 from assets.resources import ArchiveResource, TwilioResource
-from assets.schedules import hourly, sync_job
+from assets.schedules import due, sync_job
 from assets.tables import lake_tables
 from assets.warehouse import warehouse
 
@@ -24,7 +24,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         assets=[landed_scans, lake_tables, delivery_hourly, warehouse],
         asset_checks=checks,
         jobs=[sync_job],
-        schedules=[hourly],
+        schedules=[due],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )

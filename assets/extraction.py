@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,13 +10,16 @@ import dagster as dg
 from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
+from assets.schedules import SCOPE, SCOPE_DUE
 from pipeline.errors import ArchiveError
 from pipeline.facts import ScanFacts
+from pipeline.lake.layout import Lake
 from pipeline.scan import FailedScan
-from pipeline.sync import Extraction, Observer, extract, whole_days
+from pipeline.settings import Settings
+from pipeline.sync import Extraction, Observer, extract, fold_pending, plan, whole_days
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError
-from pipeline.windows import RETENTION, retained_days
+from pipeline.windows import RETENTION, Window, retained_days
 
 EVERY_WINDOW = "every_window_scanned"
 
@@ -41,6 +44,9 @@ class _Log(Observer):
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="extraction",
     kinds={"python", "parquet"},
+    freshness_policy=dg.FreshnessPolicy.time_window(
+        warn_window=timedelta(hours=1), fail_window=timedelta(hours=6)
+    ),
     retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),
     check_specs=[
         dg.AssetCheckSpec(
@@ -65,7 +71,8 @@ def landed_scans(
         with OperationsClient(settings) as client:
             now = client.clock()
             _warn_of_old_days(context, days, retained_days(now))
-            extraction = extract(client, lake, settings, whole_days(days), _Log(context.log))
+            windows = _windows(context, lake, settings, now, days)
+            extraction = extract(client, lake, settings, windows, _Log(context.log))
     except FatalApiError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     except ArchiveError as error:
@@ -74,6 +81,20 @@ def landed_scans(
         raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
     add_per_day(context, {day: _of_day(extraction, day) for day in days})
     return dg.MaterializeResult(check_results=[_every_window(extraction)])
+
+
+def _windows(
+    context: dg.AssetExecutionContext,
+    lake: Lake,
+    settings: Settings,
+    now: datetime,
+    days: Sequence[date],
+) -> list[Window]:
+    """What is due of the days, in a run of the schedule; all of them, in one by hand."""
+    if context.run.tags.get(SCOPE) != SCOPE_DUE:
+        return whole_days(days)
+    fold_pending(lake)  # what an earlier run landed counts as scanned
+    return [window for window in plan(lake, settings, now) if window.day in days]
 
 
 def _warn_of_old_days(

@@ -21,9 +21,13 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
 
     data: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_DATA.")
 
+    def root(self) -> Path:
+        """The archive's folder."""
+        return ArchiveSettings.load(**_given(data=self.data)).data
+
     def lake(self) -> Lake:
         """The archive, opened for writing."""
-        return Lake(ArchiveSettings.load(**_given(data=self.data)).data).open()
+        return Lake(self.root()).open()
 
 
 class TwilioResource(dg.ConfigurableResource[Settings]):

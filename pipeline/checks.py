@@ -6,7 +6,8 @@ changed or erred, and names the operations. Each is one SQL file in ``sql/checks
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
@@ -15,7 +16,23 @@ from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, OPERATIONS, REJECTS, STATUSES, Table
+from pipeline.schema import (
+    COUNT_NAMES,
+    COVERAGE,
+    DELIVERY_HOURLY,
+    OPERATION_ID_PATTERN,
+    OPERATIONS,
+    REJECTS,
+    STATUSES,
+    Table,
+)
+from pipeline.views import select, slot_states
+from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
+
+_RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
+_FINAL_HOURS: Final = FINAL_WITHIN / timedelta(hours=1)
+_GRACE_HOURS: Final = 1.0
+"""How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +121,57 @@ def _empty(check: Check) -> pa.Table:
 
 def _list(texts: Iterable[str]) -> str:
     return ", ".join(engine.literal(text) for text in texts)
+
+
+# What should hold of the coverage, at the moment of the latest scan.
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check of the coverage found.
+
+    Attributes:
+        slots: the slots that are meant, as rows of `schema.COVERAGE_SLOTS`; none if all is well.
+        is_error: whether something is lost or will be within hours; otherwise somebody should look.
+    """
+
+    slots: tuple[dict[str, Any], ...]
+    is_error: bool
+
+
+def lost_lately(lake: Lake) -> Findings:
+    """The slots that were lost in the last 7 days: their deadline passed without a scan after their end.
+
+    Older ones stay gaps for ever, in coverage_slots; but a check that fails for ever warns of nothing.
+    """
+    states = _states(lake)
+    lost = [s for s in states if s["state"] == "gap" and s["deadline"] > s["as_of"] - RETENTION]
+    return Findings(tuple(lost), is_error=True)
+
+
+def deadlines_missed(lake: Lake) -> Findings:
+    """The slots whose final scan is overdue: an error where little time is left."""
+    states = _states(lake)
+    overdue = [s for s in states if s["state"] == "at_risk" or _misses_its_final_scan(s)]
+    return Findings(tuple(overdue), is_error=any(s["hours_left"] < _RISK_HOURS for s in overdue))
+
+
+def silent_accounts(lake: Lake) -> pa.Table:
+    """The accounts without a new operation for much longer than usual: one row each.
+
+    Either nothing was sent, or the API or its filters have changed.
+    """
+    with engine.connect() as connection:
+        for table in (COVERAGE, DELIVERY_HOURLY):
+            connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+        return connection.sql(engine.sql("pipeline", "checks/newest_operation")).to_arrow_table()
+
+
+def _states(lake: Lake) -> list[dict[str, Any]]:
+    states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
+    return states
+
+
+def _misses_its_final_scan(slot: dict[str, Any]) -> bool:
+    """Whether the final scans should have begun, and none has come, with some grace."""
+    return bool(slot["state"] == "open" and slot["hours_left"] < _FINAL_HOURS - _GRACE_HOURS)

@@ -6,7 +6,7 @@ and cut into several where they found much.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -18,6 +18,9 @@ from pipeline.windows import SLOT, Window, deadline
 
 WINDOW_PAGES: Final = 10
 """Pages that a window should take: few enough to lose little when one of them fails."""
+
+
+_NOT_DUE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class DueSlot:
     """A slot that is due. The smaller, the more urgent.
 
     Attributes:
-        rank: 0 if its deadline presses: no other chance may come. 1 otherwise.
+        rank: 0 if its deadline presses: no other chance may come. 1 if it is due otherwise.
         order: seconds to the deadline; or how overdue it is in intervals, negative.
         slot: its start.
         operations: how many operations it is expected to have.
@@ -115,7 +118,7 @@ def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | N
 
 
 def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[Window]:
-    """The windows to scan now: together exactly the due slots, as many as the budget allows.
+    """The windows to scan now: all due slots, or the most urgent that the budget allows.
 
     Args:
         slots: what is known of every slot that the API may still know.
@@ -123,59 +126,76 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
         now: the API's time.
 
     Returns:
-        Windows without overlap, the most urgent first; none if nothing is due.
+        Windows without overlap, the most urgent first; none if nothing is due. They hold the due slots,
+        and others only where one request brings those on the way: less to ask, and more is fresh.
     """
-    due = due_slots(slots, policy, now)
-    affordable = _within_budget(due, policy)
+    every = list(slots)
+    known = {one.slot: one.operations for one in every}
+    due = _within_budget(due_slots(every, policy, now), policy, known)
     windows = [
-        (min(one for one in group), window)
-        for group in _neighbours(affordable, policy)
+        (min(group), window)
+        for group in _groups(due, policy, known)
         for window in _windows(group, policy)
     ]
     return [window for _, window in sorted(windows)]
 
 
-def _within_budget(due: Sequence[DueSlot], policy: RefreshPolicy) -> Sequence[DueSlot]:
+def _within_budget(
+    due: Sequence[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
+) -> Sequence[DueSlot]:
     """The most urgent of the due slots whose windows cost what the budget allows; one at least."""
-    if policy.requests is None or _requests(due, policy) <= policy.requests:
+
+    def requests(some: Sequence[DueSlot]) -> int:
+        groups = _groups(some, policy, known)
+        return sum(max(math.ceil(_rows(group) / policy.page_rows), 1) for group in groups)
+
+    if policy.requests is None or requests(due) <= policy.requests:
         return due
     enough, too_many = 1, len(due)
     while enough + 1 < too_many:
         middle = (enough + too_many) // 2
-        if _requests(due[:middle], policy) <= policy.requests:
+        if requests(due[:middle]) <= policy.requests:
             enough = middle
         else:
             too_many = middle
     return due[:enough]
 
 
-def _requests(due: Sequence[DueSlot], policy: RefreshPolicy) -> int:
-    """About how many requests the windows of these slots take."""
-    return sum(
-        max(math.ceil(sum(one.operations for one in group) / policy.page_rows), 1)
-        for group in _neighbours(due, policy)
-    )
+def _groups(
+    due: Iterable[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
+) -> list[list[DueSlot]]:
+    """Slots that make one window, without hole: neighbours of one day with few operations together.
 
-
-def _neighbours(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
-    """Slots that make one window: neighbours of one day with few operations together."""
-    ordered = sorted(due, key=lambda one: one.slot)
-    groups = [ordered[:1]] if ordered else []
-    for before, one in pairwise(ordered):
-        follows = before.slot + SLOT == one.slot and before.slot.date() == one.slot.date()
-        together = sum(other.operations for other in groups[-1]) + one.operations
-        if follows and together <= policy.window_rows:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
+    Due slots with others between them are joined if all of it fits on one page.
+    """
+    groups: list[list[DueSlot]] = []
+    for one in sorted(due, key=lambda one: one.slot):
+        last = groups[-1] if groups else []
+        if last and last[0].slot.date() == one.slot.date():
+            between = (
+                [
+                    DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf))
+                    for slot in Window(last[-1].slot + SLOT, one.slot).slots()
+                ]
+                if last[-1].slot + SLOT < one.slot
+                else []
+            )
+            limit = policy.page_rows if between else policy.window_rows
+            if _rows([*last, *between, one]) <= limit:
+                last += [*between, one]
+                continue
+        groups.append([one])
     return groups
+
+
+def _rows(group: Iterable[DueSlot]) -> float:
+    return sum(one.operations for one in group)
 
 
 def _windows(group: Sequence[DueSlot], policy: RefreshPolicy) -> list[Window]:
     """One window; several for a slot that has more operations than one window should hold."""
-    start, end = group[0].slot, group[-1].slot + SLOT
-    pieces = max(math.ceil(sum(one.operations for one in group) / policy.window_rows), 1)
-    return cut(Window(start, end), pieces)
+    window = Window(group[0].slot, group[-1].slot + SLOT)
+    return cut(window, math.ceil(_rows(group) / policy.window_rows))
 
 
 def cut(window: Window, pieces: int) -> list[Window]:

@@ -96,8 +96,8 @@ def test_scan_that_is_not_complete_covers_nothing():
 def test_scan_that_ended_after_the_deadline_covers_nothing():
     """R4: welcome for what it finds, but the API may have left out what it had forgotten."""
     late = deadline(SLOT)
-    in_time = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR)
-    too_late = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR + timedelta(seconds=1))
+    in_time = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR - timedelta(seconds=1))
+    too_late = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR)
     assert slot_of(in_time).covered_at == late - HOUR
     assert slot_of(too_late) == SlotCoverage(SLOT)
 

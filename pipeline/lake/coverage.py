@@ -45,7 +45,7 @@ def cover(day: date, coverage: pa.Table) -> list[SlotCoverage]:
         window = Window(scan["window_start"], scan["window_end"])
         density = scan["operations"] / (window.end - window.start).total_seconds()
         for slot in window.slots():
-            if scan["completed_at"] <= deadline(slot):
+            if scan["completed_at"] < deadline(slot):
                 start, end = max(slot, window.start), min(slot + SLOT, window.end)
                 operations = density * (end - start).total_seconds()
                 pieces[slot].append(_Piece(start, end, scan["observed_at"], operations))

@@ -1,16 +1,22 @@
 """What Dagster loads: the graph, its partitions, schedule and metadata, without credentials."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from assets.definitions import build_definitions, defs
 from assets.partitions import daily
+from assets.resources import ArchiveResource, TwilioResource
 from assets.tables import TABLES
 from pipeline.checks import CHECKS
+from pipeline.facts import Partition
+from pipeline.lake.fold import fold
+from pipeline.lake.layout import Lake
 from pipeline.schema import DELIVERY_HOURLY
-from tests.support.factories import at
+from pipeline.windows import Window, retained_days
+from tests.support.factories import ACCOUNT, NOON, at, landed, scan
 
 GRAPH = {
     "landed_scans": set(),
@@ -77,32 +83,66 @@ def test_range_of_days_is_one_run():
             assert definition.backfill_policy == dg.BackfillPolicy.single_run()
 
 
-def test_schedule_asks_every_hour_for_the_days_of_the_retention():
-    schedule = defs.resolve_schedule_def("hourly")
-    assert schedule.cron_schedule == "0 * * * *"
+def tick(data: Path, moment: str) -> dg.RunRequest | None:
+    """What the schedule wants at a moment; None if nothing."""
+    resources = {
+        "archive": ArchiveResource(data=str(data)),
+        "twilio": TwilioResource(account_sid=ACCOUNT, auth_token="t"),
+    }
+    context = dg.build_schedule_context(scheduled_execution_time=at(moment), resources=resources)
+    wanted = build_definitions(resources).resolve_schedule_def("due").evaluate_tick(context)
+    return next(iter(wanted.run_requests or []), None)
+
+
+def days(request: dg.RunRequest | None) -> tuple[str, str]:
+    assert request
+    assert request.tags["email_archive/scope"] == "due"
+    return (
+        request.tags["dagster/asset_partition_range_start"],
+        request.tags["dagster/asset_partition_range_end"],
+    )
+
+
+def test_schedule_ticks_every_10_minutes():
+    schedule = defs.resolve_schedule_def("due")
+    assert schedule.cron_schedule == "*/10 * * * *"
     assert schedule.execution_timezone == "UTC"
-    context = dg.build_schedule_context(scheduled_execution_time=at("2026-11-20 13:00"))
-    (request,) = schedule.evaluate_tick(context).run_requests or []
-    assert request.tags["dagster/asset_partition_range_start"] == "2026-11-13"
-    assert request.tags["dagster/asset_partition_range_end"] == "2026-11-20"
 
 
-def test_schedule_asks_for_no_day_before_the_first_partition():
-    context = dg.build_schedule_context(scheduled_execution_time=at("2026-01-03 13:00"))
-    schedule = defs.resolve_schedule_def("hourly")
-    (request,) = schedule.evaluate_tick(context).run_requests or []
-    assert request.tags["dagster/asset_partition_range_start"] == "2026-01-01"
+def test_schedule_asks_for_the_days_that_have_something_due(tmp_path: Path):
+    assert days(tick(tmp_path, "2026-11-20 14:10")) == ("2026-11-13", "2026-11-20")
 
 
-def test_each_tick_is_its_own_run():
-    schedule = defs.resolve_schedule_def("hourly")
-    keys = set()
-    for hour in (13, 14):
-        context = dg.build_schedule_context(scheduled_execution_time=at(f"2026-11-20 {hour}:00"))
-        keys |= {request.run_key for request in schedule.evaluate_tick(context).run_requests or []}
-    assert len(keys) == 2
+def test_schedule_asks_for_the_young_days_once_the_others_are_covered(tmp_path: Path):
+    lake = Lake(tmp_path).open()
+    for day in retained_days(NOON):
+        landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
+        fold(lake, Partition(ACCOUNT, day))
+    assert tick(tmp_path, "2026-11-20 12:05") is None
+    assert days(tick(tmp_path, "2026-11-20 12:10")) == ("2026-11-20", "2026-11-20")
+    # An hour on, 13 November 15:00 has 2 hours left: its last scan is due.
+    assert days(tick(tmp_path, "2026-11-20 13:00")) == ("2026-11-13", "2026-11-20")
+
+
+def test_schedule_asks_for_no_day_before_the_first_partition(tmp_path: Path):
+    assert days(tick(tmp_path, "2026-01-03 13:00"))[0] == "2026-01-01"
+
+
+def test_each_tick_is_its_own_run(tmp_path: Path):
+    requests = [tick(tmp_path, f"2026-11-20 {hour}:00") for hour in (13, 14)]
+    assert len({request.run_key for request in requests if request}) == 2
+
+
+def test_freshness_is_judged_beside_the_checks():
+    """A policy judges the asset and not its partitions: both are needed."""
+    assert spec("landed_scans").freshness_policy is not None
 
 
 def test_every_data_check_is_an_asset_check():
     names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
-    assert names == {check.name for check in CHECKS} | {"every_window_scanned"}
+    assert names == {check.name for check in CHECKS} | {
+        "every_window_scanned",
+        "no_gaps",
+        "deadlines_held",
+        "newest_operation_fresh",
+    }

@@ -11,7 +11,7 @@ import pytest
 
 from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
-from assets.schedules import range_tags
+from assets.schedules import SCOPE, SCOPE_DUE, range_tags
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
@@ -135,6 +135,42 @@ def test_one_day_by_hand_scans_all_of_it_now(
     assert rows(tmp_path, OPERATIONS).num_rows == len(day)
 
 
+def test_run_of_the_schedule_scans_what_is_due_and_nothing_else(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R10: the run plans by the API's clock, whatever days the tick guessed."""
+    emulator, defs = emulated
+    job = defs.resolve_job_def("sync")
+    tags = range_tags(DAYS[0], DAYS[-1]) | {SCOPE: SCOPE_DUE}
+    assert job.execute_in_process(instance=instance, tags=tags).success
+    asked = len(emulator.requests)
+    assert asked == 9
+    emulator.clock.step(timedelta(minutes=5))
+    assert job.execute_in_process(instance=instance, tags=tags).success
+    assert len(emulator.requests) == asked + 1  # the clock alone
+    emulator.clock.step(timedelta(minutes=5))
+    assert job.execute_in_process(instance=instance, tags=tags).success
+    due = [request.query.get("startDate") for request in emulator.requests[asked + 1 :]]
+    assert due == [None, "2026-11-14T14:59:59Z"]
+
+
+def test_lost_slots_fail_the_check_with_their_names(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R4: off for 9 days; what was lost is said, and is not claimed by the scan that came too late."""
+    emulator, defs = emulated
+    assert run_job(instance, defs).success
+    emulator.clock.step(timedelta(days=9))
+    days = [day.isoformat() for day in retained_days(emulator.clock.now())]
+    result = run_job(instance, defs, days[0], days[-1])
+    failed = failed_checks(result)
+    assert set(failed) == {"no_gaps"}
+    assert failed["no_gaps"].severity == dg.AssetCheckSeverity.ERROR
+    # From the hour under way, 14 November 15:00, to the last whose deadline had passed.
+    assert failed["no_gaps"].metadata["slots"].value == 49
+    assert "2026-11-14T15:00Z" in str(failed["no_gaps"].metadata["examples"].value)
+
+
 def test_day_past_its_deadline_adds_what_it_finds_warns_and_keeps_the_rest(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
@@ -164,6 +200,9 @@ def test_all_checks_pass_on_sound_data(
         "known_to_reference": True,
         "embedded_time": True,
         "rejects": True,
+        "no_gaps": True,
+        "deadlines_held": True,
+        "newest_operation_fresh": True,
     }
 
 

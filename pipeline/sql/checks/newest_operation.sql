@@ -1,0 +1,35 @@
+-- Grain: one row per account that has been silent for longer than it ever was; none if all is usual.
+-- Silence is the time since the newest operation's hour, at the account's latest scan; usual is the
+-- longest time between two hours with operations in the weeks before, and 6 hours at the least.
+WITH moments AS (
+    SELECT account_id, max(completed_at) AS as_of FROM coverage GROUP BY account_id
+),
+busy AS (
+    SELECT DISTINCT account_id, hour
+    FROM delivery_hourly
+    JOIN moments USING (account_id)
+    WHERE hour > as_of - INTERVAL 28 DAY
+),
+pauses AS (
+    SELECT
+        account_id,
+        hour,
+        hour - lag(hour) OVER (PARTITION BY account_id ORDER BY hour) AS pause
+    FROM busy
+),
+silences AS (
+    SELECT
+        account_id,
+        max(hour) AS newest,
+        greatest(max(pause), INTERVAL 6 HOUR) AS longest,
+        as_of - max(hour) - INTERVAL 1 HOUR AS silence
+    FROM pauses
+    JOIN moments USING (account_id)
+    GROUP BY account_id, as_of
+)
+SELECT
+    account_id,
+    'no operation since the hour of ' || newest::VARCHAR || ', for longer than ever in 4 weeks' AS problem
+FROM silences
+WHERE silence > 2 * longest
+ORDER BY account_id

@@ -1,0 +1,105 @@
+"""The archive under its refresh policy: nothing is lost while it runs, and what is lost is named."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.emulator import Emulator, World
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.schema import OPERATIONS
+from pipeline.settings import Settings
+from pipeline.sync import sync
+from pipeline.windows import deadline, slot_start
+from tests.support.archives import account, rows
+from tests.support.factories import at
+
+HOUR = timedelta(hours=1)
+START = at("2026-11-10")
+WORLD = World(21, 120.0, START)
+BEGUN = START + 8 * HOUR
+
+
+def run(emulator: Emulator, settings: Settings, until: datetime, every: timedelta) -> None:
+    """Sync what is due at every tick until a moment; the delivery tables can wait."""
+    while emulator.clock.now() <= until:
+        assert sync(settings, publishing=False).ok
+        emulator.clock.step(every)
+
+
+def gaps(data: Path) -> list[datetime]:
+    query = "SELECT slot FROM coverage_slots WHERE state = 'gap' ORDER BY slot"
+    return [row["slot"] for row in ask(Lake(data), query).to_pylist()]
+
+
+@pytest.mark.parametrize("days_off", [2, 6, 8, 10])
+def test_outage_loses_exactly_the_slots_that_expired_and_says_which(tmp_path: Path, days_off: int):
+    """R1, R4: off for so many days; what could still be asked for is there, the rest is a gap for ever."""
+    with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
+        off = BEGUN + timedelta(hours=40)
+        run(emulator, settings, off - HOUR, 2 * HOUR)
+        last = emulator.clock.now() - 2 * HOUR
+        back = last + timedelta(days=days_off)
+        emulator.clock.set(back)
+        assert sync(settings).ok
+
+        # What nobody could have seen: hours not yet over at the last scan whose deadline passed since.
+        hours = int((back - START) / HOUR)
+        slots = [START + n * HOUR for n in range(hours)]
+        expected = [slot for slot in slots if slot + HOUR > last and deadline(slot) <= back]
+        assert gaps(tmp_path) == expected
+        assert bool(expected) == (days_off > 7)
+
+        numbers = range(WORLD.existing(back).stop)
+        known = set(rows(tmp_path, OPERATIONS)["operation_id"].to_pylist())
+        missing = [one for one in WORLD.records(numbers, back) if one["id"] not in known]
+        created = {slot_start(datetime.fromisoformat(one["createdAt"])) for one in missing}
+        assert created <= set(expected)
+
+        # Going on afterwards never claims them.
+        emulator.clock.step(3 * HOUR)
+        assert sync(settings).ok
+        assert set(expected) <= set(gaps(tmp_path))
+
+
+def test_archive_that_runs_gives_every_slot_its_final_scan(tmp_path: Path):
+    """R4: nine days of ticks; every slot past its deadline is final, and equals its last moment."""
+    with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
+        run(emulator, settings, BEGUN + timedelta(days=9), 3 * HOUR)
+        assert sync(settings).ok
+        now = emulator.clock.now()
+        query = "SELECT DISTINCT state FROM coverage_slots WHERE deadline <= as_of AND slot >= '2026-11-10'"
+        assert ask(Lake(tmp_path), query).to_pylist() == [{"state": "final"}]
+        sealed = ask(Lake(tmp_path), "SELECT created_date FROM coverage_days WHERE sealed")
+        assert {"2026-11-10", "2026-11-11"} <= {str(r["created_date"]) for r in sealed.to_pylist()}
+        found = {row["operation_id"]: row for row in rows(tmp_path, OPERATIONS).to_pylist()}
+    assert len(found) == len(WORLD.existing(now))
+    settled = WORLD.numbers(START, now - timedelta(days=7, hours=1))
+    behind = 0
+    for number in settled:
+        ((operation_id, at_scan),) = [
+            (one["id"], one) for one in WORLD.records([number], found_at(found, number))
+        ]
+        assert found[operation_id]["opened"] == at_scan["stats"]["opened"]
+        last = deadline(datetime.fromisoformat(at_scan["createdAt"])) - timedelta(seconds=1)
+        (truth,) = WORLD.records([number], last)
+        behind += truth["stats"]["opened"] - at_scan["stats"]["opened"]
+    # The final scans come hours before the deadline: almost nothing opens after them.
+    assert behind <= 0.005 * sum(row["opened"] for row in found.values())
+
+
+def found_at(found: dict[str, dict[str, datetime]], number: int) -> datetime:
+    """When the archive saw the newest state of an operation."""
+    (record,) = WORLD.records([number], at("2027-01-01"))
+    return found[record["id"]]["observed_at"]
+
+
+def test_nothing_due_costs_one_request(tmp_path: Path):
+    with account(WORLD, START + 30 * HOUR, tmp_path) as (emulator, settings):
+        sync(settings)
+        before = len(emulator.requests)
+        emulator.clock.step(timedelta(minutes=5))
+        report = sync(settings)
+        assert report.extraction.scans == ()
+        assert [r.query for r in emulator.requests[before:]] == [{"pageSize": "1"}]
