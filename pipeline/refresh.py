@@ -19,8 +19,8 @@ from pipeline.windows import SLOT, Window, deadline
 WINDOW_PAGES: Final = 10
 """Pages that a window should take: few enough to lose little when one of them fails."""
 
-
 _NOT_DUE: Final = 2
+"""The rank of a slot that comes along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
 
     Returns:
         Windows without overlap, the most urgent first; none if nothing is due. They hold the due slots,
-        and others only where one request brings those on the way: less to ask, and more is fresh.
+        and others only where taking those along saves a request.
     """
     every = list(slots)
     known = {one.slot: one.operations for one in every}
@@ -146,8 +146,7 @@ def _within_budget(
     """The most urgent of the due slots whose windows cost what the budget allows; one at least."""
 
     def requests(some: Sequence[DueSlot]) -> int:
-        groups = _groups(some, policy, known)
-        return sum(max(math.ceil(_rows(group) / policy.page_rows), 1) for group in groups)
+        return sum(_requests(group, policy) for group in _groups(some, policy, known))
 
     if policy.requests is None or requests(due) <= policy.requests:
         return due
@@ -164,32 +163,55 @@ def _within_budget(
 def _groups(
     due: Iterable[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
 ) -> list[list[DueSlot]]:
-    """Slots that make one window, without hole: neighbours of one day with few operations together.
+    """Slots that make one window, without hole: runs of due slots of one day.
 
-    Due slots with others between them are joined if all of it fits on one page.
+    Runs with other slots between them are joined where that saves a request.
     """
     groups: list[list[DueSlot]] = []
-    for one in sorted(due, key=lambda one: one.slot):
+    for run in _runs(due, policy):
         last = groups[-1] if groups else []
-        if last and last[0].slot.date() == one.slot.date():
-            between = (
-                [
-                    DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf))
-                    for slot in Window(last[-1].slot + SLOT, one.slot).slots()
-                ]
-                if last[-1].slot + SLOT < one.slot
-                else []
-            )
-            limit = policy.page_rows if between else policy.window_rows
-            if _rows([*last, *between, one]) <= limit:
-                last += [*between, one]
+        if last and last[0].slot.date() == run[0].slot.date():
+            joined = [*last, *_between(last[-1].slot, run[0].slot, known), *run]
+            if _rows(joined) <= policy.window_rows and _requests(joined, policy) < (
+                _requests(last, policy) + _requests(run, policy)
+            ):
+                groups[-1] = joined
                 continue
-        groups.append([one])
+        groups.append(run)
     return groups
+
+
+def _runs(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
+    """Due slots of one day that follow each other, as many together as one window should hold."""
+    runs: list[list[DueSlot]] = []
+    for one in sorted(due, key=lambda one: one.slot):
+        last = runs[-1] if runs else []
+        follows = bool(last) and last[-1].slot + SLOT == one.slot
+        if (
+            follows
+            and last[-1].slot.date() == one.slot.date()
+            and _rows([*last, one]) <= policy.window_rows
+        ):
+            last.append(one)
+        else:
+            runs.append([one])
+    return runs
+
+
+def _between(before: datetime, after: datetime, known: Mapping[datetime, float]) -> list[DueSlot]:
+    """The slots between two, which are not due. One of unknown size is no bargain."""
+    hours = range(1, (after - before) // SLOT)
+    slots = (before + n * SLOT for n in hours)
+    return [DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf)) for slot in slots]
 
 
 def _rows(group: Iterable[DueSlot]) -> float:
     return sum(one.operations for one in group)
+
+
+def _requests(group: Iterable[DueSlot], policy: RefreshPolicy) -> int:
+    """About how many requests the windows of these slots take."""
+    return max(math.ceil(_rows(group) / policy.page_rows), 1)
 
 
 def _windows(group: Sequence[DueSlot], policy: RefreshPolicy) -> list[Window]:
