@@ -16,7 +16,16 @@ from pipeline.facts import ScanFacts
 from pipeline.lake.layout import Lake
 from pipeline.scan import FailedScan
 from pipeline.settings import Settings
-from pipeline.sync import Extraction, Observer, extract, fold_pending, plan, whole_days
+from pipeline.sync import (
+    Extraction,
+    Lookups,
+    Observer,
+    extract,
+    fold_pending,
+    look_up_due,
+    plan,
+    whole_days,
+)
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError
 from pipeline.windows import RETENTION, Window, retained_days
@@ -52,7 +61,8 @@ class _Log(Observer):
         dg.AssetCheckSpec(
             EVERY_WINDOW,
             asset="landed_scans",
-            description="Every window of the run's days was listed; one that was not stays due.",
+            description="Every window of the run's days was listed, and every question about a single "
+            "operation answered; what was not stays due.",
         )
     ],
 )
@@ -62,7 +72,8 @@ def landed_scans(
     """Complete listings of the days' windows, each one immutable file until it is folded.
 
     Materializing a day by hand means: scan all of it now. A day past its deadline adds what the API
-    still tells and takes nothing away.
+    still tells and takes nothing away. Every run also asks what is due of single operations by their
+    ids, of whatever day.
     """
     lake = archive.lake()
     settings = twilio.settings(lake.root)
@@ -73,6 +84,8 @@ def landed_scans(
             _warn_of_old_days(context, days, retained_days(now))
             windows = _windows(context, lake, settings, now, days)
             extraction = extract(client, lake, settings, windows, _Log(context.log))
+            used = sum(scan.requests for scan in extraction.scans)
+            lookups = look_up_due(client, lake, settings, now, used=used)
     except FatalApiError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
     except ArchiveError as error:
@@ -80,7 +93,15 @@ def landed_scans(
     if extraction.failures and not extraction.scans:
         raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
     add_per_day(context, {day: _of_day(extraction, day) for day in days})
-    return dg.MaterializeResult(check_results=[_every_window(extraction)])
+    if lookups.asked or lookups.failures:
+        context.log.info(
+            "asked about single operations: %d answered, %d of them are gone, %d errors; %d not answered",
+            lookups.asked,
+            lookups.gone,
+            lookups.errors,
+            len(lookups.failures),
+        )
+    return dg.MaterializeResult(check_results=[_every_window(extraction, lookups)])
 
 
 def _windows(
@@ -127,14 +148,19 @@ def _of_day(extraction: Extraction, day: date) -> dict[str, Any]:
     return metadata
 
 
-def _every_window(extraction: Extraction) -> dg.AssetCheckResult:
+def _every_window(extraction: Extraction, lookups: Lookups) -> dg.AssetCheckResult:
     failures = {str(f.window): str(f.error) for f in extraction.failures}
+    unanswered = {
+        f"{f.watched.subject} of {f.watched.operation_id}": str(f.error) for f in lookups.failures
+    }
     return dg.AssetCheckResult(
         check_name=EVERY_WINDOW,
-        passed=not failures,
+        passed=not failures and not unanswered,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             "scans": len(extraction.scans),
             "failed_windows": dg.MetadataValue.json(failures),
+            "lookups": lookups.asked,
+            "failed_lookups": dg.MetadataValue.json(unanswered),
         },
     )

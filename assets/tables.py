@@ -13,7 +13,7 @@ from pipeline.lake import parquet
 from pipeline.lake.fold import FoldReport
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
-from pipeline.sync import fold_pending
+from pipeline.sync import fold_pending, seal_pending
 
 TABLES = {"operations": OPERATIONS, "operation_history": HISTORY, "coverage": COVERAGE}
 
@@ -41,16 +41,33 @@ def lake_tables(
     folding = fold_pending(lake)
     for error in folding.errors:
         context.log.error(str(error))
+    for error in seal_pending(lake, folding.folds).errors:
+        context.log.error(str(error))
     folds = {report.partition.day: report for report in folding.folds}
     days = days_of(list(context.partition_keys))
     for key, table in TABLES.items():
         metadata = {day: _metadata(lake, table, day, folds.get(day)) for day in days}
         add_per_day(context, metadata, key)
+    for day, report in folds.items():
+        if day not in days:
+            # An operation of an older day was asked about by its id, or an earlier run died.
+            _log_materialization(context, lake, day, report)
     if folding.errors:
         # The other days are folded; which ones are not must be seen, and a retry would not mend it.
         raise dg.Failure("\n".join(map(str, folding.errors)), allow_retries=False)
     for key in TABLES:
         yield dg.MaterializeResult(asset_key=key)
+
+
+def _log_materialization(
+    context: dg.AssetExecutionContext, lake: Lake, day: date, report: FoldReport
+) -> None:
+    """Say in Dagster that a day beside the run's was folded too."""
+    for key, table in TABLES.items():
+        metadata = _metadata(lake, table, day, report)
+        context.log_event(
+            dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
+        )
 
 
 def _metadata(lake: Lake, table: Table, day: date, report: FoldReport | None) -> dict[str, Any]:

@@ -132,6 +132,9 @@ def sync(
         )
     for failure in report.extraction.failures:
         typer.echo(f"window {failure.window} failed and stays due: {failure.error}", err=True)
+    for unanswered in report.lookups.failures:
+        what = f"{unanswered.watched.subject} of {unanswered.watched.operation_id}"
+        typer.echo(f"{what} could not be asked for and stays due: {unanswered.error}", err=True)
     for error in report.errors:
         typer.echo(f"not done: {error}", err=True)
     if not report.ok:

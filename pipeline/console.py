@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.facts import ScanFacts
+from pipeline.facts import Answers, ScanFacts
 from pipeline.lake.fold import FoldReport
 from pipeline.scan import FailedScan
 from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
@@ -53,6 +53,12 @@ class _Lines(Observer):
 
     def failed(self, failure: FailedScan) -> None:
         self._say(f"failed {failure.window}")
+
+    def looked_up(self, answers: Answers) -> None:
+        self._say(
+            f"asked about {answers.lookups.num_rows} operations of {answers.partition}: "
+            f"{answers.errors.num_rows} errors"
+        )
 
     def folded(self, report: FoldReport) -> None:
         self._say(

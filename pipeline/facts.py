@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Literal, TypeAlias
 
 import pyarrow as pa
 
 from pipeline.windows import Window
+
+Subject: TypeAlias = Literal["operation", "errors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,52 @@ class Scan:
     facts: ScanFacts
     operations: pa.Table
     rejects: pa.Table
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """An operation to be asked about by its id. All times are UTC, by the API's clock.
+
+    Attributes:
+        partition: the account and day that it belongs to.
+        operation_id: its id.
+        subject: whether its state is wanted, or what failed in it.
+        created_at: when it was created.
+        observed_at: when its newest state was first seen.
+        failed: its failed emails.
+        asked_at: when it was last asked about; None if it never was.
+    """
+
+    partition: "Partition"
+    operation_id: str
+    subject: Subject
+    created_at: datetime
+    observed_at: datetime
+    failed: int | None = None
+    asked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What was answered about single operations of one day, not yet landed.
+
+    Attributes:
+        partition: the account and day.
+        asked_at: when the last of it was answered: UTC, by the API's clock.
+        operations: the states found, as `schema.OPERATIONS`.
+        rejects: the records that could not be read, as `schema.REJECTS` but without `scan_id`.
+        lookups: what was asked, as `schema.LOOKUPS`.
+        errors: the errors found, as `schema.OPERATION_ERRORS`.
+        requests: requests made, retries included.
+    """
+
+    partition: "Partition"
+    asked_at: datetime
+    operations: pa.Table
+    rejects: pa.Table
+    lookups: pa.Table
+    errors: pa.Table
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)

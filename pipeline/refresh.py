@@ -1,4 +1,6 @@
-"""When a slot is due, and the windows that scan what is due. Pure: coverage, policy and now go in (R10).
+"""When a slot is due, and the windows that scan what is due; when to ask about single operations.
+
+Pure: coverage, policy and now go in (R10).
 
 A slot is looked at often while it is young and changes, rarely later, and always once more before its
 deadline: the final scans. What is due is merged into few windows where the last scans found little,
@@ -12,13 +14,14 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
-from pipeline.facts import SlotCoverage
+from pipeline.facts import SlotCoverage, Watched
 from pipeline.settings import Settings, parse_durations, parse_tiers
 from pipeline.windows import SLOT, Window, deadline
 
 WINDOW_PAGES: Final = 10
 """Pages that a window should take: few enough to lose little when one of them fails."""
 
+_LATE_ERRORS: Final = timedelta(days=1)
 _NOT_DUE: Final = 2
 """The rank of a slot that comes along."""
 
@@ -43,6 +46,10 @@ class RefreshPolicy:
         window_rows: operations that one window should hold at the most.
         page_rows: operations on a page: what one request brings.
         requests: about how many requests one run may make; None for any number.
+        lookups_every: how soon an operation that is not settled is asked about again by its id, at
+            first.
+        lookups_growth: the part of the time since then that the interval grows to.
+        errors: whether the errors of failures are asked for.
     """
 
     tiers: tuple[Tier, ...] = (
@@ -57,6 +64,9 @@ class RefreshPolicy:
     window_rows: int = 10_000
     page_rows: int = 1_000
     requests: int | None = None
+    lookups_every: timedelta = timedelta(hours=1)
+    lookups_growth: float = 1 / 8
+    errors: bool = True
 
     @classmethod
     def of(cls, settings: Settings) -> "RefreshPolicy":
@@ -67,6 +77,7 @@ class RefreshPolicy:
             window_rows=WINDOW_PAGES * settings.page_size,
             page_rows=settings.page_size,
             requests=settings.max_requests,
+            errors=settings.operation_errors,
         )
 
     def every(self, age: timedelta) -> timedelta:
@@ -226,3 +237,36 @@ def cut(window: Window, pieces: int) -> list[Window]:
     pieces = max(min(pieces, seconds), 1)
     inner = [window.start + timedelta(seconds=seconds * n // pieces) for n in range(1, pieces)]
     return [Window(a, b) for a, b in pairwise([window.start, *inner, window.end])]
+
+
+def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime) -> list[Watched]:
+    """What to ask of single operations now, the most urgent first.
+
+    An operation that is not settled is asked about from its slot's last final scan on, at intervals
+    that grow with the time since then: no listing will tell how it ends. Errors are asked for at
+    once, as long as the API may know them: until the deadline, and for a day after a state that the
+    API told later.
+    """
+    due = [one for one in watched if _is_due(one, policy, now)]
+    return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
+
+
+def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
+    if one.subject == "errors":
+        knows = now < deadline(one.created_at) or now - one.observed_at < _LATE_ERRORS
+        return policy.errors and knows
+    since = deadline(one.created_at) - min(policy.final_scans)
+    if now < since:
+        return False
+    every = max(policy.lookups_every, (now - since) * policy.lookups_growth)
+    return one.asked_at is None or now - one.asked_at >= every * policy.early
+
+
+def lookups_within(due: Sequence[Watched], policy: RefreshPolicy, used: int) -> Sequence[Watched]:
+    """As many of the lookups as the budget still allows once `used` requests are made.
+
+    A tenth of it is theirs in any case: an account that is too big for its budget would never ask.
+    """
+    if policy.requests is None:
+        return due
+    return due[: max(policy.requests - used, policy.requests // 10, 1)]

@@ -8,7 +8,7 @@ import logging
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -117,7 +117,7 @@ def scan_window(
     log.info(
         "scanned %s %s: %d operations, %d pages", account_id, window, facts.operations, facts.pages
     )
-    scan = Scan(facts, _observed(states, observed_at), _rejects_table(rejects, observed_at))
+    scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
     parts = () if is_complete else _parts(window, inside, len(pages))
     return Listing(scan, surprises(states), parts)
 
@@ -233,12 +233,14 @@ def _distinct(states: pa.Table) -> pa.Table:
     return distinct.select(names).cast(states.schema)
 
 
-def _observed(states: pa.Table, observed_at: datetime) -> pa.Table:
+def observed(states: pa.Table, observed_at: datetime) -> pa.Table:
+    """Records, as `schema.RECORD_SCHEMA`, as the states that were seen then: `schema.OPERATIONS`."""
     stamped = states.append_column("observed_at", _repeated(observed_at, states.num_rows))
     return stamped.select(OPERATIONS.names).cast(OPERATIONS.arrow)
 
 
-def _rejects_table(rejects: list[Reject], observed_at: datetime) -> pa.Table:
+def rejects_table(rejects: Sequence[Reject], observed_at: datetime) -> pa.Table:
+    """Rejects that came then, as `schema.REJECTS` without `scan_id`."""
     rows: list[dict[str, Any]] = [
         {
             "reason": reject.reason,

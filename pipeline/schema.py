@@ -51,11 +51,12 @@ class Table:
     """One table: its grain (what one row is), what it is for, and its columns in order.
 
     `kind` is ``lake`` for a table of Parquet files (a view in the warehouse), ``mart`` for one that
-    is derived per day and also kept as Parquet, ``warehouse`` for one that exists in DuckDB alone.
+    is derived per day and also kept as Parquet, ``warehouse`` for one that exists in DuckDB alone,
+    ``internal`` for one that the archive keeps for itself, out of readers' sight.
     """
 
     name: str
-    kind: Literal["lake", "mart", "warehouse"]
+    kind: Literal["lake", "mart", "warehouse", "internal"]
     grain: str
     meaning: str
     columns: tuple[Column, ...]
@@ -396,6 +397,88 @@ COUNTING_EVIDENCE = Table(
     ),
 )
 
+SETTLED_STATUSES = ("COMPLETED", "CANCELED")
+"""An operation of another status, or with anything scheduled or queued, is not settled."""
+
+_SUBJECT = Column(
+    "subject",
+    pa.string(),
+    "What was asked about it. operation: its state. errors: what failed in it.",
+    nullable=False,
+)
+
+LOOKUPS = Table(
+    "lookups",
+    "lake",
+    "One row per question about one operation",
+    "What was asked about single operations by their id, and whether the API still knew them.",
+    (
+        RECORD_COLUMNS[0],
+        _SUBJECT,
+        Column(
+            "asked_at",
+            TIMESTAMP,
+            "When it was answered, by the API's clock.",
+            "UTC microseconds",
+            nullable=False,
+        ),
+        Column(
+            "failed",
+            pa.int64(),
+            "For errors: the operation's failed emails that led to the question.",
+            "emails",
+        ),
+        Column(
+            "gone_at",
+            TIMESTAMP,
+            "When the API answered 404: it does not know this any more. NULL if it does.",
+            "UTC microseconds",
+        ),
+    ),
+)
+
+OPERATION_ERRORS = Table(
+    "operation_errors",
+    "lake",
+    "One row per operation and distinct error",
+    "Why emails failed: the answers of the operation's Errors, whose form is not documented.",
+    (
+        RECORD_COLUMNS[0],
+        Column("code", pa.string(), "The error's code as text, where one could be found."),
+        Column("message", pa.string(), "The error's message, where one could be found."),
+        Column("raw", pa.string(), "The error as the API sent it: JSON.", nullable=False),
+        Column(
+            "occurrences",
+            pa.int64(),
+            "How often exactly this came in one answer.",
+            "errors",
+            nullable=False,
+        ),
+        Column(
+            "observed_at",
+            TIMESTAMP,
+            "When it first came, by the API's clock.",
+            "UTC microseconds",
+            nullable=False,
+        ),
+    ),
+)
+
+WATCHED = Table(
+    "watched",
+    "internal",
+    "One row per operation and subject to be asked about by its id",
+    "Operations that are not settled, and failures whose errors have not been asked for.",
+    (
+        RECORD_COLUMNS[0],
+        _SUBJECT,
+        *(column for column in RECORD_COLUMNS if column.name == "created_at"),
+        OBSERVED_AT,
+        Column("failed", pa.int64(), "Its failed emails.", "emails"),
+        Column("asked_at", TIMESTAMP, "When it was last asked about.", "UTC microseconds"),
+    ),
+)
+
 SLOT_COVERAGE = Table(
     "slot_coverage",
     "lake",
@@ -557,7 +640,7 @@ COUNTING = Table(
     ),
 )
 
-LAKE_TABLES = (OPERATIONS, HISTORY, COVERAGE, REJECTS, SLOT_COVERAGE)
+LAKE_TABLES = (OPERATIONS, HISTORY, COVERAGE, REJECTS, LOOKUPS, OPERATION_ERRORS, SLOT_COVERAGE)
 MARTS = (DELIVERY_HOURLY, COUNTING_EVIDENCE)
 COVERAGE_VIEWS = (COVERAGE_SLOTS, COVERAGE_DAYS)
 WAREHOUSE_TABLES = (PUBLISHED_HOURLY, DELIVERY_DAILY, DELIVERY_MONTHLY, COUNTING)

@@ -182,6 +182,12 @@ class Settings(ArchiveSettings):
         description="About how many requests one sync may plan; what is most urgent goes first.",
     )
 
+    operation_errors: bool = _variable(
+        "EMAIL_ARCHIVE_OPERATION_ERRORS",
+        default=True,
+        description="Whether to ask what failed in an operation: one request for each that has failures.",
+    )
+
     @field_validator("account_sid")
     @classmethod
     def _check_account(cls, value: str) -> str:

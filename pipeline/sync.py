@@ -14,13 +14,15 @@ from typing import Final, TypeAlias
 
 from pipeline import engine
 from pipeline.errors import ArchiveError
-from pipeline.facts import Partition, ScanFacts
+from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
-from pipeline.lake.fold import FoldReport, fold, rebuild_slots
-from pipeline.lake.landing import land
+from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
+from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.seal import can_be_sealed, seal
+from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import summarize
-from pipeline.refresh import RefreshPolicy, plan_due
+from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, plan_due
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient, Page
@@ -45,6 +47,9 @@ class Observer:
     def failed(self, failure: FailedScan) -> None:
         """A window could not be scanned."""
 
+    def looked_up(self, answers: Answers) -> None:
+        """Answers about single operations landed."""
+
     def folded(self, report: FoldReport) -> None:
         """A day was folded."""
 
@@ -65,6 +70,25 @@ class Extraction:
 
 
 @dataclass(frozen=True, slots=True)
+class Lookups:
+    """What asking about single operations brought into the lake.
+
+    Attributes:
+        asked: questions that were answered, 404 included.
+        gone: those that the API answered with 404.
+        errors: distinct errors that were told, by operation.
+        requests: requests made, retries included.
+        failures: questions that were not answered; they stay due.
+    """
+
+    asked: int = 0
+    gone: int = 0
+    errors: int = 0
+    requests: int = 0
+    failures: tuple[FailedLookup, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SyncReport:
     """What one sync did. Times are UTC by the API's clock; `seconds` is how long it took.
 
@@ -72,8 +96,10 @@ class SyncReport:
         account_id: the account.
         now: when it began.
         extraction: what was scanned.
+        lookups: what was asked about single operations.
         folds: the days that were folded.
-        errors: what could not be folded, summarized or published, and why.
+        sealed: how many days were sealed: nothing of them will change.
+        errors: what could not be folded, sealed, summarized or published, and why.
         published: whether the warehouse was built anew.
         foreign: files in the lake that are none of the archive's.
         seconds: elapsed real time.
@@ -82,7 +108,9 @@ class SyncReport:
     account_id: str
     now: datetime
     extraction: Extraction
+    lookups: Lookups
     folds: tuple[FoldReport, ...]
+    sealed: int
     errors: tuple[ArchiveError, ...]
     published: bool
     foreign: tuple[str, ...]
@@ -90,11 +118,11 @@ class SyncReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every window was scanned and every day folded."""
-        return not (self.extraction.failures or self.errors)
+        """Whether every window was scanned, every question answered and every day folded."""
+        return not (self.extraction.failures or self.lookups.failures or self.errors)
 
     def summary(self) -> dict[str, object]:
-        """The figures, ready for JSON; `requests` and `retries` are those of the scans that landed."""
+        """The figures, ready for JSON; `requests` are those of what landed, `retries` of the scans."""
         scans, folds = self.extraction.scans, self.folds
         return {
             "account_id": self.account_id,
@@ -108,9 +136,17 @@ class SyncReport:
             "changed": sum(report.changed for report in folds),
             "unchanged": sum(report.unchanged for report in folds),
             "rejects": sum(report.new_rejects for report in folds),
-            "requests": sum(scan.requests for scan in scans),
+            "lookups": self.lookups.asked,
+            "failed_lookups": [
+                {"operation_id": f.watched.operation_id, "error": str(f.error)}
+                for f in self.lookups.failures
+            ],
+            "gone": self.lookups.gone,
+            "operation_errors": self.lookups.errors,
+            "requests": sum(scan.requests for scan in scans) + self.lookups.requests,
             "retries": sum(scan.retries for scan in scans),
             "days_folded": len(folds),
+            "days_sealed": self.sealed,
             "errors": [str(error) for error in self.errors],
             "surprises": dict(self.extraction.surprises),
             "foreign_files": list(self.foreign),
@@ -168,6 +204,19 @@ class Folding:
 
 
 @dataclass(frozen=True, slots=True)
+class Sealing:
+    """What sealing old days did.
+
+    Attributes:
+        sealed: how many days were sealed.
+        errors: what could not be sealed, and why; it stays as it is.
+    """
+
+    sealed: int
+    errors: tuple[LakeError, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Derivation:
     """What deriving the delivery tables and the warehouse did.
 
@@ -214,7 +263,12 @@ def sync(
         windows = plan(lake, settings, now, scope)
         observer.planned(windows)
         extraction = extract(client, lake, settings, windows, observer)
-    folding = earlier + fold_pending(lake, observer)
+        folding = earlier + fold_pending(lake, observer)
+        used = sum(scan.requests for scan in extraction.scans)
+        lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
+    if lookups.asked:
+        folding += fold_pending(lake, observer)
+    sealing = seal_pending(lake, folding.folds)
     derived = _derive(lake) if publishing else Derivation()
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
@@ -223,8 +277,10 @@ def sync(
         account_id=settings.account_sid,
         now=now,
         extraction=extraction,
+        lookups=lookups,
         folds=folding.folds,
-        errors=(*folding.errors, *derived.errors),
+        sealed=sealing.sealed,
+        errors=(*folding.errors, *sealing.errors, *derived.errors),
         published=derived.published,
         foreign=foreign,
         seconds=time.monotonic() - began,
@@ -289,6 +345,44 @@ def extract(
     return Extraction(tuple(scans), tuple(failures), surprises)
 
 
+def look_up_due(
+    client: OperationsClient,
+    lake: Lake,
+    settings: Settings,
+    now: datetime,
+    *,
+    used: int = 0,
+    observer: Observer | None = None,
+) -> Lookups:
+    """Ask about single operations what is due, and land what is answered.
+
+    Args:
+        client: the API.
+        lake: the archive; what is due is told by what was folded.
+        settings: the account, the refresh policy, the concurrency.
+        now: the API's time.
+        used: requests that this run has already made of its budget.
+        observer: is told how it goes on.
+    """
+    policy = RefreshPolicy.of(settings)
+    due = due_lookups(read_watched(lake, settings.account_sid), policy, now)
+    due = list(lookups_within(due, policy, used))
+    asked, gone, errors, requests = 0, 0, 0, 0
+    failures: list[FailedLookup] = []
+    for outcome in look_up(client, due, now, concurrency=settings.concurrency):
+        if isinstance(outcome, FailedLookup):
+            failures.append(outcome)
+            continue
+        land_answers(lake, outcome)
+        asked += outcome.lookups.num_rows
+        gone += outcome.lookups.num_rows - outcome.lookups["gone_at"].null_count
+        errors += outcome.errors.num_rows
+        requests += outcome.requests
+        if observer:
+            observer.looked_up(outcome)
+    return Lookups(asked, gone, errors, requests, tuple(failures))
+
+
 def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
     """Fold every day that has something to fold, what earlier runs left included."""
     folds: list[FoldReport] = []
@@ -305,6 +399,20 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
             if observer:
                 observer.folded(report)
     return Folding(tuple(folds), tuple(errors))
+
+
+def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
+    """Seal every day that changes no more, as of the latest scan that was folded (R10)."""
+    now = max((one.observed_at for one in folds if one.observed_at), default=None)
+    sealed = 0
+    errors: list[LakeError] = []
+    for partition in can_be_sealed(lake, now) if now else ():
+        try:
+            sealed += seal(lake, partition)
+        except LakeError as error:
+            log.warning("%s was not sealed: %s", partition, error)
+            errors.append(error)
+    return Sealing(sealed, tuple(errors))
 
 
 def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
@@ -346,6 +454,6 @@ def rebuild(lake: Lake) -> int:
         for partition in sorted(days):
             summarize(lake, partition, connection)
     for partition in sorted(lake.partitions("coverage")):
-        rebuild_slots(lake, partition)
+        rebuild_derived(lake, partition)
     publish(lake)
     return len(days)

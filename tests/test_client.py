@@ -410,6 +410,34 @@ def test_unknown_operation_is_gone():
     assert caught.value.code == 20404
 
 
+def test_errors_of_an_operation_come_page_by_page():
+    pages = [
+        Answer(b'{"errors": [{"code": 1}], "pagination": {"next": "t"}}'),
+        Answer(b'{"errors": [{"code": 2}], "pagination": {"next": null}}'),
+    ]
+    with api(pages) as (client, server):
+        found = client.operation_errors(operation_id(1))
+    assert [one.code for one in found.errors] == ["1", "2"]
+    assert (found.attempts, found.observed_at) == (2, at("2026-11-20 14:00"))
+    path = f"/v1/Emails/Operations/{operation_id(1)}/Errors"
+    assert [(r.path, r.query) for r in server.requests] == [(path, {}), (path, {"pageToken": "t"})]
+
+
+def test_pages_of_errors_that_never_end_are_an_error():
+    again = Answer(b'{"errors": [{"code": 1}], "pagination": {"next": "t"}}')
+    with api([again]) as (client, server), pytest.raises(PageTokenError, match="came again"):
+        client.operation_errors(operation_id(1))
+    assert len(server.requests) == 2
+
+
+def test_errors_that_are_not_there_are_gone_at_the_time_of_the_api():
+    """R10"""
+    gone = Answer(b"{}", 404, {"Age": "60"}, date="Fri, 20 Nov 2026 14:00:00 GMT")
+    with api([gone]) as (client, _), pytest.raises(GoneError) as caught:
+        client.operation_errors(operation_id(1))
+    assert caught.value.answered_at == at("2026-11-20 14:01")
+
+
 def test_list_that_is_not_there_means_a_wrong_url():
     error = error_of([Answer(b"<html>nothing here", 404)])
     assert type(error) is FatalApiError

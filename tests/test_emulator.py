@@ -192,6 +192,42 @@ def test_one_operation_by_id():
             assert refusal(http.get(f"{url}/{unknown}")) == (404, 20404)
 
 
+def test_errors_of_an_operation_are_as_many_as_its_failed_emails():
+    """The reference names the address alone: this emulator answers in the form of a listing."""
+    every = WORLD.records(WORLD.numbers(at("2026-11-18"), at("2026-11-19")), NOW)
+    most = max(every, key=lambda one: one["stats"]["failed"])
+    none = next(one for one in every if not one["stats"]["failed"])
+    assert most["stats"]["failed"] > 3
+    with served(page_limit=3) as (http, emulator):
+        url = f"{emulator.url}/Emails/Operations"
+        found: list[dict[str, Any]] = []
+        query: dict[str, str] = {}
+        while query.get("pageToken", "") is not None:
+            page = http.get(f"{url}/{most['id']}/Errors", params=query).json()
+            assert len(page["errors"]) <= 3
+            found += page["errors"]
+            query = {"pageToken": page["pagination"]["next"]}
+        assert http.get(f"{url}/{none['id']}/Errors").json()["errors"] == []
+        assert refusal(http.get(f"{url}/x/Errors")) == (404, 20404)
+        assert refusal(http.get(f"{url}/{most['id']}/Errors?pageToken=zz")) == (400, 21481)
+    assert len(found) == most["stats"]["failed"]
+    assert {tuple(one) for one in found} == {("code", "message")}
+
+
+def test_operation_that_is_not_settled_may_be_told_by_id_beyond_the_retention():
+    early = WORLD.existing(at("2026-11-02"))
+    later = at("2026-11-09 12:00")
+    late = [one for one in WORLD.records(early, later) if one["status"] == "SCHEDULED"]
+    assert late
+    for tells, expected in ((True, 200), (False, 404)):
+        with served(now=later, tells_unsettled=tells) as (http, emulator):
+            answer = http.get(f"{emulator.url}/Emails/Operations/{late[0]['id']}")
+            assert answer.status_code == expected
+            emulator.clock.set(at("2026-11-25"))
+            gone = http.get(f"{emulator.url}/Emails/Operations/{late[0]['id']}")
+            assert gone.status_code == 404
+
+
 def test_after_seven_days_an_operation_is_gone_by_id_and_fades_from_lists():
     """As documented: requests for older records may yield incomplete results, with a 200."""
     day = WORLD.numbers(at("2026-11-10"), at("2026-11-11"))

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA
 from pipeline.twilio import wire
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
-from pipeline.twilio.wire import parse_operation, parse_page, record_json, surprises
+from pipeline.twilio.wire import (
+    parse_errors,
+    parse_operation,
+    parse_page,
+    record_json,
+    surprises,
+)
 from tests.support.factories import at, body, record
 
 REFERENCE_SAMPLE = {
@@ -314,6 +320,56 @@ def test_one_operation_is_parsed_like_a_record_of_a_page():
     assert parse_operation(content).operations.equals(parse_page(body([record(3)])).operations)
     with pytest.raises(UnexpectedAnswerError, match="with an id"):
         parse_operation(b'{"operations":[]}')
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            '{"errors": [{"code": 7, "message": "no"}]}',
+            [("7", "no", '{"code": 7, "message": "no"}')],
+        ),
+        (
+            '[{"errorCode": "x"}, "text", 5]',
+            [("x", None, '{"errorCode": "x"}'), *[(None, None, t) for t in ('"text"', "5")]],
+        ),
+        (
+            '{"data": [{"error": {"code": 1, "detail": "d"}}]}',
+            [("1", "d", '{"error": {"code": 1, "detail": "d"}}')],
+        ),
+        (
+            '{"code": 3, "message": "one by itself"}',
+            [("3", "one by itself", '{"code": 3, "message": "one by itself"}')],
+        ),
+        ('{"errors": {"a@b.c": "bounced"}}', [(None, None, '{"errors": {"a@b.c": "bounced"}}')]),
+        ('{"errors": 1, "errors": 2}', [(None, None, '{"errors": 1, "errors": 2}')]),
+        ('{"errors": [], "pagination": 5}', [(None, None, '{"errors": [], "pagination": 5}')]),
+        ('{"code": true, "message": ["x"]}', [(None, None, '{"code": true, "message": ["x"]}')]),
+        ('"nothing failed"', [(None, None, '"nothing failed"')]),
+        ('{"errors": []}', []),
+        ("[]", []),
+        ("{}", []),
+        (" null ", []),
+    ],
+)
+def test_errors_of_any_json_are_kept_as_they_came(
+    content: str, expected: list[tuple[str | None, str | None, str]]
+):
+    """R9: the reference names the address of an operation's errors, and not their form."""
+    found = parse_errors(content.encode())
+    assert [(one.code, one.message, one.raw) for one in found.errors] == expected
+    assert found.next_token is None
+
+
+def test_errors_have_pages_like_a_listing():
+    content = b'{"errors": [{"code": 1}], "pagination": {"next": "t"}}'
+    assert parse_errors(content).next_token == "t"
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[1", b"{} {}"])
+def test_errors_that_are_no_json_are_damaged(content: bytes):
+    with pytest.raises(DamagedAnswerError):
+        parse_errors(content)
 
 
 counts = st.none() | st.integers(0, 2**63 - 1)

@@ -48,6 +48,12 @@ _DEFAULT_PAGE_SIZE: Final = 50
 _FADING: Final = timedelta(days=3)
 _CODES: Final = {400: 20001, 401: 20003, 403: 20403, 404: 20404, 405: 20405}
 _INVALID_PAGE_TOKEN: Final = 21481
+_ERRORS: Final = (
+    (60301, "The recipient's address is on the suppression list"),
+    (60302, "The sender's domain is not verified"),
+    (60303, "The content could not be rendered for this recipient"),
+)
+"""What may fail in this emulator; the reference names no codes."""
 
 Order = Literal["oldest", "newest", "scrambled"]
 Bounds = Literal["inclusive", "exclusive", "start_inclusive", "end_inclusive"]
@@ -68,6 +74,8 @@ class Options:
         empty_pages: let a third of the pages be empty, with a token to go on.
         records_key: where a page keeps its records.
         latency_seconds: what each answer is held back for, in real seconds.
+        tells_unsettled: tell of an operation by its id beyond the retention while it is not settled,
+            and for a day afterwards.
     """
 
     account_sid: str = DEMO_ACCOUNT_SID
@@ -80,6 +88,7 @@ class Options:
     empty_pages: bool = False
     records_key: Literal["operations", "data"] = "operations"
     latency_seconds: float = 0.0
+    tells_unsettled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,10 @@ def create_app(
         return _listing(request, world, clock.now(), options)
 
     def fetch(request: Request) -> dict[str, Any]:
-        return _fetch(request.path_params["operation_id"], world, clock.now())
+        return _fetch(request.path_params["operation_id"], world, clock.now(), options)
+
+    def errors(request: Request) -> dict[str, Any]:
+        return _errors(request, world, clock.now(), options)
 
     async def control(request: Request) -> Response:
         try:
@@ -162,6 +174,7 @@ def create_app(
         routes=[
             Route("/v1/Emails/Operations", api(listing), methods=["GET"]),
             Route("/v1/Emails/Operations/{operation_id}", api(fetch), methods=["GET"]),
+            Route("/v1/Emails/Operations/{operation_id}/Errors", api(errors), methods=["GET"]),
             Route("/emulator/clock", control, methods=["GET", "POST"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
@@ -289,12 +302,44 @@ def _listing(request: Request, world: World, now: datetime, options: Options) ->
     }
 
 
-def _fetch(operation_id: str, world: World, now: datetime) -> dict[str, Any]:
+def _fetch(operation_id: str, world: World, now: datetime, options: Options) -> dict[str, Any]:
     number = world.number_of(operation_id)
     records = [] if number is None else world.records([number], now)
-    if not records or now >= datetime.fromisoformat(records[0]["createdAt"]) + RETENTION:
+    if number is None or not records or not _told(records[0], world, number, now, options):
         raise _RefusedError(404, f"The requested resource {operation_id} was not found")
     return records[0]
+
+
+def _told(
+    record: dict[str, Any], world: World, number: int, now: datetime, options: Options
+) -> bool:
+    """Whether the API tells of a record by its id."""
+    if now < datetime.fromisoformat(record["createdAt"]) + RETENTION:
+        return True
+    yesterday = world.records([number], now - timedelta(days=1)) if options.tells_unsettled else []
+    return any(one["status"] in ("SCHEDULED", "PROCESSING") for one in yesterday)
+
+
+def _errors(request: Request, world: World, now: datetime, options: Options) -> dict[str, Any]:
+    """One error for each failed email. The reference leaves the form open: this one is a listing's."""
+    operation_id = request.path_params["operation_id"]
+    record = _fetch(operation_id, world, now, options)
+    size = min(_page_size(request.query_params.get("pageSize")), options.page_limit)
+    filters: list[str | None] = [operation_id]
+    token = request.query_params.get("pageToken")
+    place, _ = _read_token(token, filters) if token is not None else (0, False)
+    failed = record["stats"]["failed"]
+    number = world.number_of(operation_id) or 0
+    stop = min(place + size, failed)
+    kinds = chances(world.seed + 2, number + np.arange(place, stop, dtype=np.int64))
+    found = [_ERRORS[int(chance * len(_ERRORS))] for chance in kinds.tolist()]
+    return {
+        "errors": [{"code": code, "message": message} for code, message in found],
+        "pagination": {
+            "next": _write_token(stop, filters, is_empty=False) if stop < failed else None,
+            "self": str(request.url),
+        },
+    }
 
 
 def _matching(

@@ -6,24 +6,39 @@ crash anywhere leaves landed files behind, and the next fold does the same work 
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.facts import Partition
+from pipeline.facts import Partition, Watched
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import (
     all_known,
     count_changes,
+    distinct_errors,
+    distinct_lookups,
     distinct_rejects,
     distinct_states,
     newest_states,
+    watched,
     with_new_scans,
 )
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, SLOT_COVERAGE, Table
+from pipeline.schema import (
+    COVERAGE,
+    HISTORY,
+    LOOKUPS,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+    SLOT_COVERAGE,
+    WATCHED,
+    Table,
+)
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +57,8 @@ class FoldReport:
         unchanged: operations that the scans saw as they were known.
         rejects: distinct records that could not be read, ever, on this day.
         new_rejects: those of them that are new.
+        lookups: questions about single operations that were folded.
+        observed_at: when the latest of the folded scans began: UTC, by the API's clock.
     """
 
     partition: Partition
@@ -53,6 +70,8 @@ class FoldReport:
     unchanged: int
     rejects: int
     new_rejects: int
+    lookups: int
+    observed_at: datetime | None
 
 
 def fold(lake: Lake, partition: Partition) -> FoldReport:
@@ -70,8 +89,8 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 
 
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
-    scans = [landing.read(path) for path in lake.landed(partition)]
-    seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(s.operations for s in scans)])
+    landed = [landing.read(path) for path in lake.landed(partition)]
+    seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(one.operations for one in landed)])
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
@@ -86,27 +105,29 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         _write_if_changed(lake, HISTORY, partition, known, history)
         _write_if_changed(lake, OPERATIONS, partition, before, operations)
 
-    known_rejects = _read(lake, REJECTS, partition)
-    rejects = known_rejects
-    new_rejects = pa.concat_tables([REJECTS.arrow.empty_table(), *(s.rejects for s in scans)])
-    if new_rejects.num_rows:
-        rejects = distinct_rejects(known_rejects, new_rejects)
-        _write_if_changed(lake, REJECTS, partition, known_rejects, rejects)
+    found_rejects = [one.rejects for one in landed]
+    known_rejects, rejects = _fold_in(lake, REJECTS, partition, found_rejects, distinct_rejects)
+    errors = [one.errors for one in landed]
+    _fold_in(lake, OPERATION_ERRORS, partition, errors, distinct_errors)
+    # After what was answered, and before the files go: what was asked must not be asked again.
+    asked = [one.lookups for one in landed]
+    _, lookups = _fold_in(lake, LOOKUPS, partition, asked, distinct_lookups)
+    if landed:
+        _write_watched(lake, partition, operations, lookups)
 
-    if scans:
+    new_scans = pa.concat_tables([COVERAGE.arrow.empty_table(), *(one.coverage for one in landed)])
+    if new_scans.num_rows:
         # Last of the tables: coverage must not claim what the others do not hold yet (R4).
-        known_scans = _read(lake, COVERAGE, partition)
-        coverage = with_new_scans(known_scans, pa.concat_tables([s.coverage for s in scans]))
-        _write_if_changed(lake, COVERAGE, partition, known_scans, coverage)
+        _, coverage = _fold_in(lake, COVERAGE, partition, [new_scans], with_new_scans)
         _write_slots(lake, partition, coverage)
-    for scan in scans:
-        lake.files.remove(scan.path)
+    for one in landed:
+        lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
     found = pc.count_distinct(seen["operation_id"]).as_py()
     report = FoldReport(
         partition,
-        scans=len(scans),
+        scans=new_scans.num_rows,
         operations=operations.num_rows,
         states=parquet.count(lake.part(HISTORY, partition)) if states is None else states,
         new=new,
@@ -114,6 +135,8 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         unchanged=max(found - new - changed, 0),
         rejects=rejects.num_rows,
         new_rejects=rejects.num_rows - known_rejects.num_rows,
+        lookups=sum(one.num_rows for one in asked),
+        observed_at=pc.max(new_scans["observed_at"]).as_py(),
     )
     log.info(
         "folded %s: %d scans, %d new, %d changed, %d unchanged operations",
@@ -126,16 +149,60 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     return report
 
 
-def rebuild_slots(lake: Lake, partition: Partition) -> None:
-    """Derive how a partition's slots are covered anew from its scans, under its lock."""
+def rebuild_derived(lake: Lake, partition: Partition) -> None:
+    """Derive what the facts of a partition amount to anew, under its lock: slots, what is watched."""
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
         _write_slots(lake, partition, _read(lake, COVERAGE, partition))
+        operations, lookups = (_read(lake, table, partition) for table in (OPERATIONS, LOOKUPS))
+        _write_watched(lake, partition, operations, lookups)
 
 
 def _write_slots(lake: Lake, partition: Partition, coverage: pa.Table) -> None:
     before = _read(lake, SLOT_COVERAGE, partition)
     slots = to_table(cover(partition.day, coverage))
     _write_if_changed(lake, SLOT_COVERAGE, partition, before, slots)
+
+
+def _write_watched(
+    lake: Lake, partition: Partition, operations: pa.Table, lookups: pa.Table
+) -> None:
+    target = lake.watched_file(partition)
+    rows = watched(operations, lookups)
+    if rows.num_rows == 0:
+        if target.exists():
+            lake.files.remove(target)
+    elif not rows.equals(parquet.read(target, WATCHED.arrow)):
+        parquet.write(lake, rows, target, lake.temporary_file(WATCHED.name, partition))
+
+
+def read_watched(lake: Lake, account_id: str) -> list[Watched]:
+    """The operations of an account that are to be asked about by their ids.
+
+    Raises:
+        LakeError: a file is damaged, or is none of ours.
+    """
+    found: list[Watched] = []
+    for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
+        rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
+        found += [Watched(partition, **row) for row in rows.to_pylist()]
+    return found
+
+
+def _fold_in(
+    lake: Lake,
+    table: Table,
+    partition: Partition,
+    landed: Sequence[pa.Table],
+    merge: Callable[[pa.Table, pa.Table], pa.Table],
+) -> tuple[pa.Table, pa.Table]:
+    """A table's rows before and after what landed was merged in, written if that is a difference."""
+    known = _read(lake, table, partition)
+    new = pa.concat_tables([table.arrow.empty_table(), *landed])
+    if not new.num_rows:
+        return known, known
+    merged = merge(known, new)
+    _write_if_changed(lake, table, partition, known, merged)
+    return known, merged
 
 
 def _read(lake: Lake, table: Table, partition: Partition) -> pa.Table:
@@ -147,4 +214,7 @@ def _write_if_changed(
 ) -> None:
     target = lake.part(table, partition)
     if not target.exists() or not after.equals(before):
+        marker = lake.unsealed_marker(partition)
+        if not marker.exists():
+            lake.files.touch(marker)
         parquet.write(lake, after, target, lake.temporary_file(table.name, partition))

@@ -1,11 +1,13 @@
 """land(): one scan becomes one immutable file, by one rename.
 
 The scan's facts ride in the file's metadata, so that the data and the proof of coverage appear
-together or not at all (R4). Rejects ride in the same file, as rows without an operation.
+together or not at all (R4). Rejects ride in the same file, as rows without an operation. What was
+asked of single operations lands in files of the same form, which cover nothing.
 """
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,41 +16,57 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.facts import Partition, Scan, ScanFacts
+from pipeline.facts import Answers, Partition, Scan, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, OPERATIONS, REJECTS
+from pipeline.schema import COVERAGE, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS, Table
 from pipeline.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
-_REJECT_COLUMNS: Final = tuple(
-    column for column in REJECTS.columns if column.name not in ("observed_at", "scan_id")
-)
-_REJECT_FIELDS: Final = {column.name: f"reject_{column.name}" for column in _REJECT_COLUMNS}
+_ANSWERS_KEY: Final = b"email_archive.lookups"
+_RIDERS: Final = {
+    REJECTS: {
+        c.name: f"reject_{c.name}"
+        for c in REJECTS.columns
+        if c.name not in ("observed_at", "scan_id")
+    },
+    LOOKUPS: {name: f"lookup_{name}" for name in LOOKUPS.names},
+    OPERATION_ERRORS: {name: f"error_{name}" for name in OPERATION_ERRORS.names},
+}
+"""What rides with the states: for each table, where its columns are in a landed file."""
+
 LANDED_SCHEMA: Final = pa.schema(
     [
         *(pa.field(column.name, column.type) for column in OPERATIONS.columns),
-        *(pa.field(_REJECT_FIELDS[column.name], column.type) for column in _REJECT_COLUMNS),
+        *(
+            pa.field(landed, table.arrow.field(name).type)
+            for table, fields in _RIDERS.items()
+            for name, landed in fields.items()
+        ),
     ]
 )
-"""A landed file's columns: an operation's, then a reject's. Each row has one or the other."""
+"""A landed file's columns. Each row is an operation's state, a reject, a question, or an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """A landed scan, read back.
+    """A landed file, read back.
 
     Attributes:
         path: its file.
-        coverage: its facts as one row of `schema.COVERAGE`.
+        coverage: the scan's facts as one row of `schema.COVERAGE`; none for answers by id.
         operations: the states that it found, as `schema.OPERATIONS`.
         rejects: what it could not read, as `schema.REJECTS`.
+        lookups: what was asked of single operations, as `schema.LOOKUPS`.
+        errors: what failed in them, as `schema.OPERATION_ERRORS`.
     """
 
     path: Path
     coverage: pa.Table
     operations: pa.Table
     rejects: pa.Table
+    lookups: pa.Table
+    errors: pa.Table
 
 
 def land(lake: Lake, scan: Scan) -> Path:
@@ -59,16 +77,52 @@ def land(lake: Lake, scan: Scan) -> Path:
     """
     facts = scan.facts
     partition = Partition(facts.account_id, facts.window.day)
-    target = lake.landing_folder(partition) / f"{_scan_id(facts)}.parquet"
-    rejects = scan.rejects.rename_columns(
-        [_REJECT_FIELDS.get(name, name) for name in scan.rejects.schema.names]
+    metadata = {_FACTS_KEY: json.dumps(_to_json(facts))}
+    return _land(
+        lake,
+        partition,
+        _scan_id(facts),
+        {OPERATIONS: scan.operations, REJECTS: scan.rejects},
+        metadata,
     )
-    table = pa.concat_tables([scan.operations, rejects], promote_options="default")
-    table = table.select(LANDED_SCHEMA.names).cast(LANDED_SCHEMA)
-    table = table.replace_schema_metadata({_FACTS_KEY: json.dumps(_to_json(facts))})
+
+
+def land_answers(lake: Lake, answers: Answers) -> Path:
+    """Write what was asked of single operations into the lake, durably, and return its file.
+
+    It holds the partition's lock while it writes.
+    """
+    name = f"{_compact(answers.asked_at)}-lookups-{secrets.token_hex(6)}"
+    rows = {
+        OPERATIONS: answers.operations,
+        REJECTS: answers.rejects,
+        LOOKUPS: answers.lookups,
+        OPERATION_ERRORS: answers.errors,
+    }
+    metadata = {_ANSWERS_KEY: json.dumps({"account_id": answers.partition.account_id})}
+    return _land(lake, answers.partition, name, rows, metadata)
+
+
+def _land(
+    lake: Lake,
+    partition: Partition,
+    name: str,
+    rows: Mapping[Table, pa.Table],
+    metadata: Mapping[bytes, str],
+) -> Path:
+    target = lake.landing_folder(partition) / f"{name}.parquet"
+    parts = [_to_ride(table, found) for table, found in rows.items()]
+    landed = pa.concat_tables([LANDED_SCHEMA.empty_table(), *parts], promote_options="default")
+    landed = landed.select(LANDED_SCHEMA.names).cast(LANDED_SCHEMA)
+    landed = landed.replace_schema_metadata(dict(metadata))
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
-        parquet.write(lake, table, target, lake.temporary_file("landing", partition))
+        parquet.write(lake, landed, target, lake.temporary_file("landing", partition))
     return target
+
+
+def _to_ride(table: Table, rows: pa.Table) -> pa.Table:
+    fields = _RIDERS.get(table, {})
+    return rows.rename_columns([fields.get(name, name) for name in rows.schema.names])
 
 
 def read(path: Path) -> Landed:
@@ -80,7 +134,8 @@ def read(path: Path) -> Landed:
     try:
         with pa.OSFile(str(path), "rb") as file:
             table = pq.ParquetFile(file).read()
-        facts = _from_json(json.loads((table.schema.metadata or {})[_FACTS_KEY]))
+        metadata = table.schema.metadata or {}
+        rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
         table = table.select(LANDED_SCHEMA.names).replace_schema_metadata(None)
         table = table.cast(LANDED_SCHEMA)
     except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
@@ -90,17 +145,24 @@ def read(path: Path) -> Landed:
         )
         raise LakeError(msg) from error
     is_operation = table["operation_id"].is_valid()
-    operations = table.filter(is_operation).select(OPERATIONS.names).cast(OPERATIONS.arrow)
-    coverage = pa.Table.from_pylist([_coverage_row(path.stem, facts)], schema=COVERAGE.arrow)
-    rejects = table.filter(table["reject_reason"].is_valid())
-    return Landed(path, coverage, operations, _rejects(path.stem, rejects))
+    return Landed(
+        path,
+        coverage=pa.Table.from_pylist(rows, schema=COVERAGE.arrow),
+        operations=table.filter(is_operation).select(OPERATIONS.names).cast(OPERATIONS.arrow),
+        rejects=_riding(table, REJECTS, "raw", scan_id=path.stem),
+        lookups=_riding(table, LOOKUPS, "operation_id"),
+        errors=_riding(table, OPERATION_ERRORS, "operation_id"),
+    )
 
 
-def _rejects(scan_id: str, rows: pa.Table) -> pa.Table:
-    columns = {name: rows[landed] for name, landed in _REJECT_FIELDS.items()}
-    columns["observed_at"] = rows["observed_at"]
+def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:
+    """The rows of a table that ride in a landed file: those that have the `required` column."""
+    fields = _RIDERS[table]
+    rows = landed.filter(landed[fields[required]].is_valid())
+    columns = {name: rows[name] for name in ("observed_at",) if name in table.names}
+    columns |= {name: rows[riding] for name, riding in fields.items()}
     columns["scan_id"] = pa.repeat(scan_id, rows.num_rows)
-    return pa.table([columns[name] for name in REJECTS.names], schema=REJECTS.arrow)
+    return pa.table([columns[name] for name in table.names], schema=table.arrow)
 
 
 def _scan_id(facts: ScanFacts) -> str:
@@ -120,6 +182,10 @@ def _coverage_row(scan_id: str, facts: ScanFacts) -> dict[str, Any]:
         "window_end": facts.window.end,
         **{name: getattr(facts, name) for name in COVERAGE.names[3:]},
     }
+
+
+def _facts_row(scan_id: str, text: bytes) -> dict[str, Any]:
+    return _coverage_row(scan_id, _from_json(json.loads(text)))
 
 
 def _to_json(facts: ScanFacts) -> dict[str, Any]:

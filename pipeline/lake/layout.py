@@ -132,6 +132,22 @@ class Lake:
         """Exists while a partition's derived tables may be older than its history."""
         return self._folder(".stale", partition) / "stale"
 
+    def watched_file(self, partition: Partition) -> Path:
+        """What is to be asked by id of a partition; no file if nothing is."""
+        return self._folder(".watched", partition) / PART
+
+    def watched(self) -> set[Partition]:
+        """The partitions with operations that are to be asked about by id."""
+        return {p for p in self.partitions(".watched") if self.watched_file(p).exists()}
+
+    def unsealed_marker(self, partition: Partition) -> Path:
+        """Exists while a partition's tables are not in their last, compact form."""
+        return self._folder(".unsealed", partition) / "unsealed"
+
+    def unsealed(self) -> set[Partition]:
+        """The partitions that were written to since they were sealed, if they were."""
+        return {p for p in self.partitions(".unsealed") if self.unsealed_marker(p).exists()}
+
     def temporary_file(self, name: str, partition: Partition | None = None) -> Path:
         """Where a file is written before it is renamed: one place each, under the owner's lock."""
         folder = self._folder(".tmp", partition) if partition else self.root / ".tmp"

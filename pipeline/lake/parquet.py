@@ -1,6 +1,7 @@
 """Reading and writing the lake's Parquet files."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +21,31 @@ _ENCODINGS: Final = {
 """Sorted by id, ids share their beginnings and times are near each other: 20 bytes an operation
 against 28 with dictionaries. Every other column has few distinct values and keeps its dictionary."""
 
-_ROW_GROUP: Final = 128 * 1024
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a file is laid out.
+
+    Attributes:
+        level: of zstd's compression.
+        row_group: rows in a row group.
+        page_index: whether the footer has statistics of each page.
+    """
+
+    level: int
+    row_group: int
+    page_index: bool
 
 
-def write(lake: Lake, table: pa.Table, target: Path, temporary: Path) -> None:
+OPEN: Final = Form(level=1, row_group=128 * 1024, page_index=False)
+"""For a file that will be replaced soon: quickly written."""
+
+SEALED: Final = Form(level=9, row_group=32 * 1024, page_index=True)
+"""For one that stays: in twice the time a little smaller, with four times as many row groups to prune
+(18.6 bytes an operation against 18.9; level 15 saves another 0.2 for four times the time)."""
+
+
+def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: Form = OPEN) -> None:
     """Replace `target` by `table`, at once and durably (R5, R6)."""
     names = table.schema.names
     with lake.files.replacing(target, temporary) as file:
@@ -31,9 +53,11 @@ def write(lake: Lake, table: pa.Table, target: Path, temporary: Path) -> None:
             table,
             file,
             compression="zstd",
+            compression_level=form.level,
             use_dictionary=[name for name in names if name not in _ENCODINGS],
             column_encoding={name: _ENCODINGS[name] for name in names if name in _ENCODINGS},
-            row_group_size=_ROW_GROUP,
+            row_group_size=form.row_group,
+            write_page_index=form.page_index,
         )
 
 
@@ -66,8 +90,15 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
 
 
 def count(path: Path) -> int:
-    """How many rows the file at `path` has; 0 if there is none."""
-    return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+    """How many rows the file at `path` has; 0 if there is none.
+
+    Raises:
+        LakeError: the file is damaged.
+    """
+    try:
+        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _not_ours(path, str(error)) from error
 
 
 def _not_ours(path: Path, why: str) -> LakeError:

@@ -1,4 +1,4 @@
-"""The API over HTTP: pages of a window, one operation by id, the clock.
+"""The API over HTTP: pages of a window, one operation and its errors by id, the clock.
 
 Usable alone::
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
-from typing import Any, Final, Self
+from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx2
@@ -39,7 +39,14 @@ from pipeline.twilio.errors import (
     UnexpectedAnswerError,
 )
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
-from pipeline.twilio.wire import ParsedPage, Reject, parse_operation, parse_page
+from pipeline.twilio.wire import (
+    ErrorRecord,
+    ParsedPage,
+    Reject,
+    parse_errors,
+    parse_operation,
+    parse_page,
+)
 from pipeline.windows import Window, require_utc
 
 log = logging.getLogger(__name__)
@@ -51,6 +58,7 @@ _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _CHUNK: Final = 64 * 1024
 _EXCERPT: Final = 200
+_Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +87,23 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    parsed: ParsedPage
+class OperationErrors:
+    """What the API says of the errors of one operation.
+
+    Attributes:
+        errors: the errors, in the API's order.
+        observed_at: when the last of them were answered: UTC, by the API's clock (R10).
+        attempts: requests made, retries included.
+    """
+
+    errors: tuple[ErrorRecord, ...]
+    observed_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer(Generic[_Parsed]):
+    parsed: _Parsed
     observed_at: datetime
     request_id: str | None
     body_bytes: int
@@ -191,10 +214,33 @@ class OperationsClient:
             GoneError: 404: never known, or older than the retention.
             FatalApiError: the id is empty.
         """
-        if not operation_id or operation_id in (".", ".."):
-            msg = f"expected an operation id; got {operation_id!r}"
-            raise FatalApiError(msg)
-        return self._get(f"{_OPERATIONS}/{quote(operation_id, safe='')}", parse_operation, {})
+        return self._get(_path_of(operation_id), parse_operation, {})
+
+    def operation_errors(self, operation_id: str) -> OperationErrors:
+        """Fetch what failed in one operation: the reference names the address, and not the answer.
+
+        So every JSON is taken, and an answer that has pages like a listing's is followed like one.
+
+        Raises:
+            GoneError: 404: the operation is not known, or older than the retention.
+            PageTokenError: a token came again.
+            FatalApiError: the id is empty.
+        """
+        path = f"{_path_of(operation_id)}/Errors"
+        errors: list[ErrorRecord] = []
+        tries, used, query = 0, set[str](), dict[str, str]()
+        while True:
+            answer, attempts = self._ask(path, parse_errors, query)
+            errors += answer.parsed.errors
+            tries += attempts
+            token = answer.parsed.next_token
+            if token is None:
+                return OperationErrors(tuple(errors), answer.observed_at, tries)
+            if token in used:
+                msg = f"GET {path}: the page token of an earlier page came again"
+                raise PageTokenError(msg, request_id=answer.request_id)
+            used.add(token)
+            query = {"pageToken": token}
 
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
@@ -203,9 +249,7 @@ class OperationsClient:
     def _get(
         self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
     ) -> Page:
-        answer, attempts = retry.run(
-            self._policy, lambda: self._request(path, parse, query), sleep=self._sleep
-        )
+        answer, attempts = self._ask(path, parse, query)
         parsed = answer.parsed
         return Page(
             operations=parsed.operations,
@@ -218,9 +262,15 @@ class OperationsClient:
             body_bytes=answer.body_bytes,
         )
 
+    def _ask(
+        self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
+    ) -> tuple[_Answer[_Parsed], int]:
+        """An answer, and how many tries it took."""
+        return retry.run(self._policy, lambda: self._request(path, parse, query), sleep=self._sleep)
+
     def _request(
-        self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
-    ) -> _Answer:
+        self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
+    ) -> _Answer[_Parsed]:
         """One try."""
         url = f"{self._settings.api_url}{path}"
         what = f"GET {urlsplit(url).path}"
@@ -286,6 +336,13 @@ class OperationsClient:
         return RetriableApiError(msg)
 
 
+def _path_of(operation_id: str) -> str:
+    if not operation_id or operation_id in (".", ".."):
+        msg = f"expected an operation id; got {operation_id!r}"
+        raise FatalApiError(msg)
+    return f"{_OPERATIONS}/{quote(operation_id, safe='')}"
+
+
 def _tls(url: str) -> ssl.SSLContext:
     """Verification is always on; plain http, which is for this machine alone, needs no authorities."""
     if urlsplit(url).scheme == "http":
@@ -303,6 +360,7 @@ def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bo
         "code": code,
         "info_url": info_url,
         "request_id": _request_id(response),
+        "answered_at": _answered_at(response),
     }
     said += f" (see {info_url})" if info_url else ""
     if response.is_redirect:
@@ -353,15 +411,25 @@ def _excerpt(text: str) -> str:
 
 def _moment(what: str, response: httpx2.Response) -> datetime:
     """When the answer was made: `Date`, and the `Age` that a cache adds (R10)."""
-    date = _date(response)
-    if date is None:
+    moment = _answered_at(response)
+    if moment is None:
         msg = (
             f"{what}: expected a Date header, the archive's clock; got "
             f"{_excerpt(response.headers.get('Date', 'none'))!r}"
         )
         raise UnexpectedAnswerError(msg, status=response.status_code)
+    return moment
+
+
+def _answered_at(response: httpx2.Response) -> datetime | None:
+    date = _date(response)
+    return None if date is None else date + _age(response)
+
+
+def _age(response: httpx2.Response) -> timedelta:
+    """How long the answer has lain in a cache."""
     age = _SECONDS.fullmatch(response.headers.get("Age", "").strip())
-    return date + timedelta(seconds=int(age[0]) if age else 0)
+    return timedelta(seconds=int(age[0]) if age else 0)
 
 
 def _date(response: httpx2.Response) -> datetime | None:

@@ -10,7 +10,7 @@ No message here ever holds a credential (R11): errors carry the method, the URL 
 and what the server said.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pipeline.errors import ArchiveError
 
@@ -24,6 +24,7 @@ class ApiError(ArchiveError):
         info_url: the page that Twilio names for that code, or None.
         request_id: the server's id of the request, or None.
         retry_after: how long the server asked to wait, or None.
+        answered_at: when it was answered: UTC, by the API's clock; None if that is not known.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ApiError(ArchiveError):
         info_url: str | None = None,
         request_id: str | None = None,
         retry_after: timedelta | None = None,
+        answered_at: datetime | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -42,6 +44,7 @@ class ApiError(ArchiveError):
         self.info_url = info_url
         self.request_id = request_id
         self.retry_after = retry_after
+        self.answered_at = answered_at
 
 
 class FatalApiError(ApiError):

@@ -37,6 +37,11 @@ from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
 _RECORDS_KEYS: Final = ("operations", "data")
 """Where a page keeps its records; a sibling resource's guide shows `data`."""
 
+_ERRORS_KEYS: Final = ("errors", "data")
+_CODE_KEYS: Final = ("code", "errorCode", "error_code")
+_MESSAGE_KEYS: Final = ("message", "errorMessage", "error_message", "description", "detail")
+"""Where an error may keep its code and message: as the API's own envelope, and as others do."""
+
 _STATS_TYPE = pa.struct([pa.field(name, pa.int64()) for name in COUNT_NAMES])
 _RECORD_TYPE = pa.struct(
     [
@@ -103,6 +108,34 @@ class ParsedPage:
     records: int
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """One error of an operation; the reference does not say what it looks like.
+
+    Attributes:
+        code: its code as text, where one could be found.
+        message: its message, where one could be found.
+        raw: the error as the API sent it.
+    """
+
+    code: str | None
+    message: str | None
+    raw: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedErrors:
+    """What an answer about an operation's errors holds.
+
+    Attributes:
+        errors: the errors, in the answer's order.
+        next_token: the token of the next page; None at the end.
+    """
+
+    errors: tuple[ErrorRecord, ...]
+    next_token: str | None
+
+
 class _BadRecordError(Exception):
     """Why a record is rejected."""
 
@@ -131,6 +164,54 @@ def parse_operation(body: bytes) -> ParsedPage:
         msg = f"expected an operation: a JSON object with an id; got {_excerpt(body)}"
         raise UnexpectedAnswerError(msg)
     return _page_of([text[start:end]], None)
+
+
+def parse_errors(body: bytes) -> ParsedErrors:
+    """Parse the answer about an operation's errors, whatever JSON it is.
+
+    A list is taken for errors, and so is one in `errors` or `data`; anything else that is not empty
+    is one error by itself.
+
+    Raises:
+        DamagedAnswerError: it is not JSON.
+    """
+    text = _text(body)
+    start, end = _document(text, body)
+    whole = [text[start:end]] if json.loads(text[start:end]) not in (None, {}) else []
+    if text[start] == "[":
+        return _errors_of([text[a:b] for a, b in _elements(text, start)], None)
+    if text[start] != "{":
+        return _errors_of(whole, None)
+    try:
+        members = _members_of(text, start, body)
+        token = _next_token(text, members, body)
+    except UnexpectedAnswerError:
+        return _errors_of(whole, None)
+    lists = (members[key][0] for key in _ERRORS_KEYS if key in members)
+    place = next((begin for begin in lists if text[begin] == "["), None)
+    if place is None:
+        return _errors_of(whole, None)
+    return _errors_of([text[a:b] for a, b in _elements(text, place)], token)
+
+
+def _errors_of(raws: Sequence[str], token: str | None) -> ParsedErrors:
+    return ParsedErrors(tuple(_error_of(raw) for raw in raws), token)
+
+
+def _error_of(raw: str) -> ErrorRecord:
+    fields = json.loads(raw)
+    if isinstance(fields, dict) and isinstance(fields.get("error"), dict):
+        fields = fields["error"]
+    readable = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    if not isinstance(fields, dict):
+        return ErrorRecord(None, None, readable)
+    return ErrorRecord(_first(fields, _CODE_KEYS), _first(fields, _MESSAGE_KEYS), readable)
+
+
+def _first(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The first of the named fields that is a text or a whole number, as text."""
+    found = (fields[name] for name in names if type(fields.get(name)) in (str, int))
+    return next((str(value) for value in found if _is_unicode(str(value))), None)
 
 
 def record_json(row: Mapping[str, Any]) -> str:

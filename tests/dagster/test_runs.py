@@ -15,7 +15,7 @@ from assets.schedules import SCOPE, SCOPE_DUE, range_tags
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import OPERATIONS
+from pipeline.schema import OPERATION_ERRORS, OPERATIONS
 from pipeline.windows import retained_days
 from tests.support.archives import account, rows, unlike_truth
 from tests.support.factories import ACCOUNT, at, body, record
@@ -142,16 +142,35 @@ def test_run_of_the_schedule_scans_what_is_due_and_nothing_else(
     emulator, defs = emulated
     job = defs.resolve_job_def("sync")
     tags = range_tags(DAYS[0], DAYS[-1]) | {SCOPE: SCOPE_DUE}
+
+    def listings() -> list[str | None]:
+        asked = [one for one in emulator.requests if one.path == "/v1/Emails/Operations"]
+        return [one.query.get("startDate") for one in asked]
+
     assert job.execute_in_process(instance=instance, tags=tags).success
-    asked = len(emulator.requests)
-    assert asked == 9
+    assert len(listings()) == 9
     emulator.clock.step(timedelta(minutes=5))
     assert job.execute_in_process(instance=instance, tags=tags).success
-    assert len(emulator.requests) == asked + 1  # the clock alone
+    assert listings()[9:] == [None]  # the clock alone
     emulator.clock.step(timedelta(minutes=5))
     assert job.execute_in_process(instance=instance, tags=tags).success
-    due = [request.query.get("startDate") for request in emulator.requests[asked + 1 :]]
-    assert due == [None, "2026-11-14T14:59:59Z"]
+    assert listings()[10:] == [None, "2026-11-14T14:59:59Z"]
+
+
+def test_runs_ask_what_failed_and_mark_the_days_of_the_answers(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions], tmp_path: Path
+):
+    """A run of one day asks about operations of every day; those days are marked too."""
+    emulator, defs = emulated
+    assert run_job(instance, defs).success
+    assert run_job(instance, defs, DAYS[-1], DAYS[-1]).success
+    asked = [one for one in emulator.requests if one.path.endswith("/Errors")]
+    assert asked
+    found = rows(tmp_path, OPERATION_ERRORS)
+    assert set(found["operation_id"].to_pylist()) == {one.path.split("/")[-2] for one in asked}
+    records = instance.fetch_materializations(dg.AssetKey("operations"), limit=100).records
+    last_run = [r.partition_key for r in records if r.storage_id > records[-1].storage_id + 8]
+    assert len(set(last_run)) > 1
 
 
 def test_lost_slots_fail_the_check_with_their_names(

@@ -1,0 +1,298 @@
+"""Single operations by their ids: what no listing settles, and what failed."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.emulator import Options, World
+from pipeline.facts import Answers, Partition, Watched
+from pipeline.lake import parquet
+from pipeline.lake.fold import fold, read_watched
+from pipeline.lake.landing import land_answers
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within
+from pipeline.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.settings import Settings
+from pipeline.sync import rebuild, sync
+from pipeline.windows import deadline
+from tests.support.archives import account, rows, settings_for, sync_all
+from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record, snapshot
+from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+START = at("2026-11-10")
+WORLD = World(4, 300.0, START, end=START + DAY)
+POLICY = RefreshPolicy()
+LISTING = "/v1/Emails/Operations"
+
+
+def unsettled(world: World, now: datetime) -> dict[str, dict[str, Any]]:
+    """The operations that are scheduled or being sent at a moment, by id."""
+    records = world.records(world.existing(now), now)
+    return {one["id"]: one for one in records if one["status"] in ("SCHEDULED", "PROCESSING")}
+
+
+def newest(data: Path) -> dict[str, dict[str, Any]]:
+    return {row["operation_id"]: row for row in rows(data, OPERATIONS).to_pylist()}
+
+
+def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_path: Path):
+    """R2, R3: its last state comes by its id, and goes through land and fold like any other."""
+    options = Options(tells_unsettled=True)
+    world = World(4, 1500.0, START, end=START + DAY)
+    with account(world, START + DAY, tmp_path, options=options) as (emulator, settings):
+        sync(settings)
+        emulator.clock.set(START + 7 * DAY)
+        while emulator.clock.now() < START + 12 * DAY:
+            assert sync(settings, publishing=False).ok
+            emulator.clock.step(6 * HOUR)
+        late = unsettled(world, START + 8 * DAY)
+        assert late
+        found = newest(tmp_path)
+        assert {found[one]["status"] for one in late} <= {"COMPLETED", "CANCELED"}
+        states = Counter(row["operation_id"] for row in rows(tmp_path, HISTORY).to_pylist())
+        assert all(states[one] >= 2 for one in late)
+        # Settled: nobody asks any more.
+        before = len(emulator.requests)
+        sync(settings)
+        assert not [r for r in emulator.requests[before:] if r.path != LISTING]
+
+
+def test_operation_that_the_api_forgets_is_recorded_as_gone_and_asked_for_no_more(tmp_path: Path):
+    """R1: its last state stays."""
+    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
+        sync(settings)
+        emulator.clock.set(START + 8 * DAY)
+        report = sync(settings)
+        late = unsettled(WORLD, START + DAY)
+        assert late
+        assert (report.lookups.asked, report.lookups.gone) == (len(late), len(late))
+        before = newest(tmp_path)
+        assert {before[one]["status"] for one in late} == {"SCHEDULED"}
+        gone = rows(tmp_path, LOOKUPS).to_pylist()
+        assert {row["operation_id"]: row["gone_at"] for row in gone} == dict.fromkeys(
+            late, START + 8 * DAY
+        )
+        emulator.clock.step(2 * DAY)
+        assert sync(settings).lookups.asked == 0
+    query = "SELECT count(*) AS n FROM lookups WHERE gone_at IS NOT NULL"
+    assert ask(Lake(tmp_path), query).to_pylist() == [{"n": len(late)}]
+
+
+def test_failures_are_asked_for_once_and_every_error_is_kept(tmp_path: Path):
+    with account(WORLD, START + DAY, tmp_path) as (_, settings):
+        report = sync(settings)
+        failed = {
+            row["operation_id"]: row["failed"] for row in newest(tmp_path).values() if row["failed"]
+        }
+        assert failed
+        assert report.lookups.asked == len(failed)
+        found: Counter[str] = Counter()
+        for row in rows(tmp_path, OPERATION_ERRORS).to_pylist():
+            found[row["operation_id"]] += row["occurrences"]
+            assert json.loads(row["raw"]) == {"code": int(row["code"]), "message": row["message"]}
+            assert row["observed_at"] == START + DAY
+        assert found == failed
+        assert sync_all(settings).lookups.asked == 0
+        summary = report.summary()
+        assert (summary["lookups"], summary["failed_lookups"]) == (len(failed), [])
+    counted = ask(Lake(tmp_path), "SELECT sum(occurrences)::BIGINT AS n FROM operation_errors")
+    assert counted.to_pylist() == [{"n": sum(failed.values())}]
+
+
+def test_errors_can_be_left_alone(tmp_path: Path):
+    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
+        assert sync(settings).lookups.asked == 0
+        assert not [one for one in emulator.requests if one.path.endswith("/Errors")]
+        on = settings_for(emulator, tmp_path)
+        assert sync(on).lookups.asked > 0
+
+
+def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
+    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (_, settings):
+        sync(settings)
+        lake = Lake(tmp_path)
+        before = read_watched(lake, settings.account_sid)
+        for partition in lake.watched():
+            lake.watched_file(partition).unlink()
+        rebuild(lake)
+    assert before
+    assert read_watched(lake, settings.account_sid) == before
+
+
+# A scripted API: one listing, and whatever it says of single operations.
+
+FAILING = {"total": 9, "failed": 2}
+LATE = record(1, status="SCHEDULED", created_at=at("2026-11-13 15:00"))
+DATES = "Fri, 20 Nov 2026 14:00:00 GMT"
+
+
+def api(records: Iterable[dict[str, Any]], single: Answer) -> Any:
+    every = list(records)
+
+    def answer(request: Received) -> Answer:
+        if request.path != LISTING:
+            return single
+        start, end = (request.query.get(name, "") for name in ("startDate", "endDate"))
+        return Answer(body([one for one in every if start <= one["createdAt"] <= end]), date=DATES)
+
+    return scripted(answer)
+
+
+def settings_of(server: ScriptedApi, data: Path) -> Settings:
+    return Settings(
+        account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=data, retry_attempts=1
+    )
+
+
+def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):
+    gone = Answer(b'{"errors": [{"code": 20404, "message": "no"}]}', 404, date=DATES)
+    with api([record(1, stats=FAILING)], gone) as server:
+        report = sync(settings_of(server, tmp_path))
+        assert report.ok
+        asked = len(server.requests)
+        assert sync(settings_of(server, tmp_path)).ok
+        assert len(server.requests) == asked + 1  # nothing is due: the clock alone
+    assert rows(tmp_path, OPERATION_ERRORS).num_rows == 0
+    (lookup,) = rows(tmp_path, LOOKUPS).to_pylist()
+    assert lookup == {
+        "operation_id": operation_id(1),
+        "subject": "errors",
+        "asked_at": at("2026-11-20 14:00"),
+        "failed": 2,
+        "gone_at": at("2026-11-20 14:00"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("single", "message"),
+    [
+        (Answer(b"<html>", date=DATES), "expected JSON"),
+        (Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400, date=DATES), "bad"),
+        (Answer(b"{}", 503, date=DATES), "503"),
+    ],
+)
+def test_questions_that_fail_cost_only_themselves_and_stay_due(
+    tmp_path: Path, single: Answer, message: str
+):
+    """R9: and after three of them the API is left alone for this run."""
+    records = [record(n, stats=FAILING) for n in range(20)]
+    with api(records, single) as server:
+        settings = settings_of(server, tmp_path).model_copy(update={"concurrency": 1})
+        report = sync(settings)
+        asked = [one for one in server.requests if one.path != LISTING]
+    assert not report.ok
+    assert len(asked) == 3
+    assert all(message in str(failure.error) for failure in report.lookups.failures)
+    assert rows(tmp_path, OPERATIONS).num_rows == 20
+    assert len(read_watched(Lake(tmp_path), ACCOUNT)) == 20
+
+
+def test_answer_about_another_operation_is_refused(tmp_path: Path):
+    """R9"""
+    other = Answer(json.dumps(record(2)).encode(), date=DATES)
+    with api([LATE], other) as server:
+        report = sync(settings_of(server, tmp_path))
+    (failure,) = report.lookups.failures
+    assert operation_id(2) in str(failure.error)
+    assert [one.operation_id for one in read_watched(Lake(tmp_path), ACCOUNT)] == [LATE["id"]]
+
+
+def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
+    """R9"""
+    bad = json.dumps(LATE | {"stats": {"opened": -1}}).encode()
+    with api([LATE], Answer(bad, date=DATES)) as server:
+        assert sync(settings_of(server, tmp_path)).ok
+    (reject,) = rows(tmp_path, REJECTS).to_pylist()
+    assert json.loads(reject["raw"]) == json.loads(bad)
+
+
+def test_answers_folded_twice_are_one(tmp_path: Path):
+    """R5: killed after the tables were written and before the landed file was removed."""
+    with account(WORLD, START + DAY, tmp_path) as (_, settings):
+        sync(settings, publishing=False)
+        lake = Lake(tmp_path)
+        (partition,) = lake.partitions(OPERATION_ERRORS.name)
+        before = snapshot(lake)
+        kept = land_again(lake, partition)
+        fold(lake, partition)
+    assert kept
+    assert snapshot(lake) == before
+
+
+def land_again(lake: Lake, partition: Partition) -> bool:
+    """Land what was asked of a partition once more, as a killed fold would leave it."""
+
+    def read(table: Any) -> Any:
+        return parquet.read(lake.part(table, partition), table.arrow)
+
+    rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
+    answers = Answers(
+        partition,
+        START + DAY,
+        OPERATIONS.arrow.empty_table(),
+        rejects,
+        read(LOOKUPS),
+        read(OPERATION_ERRORS),
+        requests=1,
+    )
+    land_answers(lake, answers)
+    return bool(answers.lookups.num_rows and answers.errors.num_rows)
+
+
+# When to ask: pure.
+
+
+def watch(subject: Any = "operation", **fields: Any) -> Watched:
+    usual = {"created_at": NOON, "observed_at": NOON}
+    return Watched(Partition(ACCOUNT, NOON.date()), operation_id(1), subject, **(usual | fields))
+
+
+def test_operation_is_asked_for_from_its_last_final_scan_on():
+    end = deadline(NOON)
+    assert due_lookups([watch()], POLICY, end - 2 * HOUR - timedelta(seconds=1)) == []
+    assert due_lookups([watch()], POLICY, end - 2 * HOUR) == [watch()]
+
+
+def test_intervals_between_questions_grow():
+    now = deadline(NOON) - 2 * HOUR
+    asked: list[datetime] = []
+    while now < deadline(NOON) + 30 * DAY:
+        if due_lookups([watch(asked_at=asked[-1] if asked else None)], POLICY, now):
+            asked.append(now)
+        now += timedelta(minutes=10)
+    steps = [after - before for before, after in itertools.pairwise(asked)]
+    assert steps == sorted(steps)
+    assert steps[0] == timedelta(minutes=60)
+    assert 3 * DAY < steps[-1] < 4 * DAY
+    assert len(asked) < 60
+
+
+def test_errors_are_asked_for_while_the_api_may_know_them():
+    one = watch("errors", failed=2)
+    assert due_lookups([one], POLICY, NOON + HOUR) == [one]
+    assert due_lookups([one], POLICY, deadline(NOON)) == []
+    seen_late = watch("errors", failed=2, observed_at=deadline(NOON) + DAY)
+    assert due_lookups([seen_late], POLICY, deadline(NOON) + 1.5 * DAY) == [seen_late]
+    assert due_lookups([seen_late], POLICY, deadline(NOON) + 2.5 * DAY) == []
+
+
+def test_what_is_nearest_to_its_deadline_is_asked_first_and_within_the_budget():
+    now = deadline(NOON)
+    ones = [
+        watch("errors", created_at=NOON + n * HOUR, observed_at=now, failed=1) for n in range(1, 6)
+    ]
+    due = due_lookups(reversed(ones), POLICY, now)
+    assert due == ones
+    tight = RefreshPolicy(requests=20)
+    assert lookups_within(due, tight, 17) == ones[:3]
+    assert lookups_within(due, tight, 500) == ones[:2]
+    assert lookups_within(due, POLICY, 500) == ones
