@@ -34,18 +34,10 @@ _RIDERS: Final = {
     OPERATION_ERRORS: {name: f"error_{name}" for name in OPERATION_ERRORS.names},
 }
 """What rides with the states: for each table, where its columns are in a landed file."""
+"""What may ride with the states: for each table, where its columns are in a landed file. Each row of
+the file is a state, or a row of one of these; a table without rows has no columns in it."""
 
-LANDED_SCHEMA: Final = pa.schema(
-    [
-        *(pa.field(column.name, column.type) for column in OPERATIONS.columns),
-        *(
-            pa.field(landed, table.arrow.field(name).type)
-            for table, fields in _RIDERS.items()
-            for name, landed in fields.items()
-        ),
-    ]
-)
-"""A landed file's columns. Each row is an operation's state, a reject, a question, or an error."""
+_STATES: Final = pa.schema([pa.field(column.name, column.type) for column in OPERATIONS.columns])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +70,8 @@ def land(lake: Lake, scan: Scan) -> Path:
     facts = scan.facts
     partition = Partition(facts.account_id, facts.window.day)
     metadata = {_FACTS_KEY: json.dumps(_to_json(facts))}
-    return _land(
-        lake,
-        partition,
-        _scan_id(facts),
-        {OPERATIONS: scan.operations, REJECTS: scan.rejects},
-        metadata,
-    )
+    rows = {OPERATIONS: scan.operations, REJECTS: scan.rejects}
+    return _land(lake, partition, _scan_id(facts), rows, metadata)
 
 
 def land_answers(lake: Lake, answers: Answers) -> Path:
@@ -111,9 +98,8 @@ def _land(
     metadata: Mapping[bytes, str],
 ) -> Path:
     target = lake.landing_folder(partition) / f"{name}.parquet"
-    parts = [_to_ride(table, found) for table, found in rows.items()]
-    landed = pa.concat_tables([LANDED_SCHEMA.empty_table(), *parts], promote_options="default")
-    landed = landed.select(LANDED_SCHEMA.names).cast(LANDED_SCHEMA)
+    parts = [_to_ride(table, found) for table, found in rows.items() if found.num_rows]
+    landed = pa.concat_tables([_STATES.empty_table(), *parts], promote_options="default")
     landed = landed.replace_schema_metadata(dict(metadata))
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
         parquet.write(lake, landed, target, lake.temporary_file("landing", partition))
@@ -122,7 +108,8 @@ def _land(
 
 def _to_ride(table: Table, rows: pa.Table) -> pa.Table:
     fields = _RIDERS.get(table, {})
-    return rows.rename_columns([fields.get(name, name) for name in rows.schema.names])
+    columns = {fields.get(name, name): rows[name] for name in rows.schema.names}
+    return pa.table(columns)  # without the schema: each column is NULL in others' rows
 
 
 def read(path: Path) -> Landed:
@@ -136,33 +123,35 @@ def read(path: Path) -> Landed:
             table = pq.ParquetFile(file).read()
         metadata = table.schema.metadata or {}
         rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
-        table = table.select(LANDED_SCHEMA.names).replace_schema_metadata(None)
-        table = table.cast(LANDED_SCHEMA)
+        table = table.replace_schema_metadata(None)
+        operations = table.filter(table["operation_id"].is_valid()).select(OPERATIONS.names)
+        landed = Landed(
+            path,
+            coverage=pa.Table.from_pylist(rows, schema=COVERAGE.arrow),
+            operations=operations.cast(OPERATIONS.arrow),
+            rejects=_riding(table, REJECTS, "raw", scan_id=path.stem),
+            lookups=_riding(table, LOOKUPS, "operation_id"),
+            errors=_riding(table, OPERATION_ERRORS, "operation_id"),
+        )
     except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
         msg = (
             f"{path} is damaged or no scan of this archive: its day is not folded until the file is "
             f"moved away. ({type(error).__name__}: {error})"
         )
         raise LakeError(msg) from error
-    is_operation = table["operation_id"].is_valid()
-    return Landed(
-        path,
-        coverage=pa.Table.from_pylist(rows, schema=COVERAGE.arrow),
-        operations=table.filter(is_operation).select(OPERATIONS.names).cast(OPERATIONS.arrow),
-        rejects=_riding(table, REJECTS, "raw", scan_id=path.stem),
-        lookups=_riding(table, LOOKUPS, "operation_id"),
-        errors=_riding(table, OPERATION_ERRORS, "operation_id"),
-    )
+    return landed
 
 
 def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:
     """The rows of a table that ride in a landed file: those that have the `required` column."""
     fields = _RIDERS[table]
+    if fields[required] not in landed.schema.names:
+        return table.arrow.empty_table()
     rows = landed.filter(landed[fields[required]].is_valid())
     columns = {name: rows[name] for name in ("observed_at",) if name in table.names}
     columns |= {name: rows[riding] for name, riding in fields.items()}
     columns["scan_id"] = pa.repeat(scan_id, rows.num_rows)
-    return pa.table([columns[name] for name in table.names], schema=table.arrow)
+    return pa.table([columns[name] for name in table.names], names=table.names).cast(table.arrow)
 
 
 def _scan_id(facts: ScanFacts) -> str:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
 
 from pipeline.emulator import Emulator, World
 from pipeline.lake.layout import Lake
@@ -13,7 +14,7 @@ from pipeline.settings import Settings
 from pipeline.sync import sync
 from pipeline.windows import deadline, slot_start
 from tests.support.archives import account, rows
-from tests.support.factories import at
+from tests.support.factories import at, snapshot
 
 HOUR = timedelta(hours=1)
 START = at("2026-11-10")
@@ -103,3 +104,22 @@ def test_nothing_due_costs_one_request(tmp_path: Path):
         report = sync(settings)
         assert report.extraction.scans == ()
         assert [r.query for r in emulator.requests[before:]] == [{"pageSize": "1"}]
+
+
+def test_wrong_clock_of_this_machine_changes_nothing(tmp_path: Path):
+    """R10: three days fast or slow, the archive is the same, in what it asks and in what it holds."""
+    right = at("2026-11-18 10:00")
+    asked, found = [], []
+    for number, wrong in enumerate((timedelta(days=-3), timedelta(), timedelta(days=3))):
+        data = tmp_path / str(number)
+        with (
+            time_machine.travel(right + wrong, tick=True),
+            account(WORLD, right, data) as (emulator, settings),
+        ):
+            for _ in range(4):
+                assert sync(settings).ok
+                emulator.clock.step(4 * HOUR)
+            asked.append([(one.path, one.query) for one in emulator.requests])
+            found.append(snapshot(Lake(data)))
+    assert sorted(map(str, asked[0])) == sorted(map(str, asked[1])) == sorted(map(str, asked[2]))
+    assert found[0] == found[1] == found[2]
