@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh clean
 
 help: ## show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv and install the package with its tools, at the versions of constraints.txt
 
@@ -59,6 +59,9 @@ format: $(READY) ## let ruff mend what it can
 
 readme: $(READY) ## write the tables, settings and examples of the README anew
 	$(BIN)/python -m tests.support.readme
+
+bench-refresh: $(READY) ## measure what the refresh policy costs and misses; write docs/refresh.md and its picture
+	$(BIN)/python -m tests.benchmarks.refresh
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist

@@ -202,11 +202,53 @@ def status(
     from pipeline import console
     from pipeline.status import status as look
 
-    found = look(_lake(data), at.replace(tzinfo=UTC) if at else datetime.now(UTC))
+    found = look(_lake(data), _utc(at) or datetime.now(UTC))
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=2))
     else:
         console.write_status(found)
+    if not found.ok:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def verify(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Compare what was created from then on (UTC); by default 7 days ago.",
+            formats=TIMES,
+        ),
+    ] = None,
+    until: Annotated[
+        datetime | None,
+        typer.Option(help="... and before this; by default up to now.", formats=TIMES),
+    ] = None,
+) -> None:
+    """List the API again and compare it with the archive; nothing is changed.
+
+    Exits with 1 if an operation is missing in the archive, or a window could not be listed.
+
+    Example: email-archive verify --since 2026-11-20 --until 2026-11-21
+    """
+    from pipeline import console
+    from pipeline.settings import Settings
+    from pipeline.verify import verify as compare
+
+    settings = Settings.load(**_data(data))
+    start, end = _utc(since), _utc(until)
+    if start and end:
+        _check_range(start, end)
+    with console.observing() as observer:
+        found = compare(settings, start=start, end=end, observer=observer)
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        console.write_verification(found)
+    for failure in found.failures:
+        typer.echo(f"window {failure.window} failed: {failure.error}", err=True)
     if not found.ok:
         raise typer.Exit(FAILED)
 
@@ -248,8 +290,8 @@ def emulate(
         allow_remote=allow_remote,
         seed=seed,
         per_day=per_day,
-        start=start.replace(tzinfo=UTC) if start else None,
-        now=now.replace(tzinfo=UTC) if now else datetime.now(UTC),
+        start=_utc(start),
+        now=_utc(now) or datetime.now(UTC),
         rate=rate,
         counting=counting.value,
         say=typer.echo,
@@ -286,11 +328,20 @@ def _scope(everything: bool, since: datetime | None, until: datetime | None) -> 
         msg = "expected --all, or --since with or without --until"
         raise UsageError(msg)
     start = since.replace(tzinfo=UTC)
-    end = until.replace(tzinfo=UTC) if until else datetime.max.replace(tzinfo=UTC)
+    end = _utc(until) or datetime.max.replace(tzinfo=UTC)
+    _check_range(start, end)
+    return Range(start, end)
+
+
+def _check_range(start: datetime, end: datetime) -> None:
     if start >= end:
         msg = f"expected --since before --until; got {start.isoformat()} and {end.isoformat()}"
         raise UsageError(msg)
-    return Range(start, end)
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A time of the command line, which is UTC."""
+    return moment.replace(tzinfo=UTC) if moment else None
 
 
 def _data(data: Path | None) -> dict[str, Any]:

@@ -5,10 +5,12 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from dataclasses import fields
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +22,7 @@ from pipeline.scan import FailedScan
 from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.sync import Observer
 from pipeline.twilio.client import Page
+from pipeline.verify import Comparison, Verification
 from pipeline.windows import Window
 
 
@@ -167,6 +170,41 @@ def write_status(found: ArchiveStatus) -> None:
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
         console.print(line, markup=False)
+
+
+_SHOWN_MISSING: Final = 100
+
+
+def write_verification(found: Verification) -> None:
+    """How each day compares, what is missing, and what to do about it."""
+    console = Console(soft_wrap=True, highlight=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 1))
+    table.add_column("day")
+    names = [field.name for field in fields(Comparison)]
+    for name in names:
+        table.add_column(name, justify="right")
+    for day, compared in [*found.days.items(), ("all", found.total)]:
+        counts = [f"{getattr(compared, name):,}" for name in names]
+        table.add_row(str(day), *counts, end_section=day == max(found.days, default=None))
+    _wide_enough(table).print(table)
+    for one in found.missing[:_SHOWN_MISSING]:
+        console.print(f"missing {one.created_at:%Y-%m-%dT%H:%M:%SZ} {one.operation_id}")
+    if len(found.missing) > _SHOWN_MISSING:
+        console.print(f"... and {len(found.missing) - _SHOWN_MISSING:,} more: see --json")
+    console.print(_verdict(found), markup=False)
+
+
+def _verdict(found: Verification) -> str:
+    total = found.total
+    text = f"{total.listed:,} operations at the API, {total.equal:,} of them equal in the archive"
+    if found.missing:
+        first, last = found.missing[0].created_at, found.missing[-1].created_at
+        since, until = first.replace(microsecond=0), last + timedelta(seconds=1)
+        times = f"--since {since:%Y-%m-%dT%H:%M:%SZ} --until {until:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{text}; {total.missing:,} missing: email-archive sync {times} fetches them"
+    if found.failures:
+        return f"{text}; {len(found.failures)} windows could not be listed"
+    return f"{text}, none missing"
 
 
 def _slot_grid(slots: Sequence[SlotStatus]) -> Table:

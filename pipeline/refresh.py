@@ -46,6 +46,8 @@ class RefreshPolicy:
         window_rows: operations that one window should hold at the most.
         page_rows: operations on a page: what one request brings.
         requests: about how many requests one run may make; None for any number.
+        lookups_from: how long before its deadline an operation that is not settled begins to be asked
+            about by its id.
         lookups_every: how soon an operation that is not settled is asked about again by its id, at
             first.
         lookups_growth: the part of the time since then that the interval grows to.
@@ -59,11 +61,16 @@ class RefreshPolicy:
         Tier(timedelta(days=3), timedelta(hours=8)),
         Tier(timedelta(days=7), timedelta(days=1)),
     )
-    final_scans: tuple[timedelta, ...] = (timedelta(hours=12), timedelta(hours=2))
+    final_scans: tuple[timedelta, ...] = (
+        timedelta(hours=12),
+        timedelta(hours=2),
+        timedelta(minutes=30),
+    )
     early: float = 0.9
     window_rows: int = 10_000
     page_rows: int = 1_000
     requests: int | None = None
+    lookups_from: timedelta = timedelta(hours=2)
     lookups_every: timedelta = timedelta(hours=1)
     lookups_growth: float = 1 / 8
     errors: bool = True
@@ -124,7 +131,10 @@ def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | N
         return DueSlot(0, left.total_seconds(), one.slot, one.operations)
     if covered is None:
         return DueSlot(1, -math.inf, one.slot, one.operations)
-    overdue = (now - covered) / policy.every(now - one.slot)
+    # What was created after the last scan is younger than its slot: it waits no longer than it would
+    # had the slot not just ended.
+    age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
+    overdue = (now - covered) / policy.every(age)
     return DueSlot(1, -overdue, one.slot, one.operations) if overdue >= policy.early else None
 
 
@@ -242,7 +252,7 @@ def cut(window: Window, pieces: int) -> list[Window]:
 def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime) -> list[Watched]:
     """What to ask of single operations now, the most urgent first.
 
-    An operation that is not settled is asked about from its slot's last final scan on, at intervals
+    An operation that is not settled is asked about from shortly before its deadline on, at intervals
     that grow with the time since then: no listing will tell how it ends. Errors are asked for at
     once, as long as the API may know them: until the deadline, and for a day after a state that the
     API told later.
@@ -255,7 +265,7 @@ def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
     if one.subject == "errors":
         knows = now < deadline(one.created_at) or now - one.observed_at < _LATE_ERRORS
         return policy.errors and knows
-    since = deadline(one.created_at) - min(policy.final_scans)
+    since = deadline(one.created_at) - policy.lookups_from
     if now < since:
         return False
     every = max(policy.lookups_every, (now - since) * policy.lookups_growth)

@@ -172,7 +172,7 @@ class Settings(ArchiveSettings):
     )
     final_scans: str = _variable(
         "EMAIL_ARCHIVE_FINAL_SCANS",
-        "12h,2h",
+        "12h,2h,30m",
         description="How long before its deadline a slot is scanned once more; 12h at the most.",
     )
     max_requests: int = _variable(
@@ -242,7 +242,7 @@ class Settings(ArchiveSettings):
     @classmethod
     def _check_final_scans(cls, value: str) -> str:
         if any(not timedelta() < one <= FINAL_WITHIN for one in parse_durations(value)):
-            msg = "expected times above 0 and of 12h at the most, like 12h,2h"
+            msg = "expected times above 0 and of 12h at the most, like 12h,2h,30m"
             raise ValueError(msg)
         return value
 
@@ -303,7 +303,7 @@ def parse_tiers(text: str) -> list[tuple[timedelta, timedelta]]:
 
 
 def parse_durations(text: str) -> list[timedelta]:
-    """Durations out of a text like ``12h,2h``.
+    """Durations out of a text like ``12h,2h,30m``.
 
     Raises:
         ValueError: it is no such text.

@@ -36,6 +36,7 @@ FLOORS = [
         "pipeline.status",
     },
     {"pipeline.sync", "pipeline.emulator"},
+    {"pipeline.verify"},
     {"pipeline.console", "pipeline.demo"},
     {"pipeline.cli", "assets"},
 ]

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -42,6 +44,15 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
     )
 
 
+def credentials(emulator: Emulator) -> dict[str, str]:
+    """The variables that lead to an emulated account."""
+    return {
+        "TWILIO_ACCOUNT_SID": emulator.options.account_sid,
+        "TWILIO_AUTH_TOKEN": emulator.options.auth_token,
+        "EMAIL_ARCHIVE_API_URL": emulator.url,
+    }
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Settings]]:
     """An archive of one sync, and the API that it came from."""
@@ -63,7 +74,7 @@ def test_help_shows_an_example(command: str | None, tmp_path: Path):
 
 
 def test_commands_are_these():
-    assert COMMANDS == ["sync", "sql", "publish", "status", "emulate", "demo"]
+    assert COMMANDS == ["sync", "sql", "publish", "status", "verify", "emulate", "demo"]
 
 
 def test_version(tmp_path: Path):
@@ -385,3 +396,42 @@ def test_options_of_the_emulator_have_no_secret_in_their_repr():
     shown = repr(Options(auth_token=TOKEN, api_key_secret="hush"))
     assert TOKEN not in shown
     assert "hush" not in shown
+
+
+# Verify.
+
+
+def test_verify_tells_what_is_missing_and_the_command_that_fetches_it(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    emulator, settings = archive
+    data = shutil.copytree(settings.data, tmp_path / "archive")
+    environment = credentials(emulator)
+    here = ("--data", str(data))
+    equal = run("verify", *here, cwd=tmp_path, **environment)
+    assert equal.returncode == 0, equal.stderr
+    assert equal.stdout.splitlines()[-1].endswith("of them equal in the archive, none missing")
+
+    day = next(iter(Lake(data).partitions("history")))
+    for table in ("history", "operations", "coverage"):
+        shutil.rmtree(data / table / f"account_id={day.account_id}" / f"created_date={day.day}")
+    missing = run("verify", "--since", f"{day.day}", *here, cwd=tmp_path, **environment)
+    assert missing.returncode == 1
+    first = missing.stdout.index("missing 2026-11-10T")
+    assert "comms_operation_" in missing.stdout[first:].splitlines()[0]
+    advice = re.search(r"email-archive (sync .+) fetches them", missing.stdout)
+    assert advice
+    assert run(*advice[1].split(), *here, cwd=tmp_path, **environment).returncode == 0
+
+    healed = run("verify", "--json", *here, cwd=tmp_path, **environment)
+    assert healed.returncode == 0
+    assert json.loads(healed.stdout)["missing"] == 0
+
+
+def test_verify_refuses_a_range_that_ends_before_it_begins(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    range_ = ("--since", "2026-11-12", "--until", "2026-11-11")
+    done = run("verify", *range_, cwd=tmp_path, **credentials(archive[0]))
+    assert done.returncode == 2
+    assert "expected --since before --until" in done.stderr

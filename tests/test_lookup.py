@@ -256,7 +256,7 @@ def watch(subject: Any = "operation", **fields: Any) -> Watched:
     return Watched(Partition(ACCOUNT, NOON.date()), operation_id(1), subject, **(usual | fields))
 
 
-def test_operation_is_asked_for_from_its_last_final_scan_on():
+def test_operation_is_asked_for_from_two_hours_before_its_deadline_on():
     end = deadline(NOON)
     assert due_lookups([watch()], POLICY, end - 2 * HOUR - timedelta(seconds=1)) == []
     assert due_lookups([watch()], POLICY, end - 2 * HOUR) == [watch()]

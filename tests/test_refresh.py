@@ -39,7 +39,7 @@ def is_due(slot: datetime, covered_at: datetime | None, now: datetime = NOW) -> 
     ("age", "every"),
     [
         (30 * MINUTE, 10 * MINUTE),
-        (HOUR, 30 * MINUTE),
+        (2 * HOUR, 30 * MINUTE),
         (5 * HOUR, 30 * MINUTE),
         (6 * HOUR, 2 * HOUR),
         (23 * HOUR, 2 * HOUR),
@@ -57,6 +57,16 @@ def test_slot_is_due_again_after_the_interval_of_its_age(age: timedelta, every: 
     assert not is_due(slot, now - every * 0.89, now)
 
 
+def test_what_was_created_after_the_last_scan_waits_no_longer_because_its_slot_ended():
+    """A slot covered to its end is older; one that was not is as young as when it was covered."""
+    end = NOW.replace(minute=0)
+    slot = end - HOUR
+    assert is_due(slot, end - 10 * MINUTE, end)
+    assert not is_due(slot, end - 10 * MINUTE, end - 2 * MINUTE)
+    assert not is_due(slot, end, end + 26 * MINUTE)
+    assert is_due(slot, end, end + 27 * MINUTE)
+
+
 def test_slot_that_was_never_covered_is_due():
     assert is_due(NOW.replace(minute=0), None)
     assert is_due(NOW.replace(minute=0) - 3 * DAY, None)
@@ -72,7 +82,7 @@ def test_slot_past_its_deadline_is_never_due():
     assert not is_due(slot, None)
 
 
-@pytest.mark.parametrize("final", [timedelta(hours=12), timedelta(hours=2)])
+@pytest.mark.parametrize("final", POLICY.final_scans)
 def test_slot_is_due_once_more_before_its_deadline(final: timedelta):
     """The final scans: however lately it was covered before, and only once each."""
     slot = NOW.replace(minute=0)

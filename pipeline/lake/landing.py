@@ -33,7 +33,6 @@ _RIDERS: Final = {
     LOOKUPS: {name: f"lookup_{name}" for name in LOOKUPS.names},
     OPERATION_ERRORS: {name: f"error_{name}" for name in OPERATION_ERRORS.names},
 }
-"""What rides with the states: for each table, where its columns are in a landed file."""
 """What may ride with the states: for each table, where its columns are in a landed file. Each row of
 the file is a state, or a row of one of these; a table without rows has no columns in it."""
 

@@ -171,6 +171,18 @@ def all_known(operations: pa.Table, seen: pa.Table) -> bool:
     return not any(pc.any(_unequal(seen[name], known[name])).as_py() for name in _STATE)
 
 
+def is_newest(operations: pa.Table, seen: pa.Table) -> pa.ChunkedArray:
+    """For each state in `seen`, whether it is the newest one of its operation."""
+    places = pc.index_in(
+        seen["operation_id"], value_set=operations["operation_id"].combine_chunks()
+    )
+    known = operations.take(places)
+    same = pc.is_valid(places)
+    for name in _STATE:
+        same = pc.and_(same, pc.invert(_unequal(seen[name], known[name])))
+    return same
+
+
 def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
     """How many operations are new in `after`, and how many have another state than in `before`."""
     if after.equals(before):

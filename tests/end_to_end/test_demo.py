@@ -9,7 +9,7 @@ from pipeline.demo import play
 from pipeline.errors import UsageError
 from tests.support import readme
 
-COMMANDS_OF_MAKE = re.compile(r"^([a-z]+):", flags=re.MULTILINE)
+COMMANDS_OF_MAKE = re.compile(r"^([a-z-]+):", flags=re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_demo_never_empties_a_folder_that_no_demo_made(tmp_path: Path):
 def test_readme_names_only_targets_that_make_has():
     text = readme.README.read_text()
     targets = set(COMMANDS_OF_MAKE.findall((readme.README.parent / "Makefile").read_text()))
-    named = re.findall(r"^make ([a-z]+)", text, flags=re.MULTILINE)
+    named = re.findall(r"^make ([a-z-]+)", text, flags=re.MULTILINE)
     assert {"demo", "test", "check", "ui"} <= set(named) <= targets
 
 

@@ -1,0 +1,261 @@
+"""The benchmark's figures as a table for the screen and as docs/refresh.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from pipeline.windows import DAY
+from tests.benchmarks.errors import Errors
+
+OURS: Final = "this policy"
+QUARTERLY: Final = "rescan 7 days every 15 minutes"
+HOURLY: Final = "rescan 7 days every hour"
+YESTERDAY: Final = "scan yesterday once"
+
+_SHORT: Final = {
+    QUARTERLY: "7 days/15 min",
+    HOURLY: "7 days/hour",
+    YESTERDAY: "yesterday",
+}
+
+PART: Final = 15
+"""The target: at most this part of the requests of the rescan every 15 minutes."""
+
+_PER: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One policy at one size of account.
+
+    Attributes:
+        per_day: operations per day.
+        policy: its name.
+        requests_per_day: on average over the measured days.
+        errors: against the truth.
+    """
+
+    per_day: int
+    policy: str
+    requests_per_day: float
+    errors: Errors
+
+
+def table(results: Sequence[Result], per_day: int) -> Table:
+    """The figures of one size for a terminal of 80 characters or more."""
+    shown = Table(
+        title=f"{per_day:,} operations a day; missing are counts per {_PER:,} operations, on average",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
+    shown.add_column("", no_wrap=True)
+    for name in (
+        "requests\na day",
+        "part of\n15 min",
+        "missing <24 h\ndeliv.  opens",
+        "missing <7 d\ndeliv.  opens",
+        "final\nequal",
+        "lost",
+    ):
+        shown.add_column(name, justify="right", no_wrap=True)
+    for one in _of_size(results, per_day):
+        errors = one.errors
+        shown.add_row(
+            _SHORT.get(one.policy, one.policy),
+            _number(one.requests_per_day),
+            _part(results, one),
+            _columns(errors.young),
+            _columns(errors.alive),
+            _share(errors.equal),
+            f"{errors.lost:,}",
+        )
+    return shown
+
+
+def document(results: Sequence[Result], first: datetime, last: datetime, seed: int) -> str:
+    """docs/refresh.md."""
+    sizes = list(dict.fromkeys(one.per_day for one in results))
+    ended = results[0].errors.ended
+    parts = [
+        f"""# What the refresh policy costs, and what it is worth
+
+Made by `make bench-refresh` in a few minutes; the code is in
+[tests/benchmarks](../tests/benchmarks/refresh.py). The figures come from the emulator's world alone
+(seed {seed}, {first:%Y-%m-%d} to {last - timedelta(seconds=1):%Y-%m-%d}), so every machine has the same.
+
+![Requests per day against what the archive misses](refresh.png)
+
+- **this policy**: the default settings, a sync every 10 minutes. Each sync also asks for the clock,
+  with one request.
+- **{QUARTERLY}**, and **{HOURLY.removeprefix("rescan 7 days ")}**: one listing of the last
+  7 days each time.
+- **{YESTERDAY}**: one listing of the UTC day before, at 00:10.
+
+Pages hold 1,000 operations. Only listings are counted: no retries, and no operations that are asked
+for by id.""",
+        *(_section(results, per_day) for per_day in sizes),
+        _first_and_last(results, ended),
+        _targets(results, sizes),
+        f"""## How it is measured
+
+No request is made: a simulation counts them. The windows are planned by the very `plan_due` that
+`email-archive sync` uses, from the coverage that its scans leave, and their pages are counted in the
+emulator's world. A test holds this against real syncs of the emulator over HTTP: the requests of
+each sync, what is known of each slot, and each archived count agree.
+
+The world begins 8 days before the {(last - first) // DAY} measured days, and so do the policies. What is
+*missing* is what the truth has and the archive has not: deliveries or opens, in any operation that
+lives at that moment, known to the archive or not; counts only grow. Over time it is integrated on a
+grid of 5 minutes, on a sample in which large operations have more chances and less weight. At the end
+it is counted on each of {ended:,} operations, against the truth in the last full minute of
+its 7 days. For both sizes it is measured on the operations of the larger account: the hours have
+the same rhythm there, and the luck of a single large mailing weighs less.""",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(results: Sequence[Result], per_day: int) -> str:
+    head = f"""## {per_day:,} operations a day
+
+Deliveries / opens that the archive misses per {_PER:,} operations, on average:
+
+| | requests a day | part of the 15-minute rescan's | under 24 h old | under 7 days old |
+| --- | ---: | ---: | ---: | ---: |
+"""
+    rows = [
+        f"| {one.policy} | {_number(one.requests_per_day)} | {_part(results, one)} "
+        f"| {_both(one.errors.young)} | {_both(one.errors.alive)} |"
+        for one in _of_size(results, per_day)
+    ]
+    return head + _lines(rows)
+
+
+def _first_and_last(results: Sequence[Result], ended: int) -> str:
+    columns = [
+        "first seen after, mean",
+        "last seen before the end, at most",
+        f"missing at the end, deliveries / opens per {_PER:,}",
+        "final numbers equal to the truth",
+        "lost",
+    ]
+    head = f"""## First seen, last seen
+
+From an operation's creation to the first scan that finds it; from the last scan that finds it to the
+end of its 7 days; and what the archive then has for ever. All {ended:,} operations whose
+7 days ended in the measured days are counted.
+
+| | {" | ".join(columns)} |
+| --- |{" ---: |" * len(columns)}
+"""
+    rows = [
+        f"| {name} | {one.errors.first_seen:.1f} min | {one.errors.last_seen:.2f} h "
+        f"| {_both(one.errors.final)} | {_share(one.errors.equal)} | {one.errors.lost:,} |"
+        for name, one in _distinct(results)
+    ]
+    return head + _lines(rows)
+
+
+def _distinct(results: Sequence[Result]) -> list[tuple[str, Result]]:
+    """Policies that scan the same at every size are one row; others name their size."""
+    rows: dict[tuple[str, Errors], Result] = {}
+    for one in sorted(results, key=lambda one: one.policy != OURS):
+        rows.setdefault((one.policy, one.errors), one)
+    policies = [policy for policy, _ in rows]
+    return [
+        (policy if policies.count(policy) == 1 else f"{policy}, {one.per_day:,} a day", one)
+        for (policy, _), one in rows.items()
+    ]
+
+
+def _targets(results: Sequence[Result], sizes: Sequence[int]) -> str:
+    head = "## Targets\n\n| | {} |\n| --- | {} |\n".format(
+        " | ".join(f"{per_day:,} a day" for per_day in sizes),
+        " | ".join("---" for _ in sizes),
+    )
+    columns = [targets(results, per_day) for per_day in sizes]
+    rows = [f"| {name} | {' | '.join(c[name] for c in columns)} |" for name in columns[0]]
+    smallest = min(sizes)
+    target = _find(results, smallest, QUARTERLY).requests_per_day / PART
+    return f"""{head}{_lines(rows)}
+
+- **Requests.** Whoever looks for new operations every 15 minutes makes 96 requests a day at the
+  least; at {smallest:,} a day, 1/{PART} of the rescan's are {target:.0f}. Where 7 days fit on few
+  pages, there is little to save.
+- **Freshness.** Deliveries come within minutes, and what counts is how soon a new operation is seen.
+  Opens come over hours and days: what is looked at less often then misses more of them, for a while.
+- **Final numbers.** What still changes between the last final scan, when 30 minutes or less are left
+  to the deadline of its slot, and the end of an operation's 7 days is not known. A slot's deadline is
+  that of its first operation; the last one lives an hour longer."""
+
+
+def targets(results: Sequence[Result], per_day: int) -> dict[str, str]:
+    """What was aimed at, and whether it was met at a size of account."""
+    ours, rescan = _find(results, per_day, OURS), _find(results, per_day, QUARTERLY)
+    mine, theirs = ours.errors, rescan.errors
+    fresh = "under 24 h, the {} are as fresh as the 15-minute rescan's"
+    return {
+        f"at most 1/{PART} of the 15-minute rescan's requests": _verdict(
+            PART * ours.requests_per_day <= rescan.requests_per_day, _part(results, ours)
+        ),
+        "new operations are seen as soon as by the 15-minute rescan": _verdict(
+            mine.first_seen <= theirs.first_seen,
+            f"{mine.first_seen:.1f} min against {theirs.first_seen:.1f} min",
+        ),
+        **{
+            fresh.format(name): _verdict(
+                own <= other, f"{_number(_PER * own)} missing against {_number(_PER * other)}"
+            )
+            for name, own, other in zip(
+                ("deliveries", "opens"), mine.young, theirs.young, strict=True
+            )
+        },
+        "final numbers equal the truth": _verdict(mine.equal == 1, f"{_share(mine.equal)} of them"),
+        "none lost": _verdict(mine.lost == 0, f"{mine.lost:,} of {mine.ended:,}"),
+    }
+
+
+def _verdict(is_met: bool, figures: str) -> str:
+    return f"{'met' if is_met else 'missed'}: {figures}"
+
+
+def _of_size(results: Sequence[Result], per_day: int) -> list[Result]:
+    return [one for one in results if one.per_day == per_day]
+
+
+def _find(results: Sequence[Result], per_day: int, policy: str) -> Result:
+    return next(one for one in _of_size(results, per_day) if one.policy == policy)
+
+
+def _part(results: Sequence[Result], one: Result) -> str:
+    rescan = _find(results, one.per_day, QUARTERLY)
+    part = rescan.requests_per_day / one.requests_per_day
+    return "1" if one.policy == QUARTERLY else f"1/{part:.1f}" if part < 100 else f"1/{part:.0f}"
+
+
+def _lines(rows: Sequence[str]) -> str:
+    return "\n".join(rows)
+
+
+def _both(pair: tuple[float, float]) -> str:
+    return " / ".join(_number(_PER * value) for value in pair)
+
+
+def _columns(pair: tuple[float, float]) -> str:
+    first, second = (_number(_PER * value) for value in pair)
+    return f"{first} {second:>6}"
+
+
+def _number(value: float) -> str:
+    """Three digits or so: more would not be true."""
+    digits = sum(value < bound for bound in (99.95, 9.995, 0.0995))
+    return f"{value:,.{digits}f}"
+
+
+def _share(value: float) -> str:
+    """Never 100% unless it is all."""
+    return "all" if value == 1 else f"{100 * value:.3f}%"

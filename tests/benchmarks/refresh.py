@@ -1,0 +1,102 @@
+"""The refresh benchmark: what the policy costs, and how near the truth it keeps the archive.
+
+``python -m tests.benchmarks.refresh`` plays 14 days on the emulator's clock, at two sizes of account,
+for this policy and three that a naive connector might have. It shows the figures, and writes them to
+``docs/refresh.md`` and ``docs/refresh.png``. Nothing waits, and no machine's clock is read: the same
+code always has the same figures.
+
+The world begins 8 days before the measured days, and every policy runs from its beginning. So
+whatever lives in the measured days was looked after for its whole life, and the day on which an empty
+archive catches up is not measured.
+
+What a policy finds depends on when it asks for which hours, and not on how many operations these
+hours have. So errors are measured for both sizes on the operations of the larger one, whose hours
+have the same rhythm: at 2,000 operations a day, one mailing to 10,000 recipients can outweigh all
+else, and the figure would tell how long that one waited for its next scan.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from pipeline.emulator.world import World
+from pipeline.refresh import RefreshPolicy
+from pipeline.windows import DAY
+from tests.benchmarks.errors import Population, measure
+from tests.benchmarks.model import Log, archive, rescan, yesterday_once
+from tests.benchmarks.output import HOURLY, OURS, QUARTERLY, YESTERDAY, Result, document, table
+from tests.benchmarks.picture import draw
+
+SEED: Final = 1
+START: Final = datetime(2026, 9, 1, tzinfo=UTC)
+FIRST: Final = START + 8 * DAY
+LAST: Final = FIRST + 14 * DAY
+SIZES: Final = (2_000, 200_000)
+SAMPLE: Final = 15_000
+POLICY: Final = RefreshPolicy(requests=5_000)
+"""What the settings' defaults make."""
+
+_MINUTE: Final = timedelta(minutes=1)
+_DOCS: Final = Path(__file__).parents[2] / "docs"
+
+
+def ticks(every: timedelta, after: timedelta = timedelta()) -> Iterator[datetime]:
+    """When a policy runs: from the world's start to the end of the measured days."""
+    now = START + after
+    while now < LAST:
+        yield now
+        now += every
+
+
+def play(per_day: int) -> dict[str, Log]:
+    """What each policy does at one size of account."""
+    world = World(SEED, per_day, START)
+    rows = POLICY.page_rows
+    return {
+        OURS: archive(world, POLICY, ticks(10 * _MINUTE)),
+        QUARTERLY: rescan(world, rows, ticks(15 * _MINUTE)),
+        HOURLY: rescan(world, rows, ticks(60 * _MINUTE)),
+        YESTERDAY: yesterday_once(world, rows, ticks(DAY, after=10 * _MINUTE)),
+    }
+
+
+def run() -> list[Result]:
+    """Every policy's figures at every size, in order."""
+    with ProcessPoolExecutor() as processes:
+        logs = [
+            (per_day, policy, log)
+            for per_day, played in zip(SIZES, processes.map(play, SIZES), strict=True)
+            for policy, log in played.items()
+        ]
+    # Listings of everything find the same at every size: they are measured once.
+    scans = {tuple(log.seen): None for _, _, log in logs}
+    population = Population.of(World(SEED, max(SIZES), START), LAST)
+    errors = dict(zip(scans, measure(population, list(scans), FIRST, LAST, SAMPLE), strict=True))
+    return [
+        Result(per_day, policy, _requests_per_day(log), errors[tuple(log.seen)])
+        for per_day, policy, log in logs
+    ]
+
+
+def _requests_per_day(log: Log) -> float:
+    requests = sum(requests for at, requests in log.requests.items() if at >= FIRST)
+    return requests / ((LAST - FIRST) / DAY)
+
+
+def main() -> None:
+    """Run the benchmark, show its figures and write them down."""
+    results = run()
+    console = Console()
+    for per_day in SIZES:
+        console.print(table(results, per_day))
+    (_DOCS / "refresh.md").write_text(document(results, FIRST, LAST, SEED))
+    draw(results, (LAST - FIRST) // DAY, _DOCS / "refresh.png")
+    console.print("written: docs/refresh.md, docs/refresh.png", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

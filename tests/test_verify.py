@@ -1,0 +1,239 @@
+"""verify(): what the API knows, compared with what the archive has."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.emulator import Emulator, World
+from pipeline.errors import UsageError
+from pipeline.lake.landing import land
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.scan import Listing, scan_windows
+from pipeline.schema import OPERATIONS
+from pipeline.settings import Settings
+from pipeline.sync import sync
+from pipeline.twilio.client import OperationsClient
+from pipeline.verify import Comparison, verify
+from pipeline.windows import Window
+from tests.support.archives import account, rows, sync_all
+from tests.support.factories import ACCOUNT, NOON, at, body, landed, operation_id, record, scan
+from tests.support.scripted_api import Answer, Received, scripted
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+START = at("2026-11-10")
+NOW = at("2026-11-14 15:00")
+WORLD = World(5, 400.0, START)
+
+
+@pytest.fixture
+def archived(tmp_path: Path) -> Iterator[tuple[Emulator, Settings]]:
+    """An account whose archive knows all of it, up to now."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        sync(settings, publishing=False)
+        yield emulator, settings
+
+
+def content(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def created(world: World, start: datetime, end: datetime) -> int:
+    return len(world.numbers(start, end))
+
+
+def test_archive_that_was_just_synced_is_equal(archived: tuple[Emulator, Settings]):
+    _, settings = archived
+    found = verify(settings)
+    known = created(WORLD, START, NOW)
+    assert found.ok
+    assert found.total == Comparison(listed=known, equal=known)
+    assert {day: one.listed for day, one in found.days.items() if one.listed} == {
+        (START + n * DAY).date(): created(WORLD, START + n * DAY, min(START + (n + 1) * DAY, NOW))
+        for n in range(5)
+    }
+    assert (found.start, found.end) == (NOW - 7 * DAY, NOW)
+
+
+def test_verifying_changes_nothing(archived: tuple[Emulator, Settings]):
+    emulator, settings = archived
+    before = content(settings.data)
+    emulator.clock.step(5 * HOUR)
+    assert verify(settings).total.newer > 0
+    assert content(settings.data) == before
+
+
+def test_states_that_changed_since_are_newer_at_the_api(archived: tuple[Emulator, Settings]):
+    """Just those that a sync would change."""
+    emulator, settings = archived
+    emulator.clock.step(30 * timedelta(minutes=1))
+    found = verify(settings, end=NOW)
+    report = sync_all(settings, publishing=False)
+    changed = sum(fold.changed for fold in report.folds)
+    assert found.total.newer == changed > 0
+    assert found.total.equal == created(WORLD, START, NOW) - changed
+    assert found.total.listed == created(WORLD, START, NOW)
+    assert found.ok
+
+
+def test_operation_that_no_scan_could_have_seen_yet_is_awaited_and_an_older_one_missing(
+    archived: tuple[Emulator, Settings],
+):
+    emulator, settings = archived
+    emulator.clock.step(3 * HOUR)
+    found = verify(settings)
+    assert not found.ok
+    assert found.total.awaited == created(
+        WORLD, NOW + 2 * HOUR + timedelta(seconds=1), NOW + 3 * HOUR
+    )
+    assert found.total.missing == created(WORLD, NOW, NOW + 2 * HOUR + timedelta(seconds=1)) > 0
+    assert len(found.missing) == found.total.missing
+    assert list(found.missing) == sorted(found.missing)
+    known = set(rows(settings.data, OPERATIONS)["operation_id"].to_pylist())
+    assert not known & {one.operation_id for one in found.missing}
+    sync(settings, publishing=False)
+    assert verify(settings).ok
+
+
+def test_young_operation_that_a_scan_should_have_seen_is_missing(tmp_path: Path):
+    """It appeared late, or was lost: the scan that covers its creation did not bring it."""
+    now = NOON + timedelta(minutes=30)
+    young = record(2, created_at=NOON + timedelta(minutes=5))
+    younger = record(3, created_at=NOON + timedelta(minutes=20))
+    sync_at = NOON + timedelta(minutes=10)
+    lake = landed(Lake(tmp_path).open(), scan([record(1)], observed_at=sync_at))
+    found = against(lake, now, record(1), young, younger)
+    assert [one.operation_id for one in found.missing] == [operation_id(2)]
+    assert found.total == Comparison(listed=3, equal=1, awaited=1, missing=1)
+
+
+def against(lake: Lake, now: datetime, *records: dict):  # type: ignore[no-untyped-def]
+    """Verify a lake's day against an API that tells these records at a moment."""
+    answer = Answer(body(records), date=f"{now:%a, %d %b %Y %H:%M:%S} GMT")
+    with scripted([answer]) as server:
+        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=lake.root)
+        return verify(settings, start=NOON, end=NOON + HOUR)
+
+
+def test_state_that_the_archive_has_outlived_is_older(tmp_path: Path):
+    """A stale replica's, known or not: R2 would not let it replace the newer one."""
+    late = NOON + 2 * HOUR
+    lake = landed(
+        Lake(tmp_path).open(),
+        scan([record(1, updated_at=NOON + HOUR)], observed_at=late),
+        scan([record(2), record(2, updated_at=NOON + HOUR)], observed_at=late),
+    )
+    found = against(lake, late, record(1), record(2))
+    assert found.total == Comparison(listed=2, older=2)
+    assert found.ok
+
+
+def test_operation_that_the_api_tells_no_more_is_forgotten(
+    archived: tuple[Emulator, Settings],
+):
+    emulator, settings = archived
+    emulator.clock.set(START + 20 * DAY)
+    found = verify(settings, start=START, end=START + DAY)
+    assert found.total == Comparison(forgotten=created(WORLD, START, START + DAY))
+    assert found.ok
+
+
+def test_what_landed_and_is_not_folded_yet_is_known(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        lake = Lake(tmp_path).open()
+        day = Window.of_day(START.date())
+        with OperationsClient(settings) as client:
+            for listing in scan_windows(client, settings.account_sid, [day], concurrency=1):
+                assert isinstance(listing, Listing)
+                land(lake, listing.scan)
+        found = verify(settings, start=START, end=START + DAY)
+        assert found.total.equal == found.total.listed == created(WORLD, START, START + DAY)
+        assert rows(tmp_path, OPERATIONS).num_rows == 0
+
+
+def test_window_that_is_cut_is_compared_part_by_part(tmp_path: Path):
+    with account(WORLD, NOW, tmp_path, page_size=7) as (_, settings):
+        sync(settings, publishing=False)
+        found = verify(settings)
+        known = created(WORLD, START, NOW)
+        assert found.total == Comparison(listed=known, equal=known)
+        assert found.requests > known / 7
+
+
+def test_records_that_can_not_be_read_are_counted(tmp_path: Path):
+    """R9"""
+    lake = landed(Lake(tmp_path).open(), scan([record(1)]))
+    found = against(lake, NOON + 3 * HOUR, record(1), record(2, status=None))
+    assert found.total == Comparison(listed=1, equal=1, rejects=1)
+
+
+def test_window_that_can_not_be_listed_is_reported_and_the_others_compared(tmp_path: Path):
+    lake = landed(Lake(tmp_path).open(), scan([record(1)]))
+    now = NOON + 3 * HOUR
+    good = Answer(body([record(1)]), date=f"{now:%a, %d %b %Y %H:%M:%S} GMT")
+
+    def answer(request: Received) -> Answer:
+        fails = request.query.get("startDate", "").startswith("2026-11-17")
+        return Answer(status=500, date=good.date) if fails else good
+
+    with scripted(answer) as server:
+        settings = Settings(
+            account_sid=ACCOUNT,
+            auth_token="t",
+            api_url=server.url,
+            data=lake.root,
+            retry_attempts=1,
+        )
+        found = verify(settings)
+    assert not found.ok
+    assert [failure.window for failure in found.failures] == [
+        Window.of_day(at("2026-11-18").date())
+    ]
+    assert found.total == Comparison(listed=1, equal=1)
+
+
+def test_range_that_has_not_begun_needs_no_listing(archived: tuple[Emulator, Settings]):
+    emulator, settings = archived
+    before = len(emulator.requests)
+    found = verify(settings, start=NOW + HOUR)
+    assert (found.days, found.ok) == ({}, True)
+    assert len(emulator.requests) == before + 1
+
+
+def test_damaged_file_of_the_archive_is_an_error(archived: tuple[Emulator, Settings]):
+    _, settings = archived
+    lake = Lake(settings.data)
+    partition = next(iter(lake.partitions("history")))
+    for damaged in (lake.landing_folder(partition) / "x.parquet", lake.part(OPERATIONS, partition)):
+        damaged.parent.mkdir(parents=True, exist_ok=True)
+        damaged.write_bytes(b"PAR1 but no more")
+    with pytest.raises(LakeError, match=r"x\.parquet"):
+        verify(settings)
+
+
+def test_folder_without_an_archive_is_wrong_use(tmp_path: Path):
+    with (
+        account(WORLD, NOW, tmp_path / "none") as (_, settings),
+        pytest.raises(UsageError, match="no archive"),
+    ):
+        verify(settings)
+
+
+def test_figures_as_json_add_up(archived: tuple[Emulator, Settings]):
+    emulator, settings = archived
+    emulator.clock.step(3 * HOUR)
+    found = json.loads(json.dumps(verify(settings).as_json()))
+    kinds = ("equal", "newer", "older", "awaited", "missing")
+    for one in (found, *found["days"]):
+        assert one["listed"] == sum(one[kind] for kind in kinds)
+    assert sum(day["missing"] for day in found["days"]) == found["missing"] > 0
+    assert len(found["missing_operations"]) == found["missing"]
+    assert found["ok"] is False
+    assert (found["since"], found["until"]) == ("2026-11-07T18:00:00Z", "2026-11-14T18:00:00Z")
