@@ -106,7 +106,8 @@ def write_table(result: pa.Table, max_rows: int) -> None:
     """A result as a table on stdout, `max_rows` of it at most."""
     table = Table()
     for field in result.schema:
-        numeric = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+        types = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
+        numeric = any(is_of(field.type) for is_of in types)
         table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
     for row in result.slice(0, max_rows).to_pylist():
         table.add_row(*(_shown(value) for value in row.values()))

@@ -12,10 +12,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import chdir, redirect_stdout
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipeline.emulator import World
 from pipeline.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
+from pipeline.sync import sync
+from tests.support.archives import account
 
 README = Path(__file__).parents[2] / "README.md"
 _CONSOLE = re.compile(r"(```console\n\$ (email-archive .*\n(?:> .*\n)*))((?s:.*?))(```\n)")
@@ -31,6 +35,9 @@ def made_anew(text: str, folder: Path, demo_output: str) -> str:
         demo_output: what the demo said.
     """
     text = _section(text, "demo", f"```text\n{shortened(demo_output)}```")
+    verified, status = outage(folder / "outage")
+    text = _section(text, "verify", f"```text\n$ email-archive verify\n{verified}```")
+    text = _section(text, "status", f"```text\n$ email-archive status\n{status}```")
     text = _section(text, "tables", tables())
     text = _section(text, "settings", settings())
     text = _CONSOLE.sub(_with_output(lambda lines: run_command(_joined(lines), folder)), text)
@@ -61,15 +68,15 @@ def run_demo(folder: Path) -> str:
     return run_command("email-archive demo --no-dagster", folder)
 
 
-def run_command(command: str, folder: Path) -> str:
+def run_command(command: str, folder: Path, *, may_fail: bool = False, **environment: str) -> str:
     """What a command prints, trailing blanks aside."""
     done = subprocess.run(
         [sys.executable, "-m", "pipeline.cli", *shlex.split(command)[1:]],
         cwd=folder,
-        env=dict(os.environ) | {"PYTHONPATH": str(README.parent), "COLUMNS": "80"},
+        env=dict(os.environ) | {"PYTHONPATH": str(README.parent), "COLUMNS": "80"} | environment,
         capture_output=True,
         text=True,
-        check=True,
+        check=not may_fail,
     )
     return _tidy(done.stdout)
 
@@ -80,6 +87,32 @@ def run_python(code: str, folder: Path) -> str:
     with redirect_stdout(out), chdir(folder):
         exec(compile(code, "README.md", "exec"), {})  # noqa: S102 - our own README
     return _tidy(out.getvalue())
+
+
+def outage(data: Path) -> tuple[str, str]:
+    """An archive that was synced every 4 hours from 9 to 13 November, and again on the 21st.
+
+    Returns:
+        What `verify` says 40 minutes after the last sync of the 13th, and `status` on the 21st.
+    """
+    world = World(3, 400.0, datetime(2026, 11, 1, tzinfo=UTC))
+    with account(world, datetime(2026, 11, 9, 9, tzinfo=UTC), data) as (emulator, settings):
+        while emulator.clock.now() < datetime(2026, 11, 13, 21, tzinfo=UTC):
+            sync(settings, publishing=False)
+            emulator.clock.step(timedelta(hours=4))
+        emulator.clock.step(timedelta(minutes=40 - 4 * 60))
+        verified = run_command(
+            f"email-archive verify --data {data}",
+            data,
+            TWILIO_ACCOUNT_SID=settings.account_sid,
+            TWILIO_AUTH_TOKEN=emulator.options.auth_token,
+            EMAIL_ARCHIVE_API_URL=emulator.url,
+        )
+        emulator.clock.set(datetime(2026, 11, 21, 7, 10, tzinfo=UTC))
+        sync(settings)
+    command = f"email-archive status --data {data} --at 2026-11-21T14:40:00"
+    status = run_command(command, data, may_fail=True)
+    return verified, status.replace(str(data), "/srv/email-archive")
 
 
 def _tidy(output: str) -> str:
