@@ -16,6 +16,7 @@ from pipeline import engine
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
+from pipeline.lake.files import Files
 from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
@@ -235,6 +236,7 @@ def sync(
     scope: Scope = DUE,
     observer: Observer | None = None,
     publishing: bool = True,
+    files: Files | None = None,
 ) -> SyncReport:
     """Scan what is due, and bring everything up to date.
 
@@ -245,6 +247,7 @@ def sync(
         observer: is told how it goes on.
         publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
             alone are brought up to date, and the next sync that publishes derives what is due.
+        files: what does the work on the disk; by default a local disk's.
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
@@ -255,7 +258,7 @@ def sync(
     """
     observer = observer or Observer()
     began = time.monotonic()
-    lake = Lake(settings.data).open()
+    lake = Lake(settings.data, files or Files()).open()
     with OperationsClient(settings) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.

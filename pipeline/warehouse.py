@@ -57,7 +57,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         temporary = lake.temporary_file("warehouse.duckdb")
         lake.files.make_folder(temporary.parent)
         for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
-            leftover.unlink(missing_ok=True)
+            lake.files.discard(leftover)
         try:
             with engine.connect(str(temporary)) as connection:
                 connection.begin()
@@ -65,7 +65,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
                 connection.commit()
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            temporary.unlink(missing_ok=True)
+            lake.files.discard(temporary)
             msg = (
                 f"the warehouse can't be built, the old one stays: {error}. Move a file that is damaged "
                 "or foreign away, then run `email-archive publish`"

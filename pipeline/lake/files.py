@@ -3,6 +3,9 @@
 Everything that the lake does to a disk goes through `Files`, and through nothing else. A file is
 written beside its place, synced, renamed over it, and the folder is synced too: after a crash or a
 power cut there is the old file or the new one, never a torn one (R5, R6).
+
+`Files` says in which order; each single step is one of `Disk`, which tests replace by one that fails,
+crashes or loses its power at any of them.
 """
 
 import logging
@@ -20,16 +23,74 @@ FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 
+class Disk:
+    """The steps that reach a local disk. Files are readable by their owner alone, and so are folders.
+
+    A step that only reads is none: it leaves nothing behind.
+    """
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder in one that exists."""
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+    def create(self, file: Path) -> IO[bytes]:
+        """Make a file that is not there yet, and open it for writing."""
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        return os.fdopen(descriptor, "wb")
+
+    def sync_file(self, file: Path) -> None:
+        """Write a file's content to the disk."""
+        _sync(file, os.O_RDONLY)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Write a folder's entries to the disk."""
+        _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+    def close_to_others(self, file: Path) -> None:
+        """Leave a file to its owner alone."""
+        file.chmod(FILE_MODE)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename a file over another."""
+        source.replace(target)
+
+    def remove(self, file: Path) -> None:
+        """Remove a file if it is there."""
+        file.unlink(missing_ok=True)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class Files:
-    """A local disk. Files are readable by their owner alone, and so are folders."""
+    """Files and folders that are there whole or not at all, whenever the power goes.
+
+    Args:
+        disk: what does the single steps.
+    """
+
+    def __init__(self, disk: Disk | None = None) -> None:
+        self._disk = disk or Disk()
+        self._durable: set[Path] = set()
 
     def make_folder(self, folder: Path) -> None:
         """Make `folder` and those above it, durably; existing ones stay as they are."""
-        if folder.is_dir():
+        if folder in self._durable:
             return
-        self.make_folder(folder.parent)
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        self.sync_folder(folder.parent)
+        existed = folder.is_dir()
+        if not existed:
+            self.make_folder(folder.parent)
+            self._disk.make_folder(folder)
+        # Also of one that is there already: who made it may have been killed before this. Those above
+        # it were synced before it was made.
+        if not existed or os.access(folder.parent, os.R_OK):
+            self._disk.sync_folder(folder.parent)
+        self._durable.add(folder)
 
     @contextmanager
     def replacing(self, target: Path, temporary: Path) -> Iterator[IO[bytes]]:
@@ -42,51 +103,42 @@ class Files:
         """
         self.make_folder(temporary.parent)
         self.make_folder(target.parent)
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        self._disk.remove(temporary)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with self._disk.create(temporary) as file:
                 yield file
-                file.flush()
-                os.fsync(file.fileno())
+            self._disk.sync_file(temporary)
             self.rename(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)  # a full disk is not to be filled further
+            self._disk.remove(temporary)  # a full disk is not to be filled further
             raise
 
     def publish_file(self, temporary: Path, target: Path) -> None:
         """Move a file that another program wrote to `target`, durably and at once."""
-        temporary.chmod(FILE_MODE)
-        descriptor = os.open(temporary, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        self._disk.close_to_others(temporary)
+        self._disk.sync_file(temporary)
         self.rename(temporary, target)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename over `target`, and make the rename last."""
-        source.replace(target)
-        self.sync_folder(target.parent)
+        self._disk.rename(source, target)
+        self._disk.sync_folder(target.parent)
+
+    def discard(self, file: Path) -> None:
+        """Remove a file that nobody needs, if it is there: it does not matter if it comes back."""
+        self._disk.remove(file)
 
     def remove(self, file: Path) -> None:
         """Remove a file if it is there, and make that last."""
-        file.unlink(missing_ok=True)
-        self.sync_folder(file.parent)
+        self._disk.remove(file)
+        self._disk.sync_folder(file.parent)
 
     def touch(self, file: Path) -> None:
-        """Make an empty file, and make it last."""
+        """Make an empty file if there is none, and make it last."""
         self.make_folder(file.parent)
-        os.close(os.open(file, os.O_WRONLY | os.O_CREAT, FILE_MODE))
-        self.sync_folder(file.parent)
-
-    def sync_folder(self, folder: Path) -> None:
-        """Write a folder's entries to the disk, so that a rename survives a power cut."""
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        if not file.exists():
+            self._disk.create(file).close()
+        self._disk.sync_folder(file.parent)
 
     @contextmanager
     def locked(self, lock_file: Path, what: str) -> Iterator[None]:

@@ -67,7 +67,7 @@ def test_outage_loses_exactly_the_slots_that_expired_and_says_which(tmp_path: Pa
 def test_archive_that_runs_gives_every_slot_its_final_scan(tmp_path: Path):
     """R4: nine days of ticks; every slot past its deadline is final, and equals its last moment."""
     with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
-        run(emulator, settings, BEGUN + timedelta(days=9), 3 * HOUR)
+        run(emulator, settings, BEGUN + timedelta(days=9), 5 * HOUR)
         assert sync(settings).ok
         now = emulator.clock.now()
         query = "SELECT DISTINCT state FROM coverage_slots WHERE deadline <= as_of AND slot >= '2026-11-10'"
