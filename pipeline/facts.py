@@ -119,6 +119,8 @@ class SlotCoverage:
             None if a part of it was never listed.
         scans: how many scans covered any of it.
         operations: how many operations they found in it the last time, estimated from their windows.
+        late_at: when the last scan of any of it began that ended after the deadline. Such a scan covers
+            nothing: the API may have left records out.
     """
 
     slot: datetime
@@ -126,6 +128,7 @@ class SlotCoverage:
     covered_at: datetime | None = None
     scans: int = 0
     operations: float = 0.0
+    late_at: datetime | None = None
 
 
 @dataclass(frozen=True, order=True, slots=True)

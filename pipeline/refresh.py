@@ -16,7 +16,7 @@ from typing import Final
 
 from pipeline.facts import SlotCoverage, Watched
 from pipeline.settings import Settings, parse_durations, parse_tiers
-from pipeline.windows import SLOT, Window, deadline
+from pipeline.windows import RETENTION, SLOT, Window, deadline
 
 WINDOW_PAGES: Final = 10
 """Pages that a window should take: few enough to lose little when one of them fails."""
@@ -112,17 +112,25 @@ class DueSlot:
 def due_slots(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[DueSlot]:
     """The slots that are due at `now`, the most urgent first.
 
-    Slots that have not begun, and those past their deadline, never are.
+    Slots that have not begun never are. One past its deadline is once more, while its last operations
+    are younger than 7 days, if it had no final scan: a first sync, or one after an outage, takes what is
+    left of it.
     """
     return sorted(due for one in slots if (due := _due(one, policy, now)) is not None)
 
 
 def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | None:
     end_of_chances = deadline(one.slot)
-    if not one.slot <= now < end_of_chances:
+    if not one.slot <= now < end_of_chances + SLOT:
         return None
     left = end_of_chances - now
     covered = one.covered_at
+    if now >= end_of_chances:
+        is_final = covered and end_of_chances - covered <= max(
+            policy.final_scans, default=RETENTION
+        )
+        is_done = is_final or one.late_at is not None
+        return None if is_done else DueSlot(0, left.total_seconds(), one.slot, one.operations)
     is_pressing = any(
         left <= final and (covered is None or end_of_chances - covered > final)
         for final in policy.final_scans

@@ -99,7 +99,7 @@ def test_scan_that_ended_after_the_deadline_covers_nothing():
     in_time = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR - timedelta(seconds=1))
     too_late = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR)
     assert slot_of(in_time).covered_at == late - HOUR
-    assert slot_of(too_late) == SlotCoverage(SLOT)
+    assert slot_of(too_late) == SlotCoverage(SLOT, late_at=late - HOUR)
 
 
 def test_day_that_is_partly_past_its_deadline_covers_only_the_rest():

@@ -76,10 +76,17 @@ def test_slot_that_has_not_begun_is_never_due():
     assert not is_due(NOW.replace(minute=0) + HOUR, None)
 
 
-def test_slot_past_its_deadline_is_never_due():
+def test_slot_past_its_deadline_is_due_while_the_api_knows_the_rest_of_it():
+    """Once, unless it had its final scan."""
     slot = NOW.replace(minute=0) - 7 * DAY
-    assert deadline(slot) < NOW
-    assert not is_due(slot, None)
+    end = deadline(slot)
+    assert is_due(slot, None, end)
+    assert is_due(slot, end - 13 * HOUR, end)
+    assert not is_due(slot, end - 12 * HOUR, end)
+    assert is_due(slot, None, end + HOUR - timedelta(seconds=1))
+    assert not is_due(slot, None, end + HOUR)
+    scanned = SlotCoverage(slot, late_at=end + MINUTE)
+    assert due_slots([scanned], POLICY, end + 30 * MINUTE) == []
 
 
 @pytest.mark.parametrize("final", POLICY.final_scans)
@@ -108,9 +115,7 @@ def test_small_neighbours_become_one_window_per_day():
     windows = plan_due([covered(slot, None) for slot in slots_of(NOW)], POLICY, NOW)
     hour = NOW.replace(minute=0)
     assert len(windows) == 8
-    assert sum(((w.end - w.start) for w in windows), timedelta()) == hour + HOUR - (
-        hour - 7 * DAY + HOUR
-    )
+    assert sum(((w.end - w.start) for w in windows), timedelta()) == hour + HOUR - (hour - 7 * DAY)
 
 
 def test_big_slot_is_cut_and_its_neighbours_stay_whole():
@@ -178,7 +183,7 @@ def test_policy_comes_out_of_the_settings():
 def test_daylight_saving_leap_days_and_year_ends_change_nothing(days: str):
     now = at(days)
     windows = plan_due([covered(slot, None) for slot in slots_of(now)], POLICY, now)
-    assert sum(((w.end - w.start) for w in windows), timedelta()) == 168 * HOUR
+    assert sum(((w.end - w.start) for w in windows), timedelta()) == 169 * HOUR
 
 
 # Properties.

@@ -62,6 +62,17 @@ def test_archive_that_was_just_synced_is_equal(archived: tuple[Emulator, Setting
     assert (found.start, found.end) == (NOW - 7 * DAY, NOW)
 
 
+@pytest.mark.parametrize("past_the_hour", [0, 1, 30, 59])
+def test_first_sync_takes_all_that_the_api_still_knows(tmp_path: Path, past_the_hour: int):
+    """The hour that was 7 days ago too: its last operations are younger than that."""
+    now = START + 8 * DAY + 5 * HOUR + timedelta(minutes=past_the_hour)
+    with account(WORLD, now, tmp_path) as (_, settings):
+        sync(settings, publishing=False)
+        found = verify(settings)
+    assert found.total.listed >= created(WORLD, now - 7 * DAY, now) > 0
+    assert (found.total.missing, found.total.awaited) == (0, 0)
+
+
 def test_verifying_changes_nothing(archived: tuple[Emulator, Settings]):
     emulator, settings = archived
     before = content(settings.data)

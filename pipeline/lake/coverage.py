@@ -5,7 +5,7 @@ if they ended before the slot's deadline: later the API may leave records out.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import pyarrow as pa
@@ -39,6 +39,7 @@ def cover(day: date, coverage: pa.Table) -> list[SlotCoverage]:
     """
     slots = list(Window.of_day(day).slots())
     pieces: dict[datetime, list[_Piece]] = {slot: [] for slot in slots}
+    late: dict[datetime, datetime] = {}
     for scan in coverage.to_pylist():
         if not scan["complete"]:
             continue
@@ -49,7 +50,9 @@ def cover(day: date, coverage: pa.Table) -> list[SlotCoverage]:
                 start, end = max(slot, window.start), min(slot + SLOT, window.end)
                 operations = density * (end - start).total_seconds()
                 pieces[slot].append(_Piece(start, end, scan["observed_at"], operations))
-    return [_covered(slot, pieces[slot]) for slot in slots]
+            else:
+                late[slot] = max(late.get(slot, scan["observed_at"]), scan["observed_at"])
+    return [replace(_covered(slot, pieces[slot]), late_at=late.get(slot)) for slot in slots]
 
 
 def _covered(slot: datetime, pieces: list[_Piece]) -> SlotCoverage:

@@ -12,7 +12,7 @@ so are failures and retries. Scans take no time.
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Final
@@ -21,7 +21,7 @@ from pipeline.emulator.world import World
 from pipeline.facts import SlotCoverage
 from pipeline.refresh import RefreshPolicy, plan_due
 from pipeline.scan import MAX_PAGES
-from pipeline.windows import DAY, RETENTION, SLOT, Window, midnight, retained_days
+from pipeline.windows import DAY, RETENTION, SLOT, Window, deadline, midnight, retained_days
 
 _SECOND: Final = timedelta(seconds=1)
 
@@ -105,9 +105,13 @@ class Archive:
                 operations[slot] += found * (part / (window.end - window.start))
         self.log.requests[now] = requests
         for slot, times in scans.items():
-            before = self.known.get(slot, SlotCoverage(slot, first_at=now))
-            self.known[slot] = SlotCoverage(
-                slot, before.first_at, now, before.scans + times, operations[slot]
+            before = self.known.get(
+                slot, SlotCoverage(slot, first_at=now if now < deadline(slot) else None)
+            )
+            self.known[slot] = (
+                SlotCoverage(slot, before.first_at, now, before.scans + times, operations[slot])
+                if now < deadline(slot)
+                else replace(before, late_at=now)
             )
 
     def _slots(self, now: datetime) -> list[SlotCoverage]:
