@@ -17,6 +17,17 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--every-step``: break runs at every step, not at every fifth."""
+    parser.addoption("--every-step", action="store_true", help="break runs at every step")
+
+
+@pytest.fixture
+def steps_to_try(request: pytest.FixtureRequest) -> int:
+    """Break a run at every n-th step."""
+    return 1 if request.config.getoption("--every-step") else 5
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests say what they need: nothing comes from the environment that they run in."""
