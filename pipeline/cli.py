@@ -275,6 +275,9 @@ def emulate(
     counting: Annotated[
         Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
     ] = Counting.cumulative,
+    faults: Annotated[
+        str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7: see the README.")
+    ] = "",
 ) -> None:
     """Serve the API on this machine, for a computed account.
 
@@ -294,6 +297,7 @@ def emulate(
         now=_utc(now) or datetime.now(UTC),
         rate=rate,
         counting=counting.value,
+        faults=faults,
         say=typer.echo,
     )
 

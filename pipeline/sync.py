@@ -7,7 +7,7 @@ Each step may be killed and run again (R5): what landed stays, what did not is s
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -237,6 +237,7 @@ def sync(
     observer: Observer | None = None,
     publishing: bool = True,
     files: Files | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> SyncReport:
     """Scan what is due, and bring everything up to date.
 
@@ -248,6 +249,7 @@ def sync(
         publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
             alone are brought up to date, and the next sync that publishes derives what is due.
         files: what does the work on the disk; by default a local disk's.
+        sleep: waits so many seconds between the tries of a request.
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
@@ -259,7 +261,7 @@ def sync(
     observer = observer or Observer()
     began = time.monotonic()
     lake = Lake(settings.data, files or Files()).open()
-    with OperationsClient(settings) as client:
+    with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
         earlier = fold_pending(lake, observer)

@@ -1,6 +1,7 @@
 """The API on this machine: a world of operations, computed, and a server that serves it."""
 
 from pipeline.emulator.clock import Clock
+from pipeline.emulator.faults import FAULTS, Faults
 from pipeline.emulator.server import (
     DEMO_ACCOUNT_SID,
     DEMO_AUTH_TOKEN,
@@ -14,8 +15,10 @@ from pipeline.emulator.world import World
 __all__ = [
     "DEMO_ACCOUNT_SID",
     "DEMO_AUTH_TOKEN",
+    "FAULTS",
     "Clock",
     "Emulator",
+    "Faults",
     "Options",
     "Served",
     "World",

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 from pipeline.emulator.clock import Clock
+from pipeline.emulator.faults import Faults
 from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
 from pipeline.emulator.world import Counting, World
 from pipeline.errors import UsageError
@@ -21,6 +22,7 @@ def run(
     now: datetime,
     rate: float,
     counting: str,
+    faults: str,
     say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted; `say` is told the settings that a sync against it needs.
@@ -45,7 +47,7 @@ def run(
     serve(
         world,
         Clock(now, rate),
-        Options(),
+        Options(faults=Faults.parse(faults) if faults else None),
         host=host,
         port=port,
         allow_remote=allow_remote,

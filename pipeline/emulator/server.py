@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,8 +34,10 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from pipeline.emulator.clock import Clock
+from pipeline.emulator.faults import SCOPE, Faults, Injector, Unreliable
 from pipeline.emulator.world import World, chances
 from pipeline.errors import UsageError
 from pipeline.schema import STATUSES
@@ -76,6 +79,7 @@ class Options:
         latency_seconds: what each answer is held back for, in real seconds.
         tells_unsettled: tell of an operation by its id beyond the retention while it is not settled,
             and for a day afterwards.
+        faults: what goes wrong; None for nothing.
     """
 
     account_sid: str = DEMO_ACCOUNT_SID
@@ -89,6 +93,7 @@ class Options:
     records_key: Literal["operations", "data"] = "operations"
     latency_seconds: float = 0.0
     tells_unsettled: bool = False
+    faults: Faults | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +119,8 @@ def create_app(
     clock: Clock,
     options: Options,
     served: Callable[[Served], None] = lambda _: None,
-) -> Starlette:
+    injector: Injector | None = None,
+) -> ASGIApp:
     """The API and the emulator's own control endpoints as an ASGI application.
 
     Args:
@@ -122,6 +128,7 @@ def create_app(
         clock: what time it is there; ``POST /emulator/clock`` sets it, from this machine alone.
         options: how the API behaves.
         served: is told of each request that was answered.
+        injector: what goes wrong; None for nothing.
     """
 
     def api(
@@ -146,10 +153,13 @@ def create_app(
         return respond
 
     def listing(request: Request) -> dict[str, Any]:
-        return _listing(request, world, clock.now(), options)
+        return _listing(request, world, clock.now(), options, injector)
 
     def fetch(request: Request) -> dict[str, Any]:
-        return _fetch(request.path_params["operation_id"], world, clock.now(), options)
+        now = clock.now()
+        record = _fetch(request.path_params["operation_id"], world, now, options)
+        number = world.number_of(record["id"])
+        return record if injector is None or number is None else injector.spoiled(number, record)
 
     def errors(request: Request) -> dict[str, Any]:
         return _errors(request, world, clock.now(), options)
@@ -170,7 +180,7 @@ def create_app(
         served(Served(request.method, request.url.path, dict(request.query_params), status))
         return answered
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/Emails/Operations", api(listing), methods=["GET"]),
             Route("/v1/Emails/Operations/{operation_id}", api(fetch), methods=["GET"]),
@@ -180,6 +190,7 @@ def create_app(
         middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
         exception_handlers={HTTPException: refuse},
     )
+    return Unreliable(app, injector, clock.now, "/v1/") if injector else app
 
 
 @dataclass(frozen=True)
@@ -192,6 +203,7 @@ class Emulator:
         clock: what time it is there.
         options: how it behaves.
         requests: the requests that it has answered.
+        injected: how often each fault came.
     """
 
     url: str
@@ -199,6 +211,7 @@ class Emulator:
     clock: Clock
     options: Options
     requests: list[Served]
+    injected: Counter[str]
 
 
 @contextmanager
@@ -213,7 +226,8 @@ def running(
     """Serve in a thread of this process, on a free port by default, while the block lasts."""
     requests: list[Served] = []
     options = options or Options()
-    app = create_app(world, clock, options, requests.append)
+    injector = Injector(options.faults) if options.faults else None
+    app = create_app(world, clock, options, requests.append, injector)
     with socket.create_server((host, port)) as listening:
         server = uvicorn.Server(_config(app))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
@@ -222,7 +236,8 @@ def running(
             time.sleep(0.005)
         try:
             url = f"http://{host}:{listening.getsockname()[1]}/v1"
-            yield Emulator(url, world, clock, options, requests)
+            injected = injector.injected if injector else Counter[str]()
+            yield Emulator(url, world, clock, options, requests, injected)
         finally:
             server.should_exit = True
             thread.join()
@@ -262,10 +277,12 @@ def serve(
         raise UsageError(msg) from error
     with listening:
         ready(f"http://{host}:{listening.getsockname()[1]}/v1")
-        uvicorn.Server(_config(create_app(world, clock, options))).run([listening])
+        injector = Injector(options.faults) if options.faults else None
+        app = create_app(world, clock, options, injector=injector)
+        uvicorn.Server(_config(app)).run([listening])
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: ASGIApp) -> uvicorn.Config:
     # Date comes from the emulator's clock, not from the machine's.
     return uvicorn.Config(
         app, log_level="warning", access_log=False, date_header=False, server_header=False
@@ -275,31 +292,73 @@ def _config(app: Starlette) -> uvicorn.Config:
 # The API.
 
 
-def _listing(request: Request, world: World, now: datetime, options: Options) -> dict[str, Any]:
+def _listing(
+    request: Request, world: World, now: datetime, options: Options, injector: Injector | None
+) -> dict[str, Any]:
     query = request.query_params
+    fault = request.scope.get(SCOPE)
     size = min(_page_size(query.get("pageSize")), options.page_limit)
     status = query.get("status")
     if status is not None and status not in STATUSES:
         raise _RefusedError(400, f"status must be one of {', '.join(STATUSES)}")
     filters = [query.get("startDate"), query.get("endDate"), status]
+    if injector and fault == "stale":
+        injector.count(fault)
+        now -= injector.faults.stale_by
     matching = _matching(world, now, options, filters[0], filters[1])
     order = _Ordered(world.seed, options.order, matching)
     token = query.get("pageToken")
     place, was_empty = _read_token(token, filters) if token is not None else (order.first, False)
-    if options.empty_pages and not was_empty and chances(world.seed, np.array([place]))[0] < 1 / 3:
+    if injector and fault == "token-refused" and token is not None:
+        injector.count(fault)
+        raise _RefusedError(400, "Invalid page token", _INVALID_PAGE_TOKEN)
+    leaves_empty = options.empty_pages and chances(world.seed, np.array([place]))[0] < 1 / 3
+    if injector and fault == "empty-pages" and not was_empty:
+        injector.count(fault)
+        leaves_empty = True
+    if leaves_empty and not was_empty:
         records, following, is_empty = [], place, True
     else:
         numbers, following = order.page(place, size)
-        records = [r for r in _known(world, numbers, now) if status in (None, r["status"])]
+        if injector and fault == "duplicates":
+            injector.count(fault)
+            # Those of the page before come too, and the last one twice.
+            again = order.page(max(place - 3, order.first), min(3, place - order.first))[0]
+            numbers = [*again, *numbers, *numbers[-1:]]
+        if injector and fault == "reordered":
+            injector.count(fault)
+            numbers = numbers[1::2] + numbers[::2]
+        records = _answered(world, numbers, now, status, injector)
         is_empty = False
     more = following < order.end
+    following_token = _write_token(following, filters, is_empty=is_empty) if more else None
+    if injector and fault == "token-loop" and token is not None:
+        injector.count(fault)
+        following_token = token
     return {
         options.records_key: records,
-        "pagination": {
-            "next": _write_token(following, filters, is_empty=is_empty) if more else None,
-            "self": str(request.url),
-        },
+        "pagination": {"next": following_token, "self": str(request.url)},
     }
+
+
+def _answered(
+    world: World,
+    numbers: list[int],
+    now: datetime,
+    status: str | None,
+    injector: Injector | None,
+) -> list[dict[str, Any]]:
+    """The records of a page, as they are answered."""
+    records = [r for r in _known(world, numbers, now) if status in (None, r["status"])]
+    if injector is None:
+        return records
+    answered = []
+    for record in records:
+        number = world.number_of(record["id"])
+        created_at = datetime.fromisoformat(record["createdAt"])
+        if number is None or not injector.hides(number, created_at, now):
+            answered.append(record if number is None else injector.spoiled(number, record))
+    return answered
 
 
 def _fetch(operation_id: str, world: World, now: datetime, options: Options) -> dict[str, Any]:

@@ -1,0 +1,354 @@
+"""The emulator's faults: each is what it says, and what the client and a sync make of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from pipeline.emulator import FAULTS, Emulator, Faults, Options, World
+from pipeline.emulator.faults import BODIES, CONNECTIONS, LISTINGS, RECORDS, REFUSALS
+from pipeline.errors import UsageError
+from pipeline.schema import OPERATIONS, REJECTS
+from pipeline.settings import Settings
+from pipeline.sync import Days, sync
+from pipeline.twilio.client import OperationsClient
+from pipeline.twilio.errors import PageTokenError, RetriableApiError
+from pipeline.windows import Window
+from tests.support.archives import account, rows, sync_all, unlike_truth
+from tests.support.factories import at
+
+START = at("2026-11-10")
+NOW = at("2026-11-12 12:00")
+MINUTE = timedelta(minutes=1)
+WORLD = World(6, 150.0, START)
+DAY = Window.of_day(START.date())
+PAGE = 20
+SCOPE = Days([(START + n * timedelta(days=1)).date() for n in range(3)])
+TRANSIENT = (
+    *REFUSALS,
+    "reset",
+    "reset-midway",
+    "length-short",
+    "length-long",
+    "html",
+    "gzip",
+    "truncated",
+)
+
+
+def no_wait(_: float) -> None:
+    """Time is the emulator's."""
+
+
+@contextmanager
+def troubled(folder: Path, faults: Faults, **fields: Any) -> Iterator[tuple[Emulator, Settings]]:
+    options = Options(faults=faults)
+    with account(WORLD, NOW, folder, options=options, page_size=PAGE, **fields) as found:
+        yield found
+
+
+@contextmanager
+def plain_client(emulator: Emulator) -> Iterator[httpx2.Client]:
+    """A client that mends nothing."""
+    auth = (emulator.options.auth_token, emulator.options.account_sid)[::-1]
+    with httpx2.Client(base_url=f"{emulator.url}/", auth=auth) as client:
+        yield client
+
+
+def listing(client: httpx2.Client, **query: str) -> httpx2.Response:
+    start, end = (f"{bound:%Y-%m-%dT%H:%M:%SZ}" for bound in DAY.asked())
+    bounds = {"startDate": start, "endDate": end, "pageSize": str(PAGE)}
+    return client.get("Emails/Operations", params=bounds | query)
+
+
+@pytest.fixture
+def scripted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx2.Client]:
+    """The API whose first answer has the fault that the test names."""
+    with (
+        troubled(tmp_path, Faults(script=[request.param])) as (emulator, _),
+        plain_client(emulator) as client,
+    ):
+        yield client
+
+
+def test_every_kind_is_tested_here():
+    assert set(FAULTS) == {*REFUSALS, *CONNECTIONS, *BODIES, *LISTINGS, *RECORDS}
+    assert len(FAULTS) == len(set(FAULTS))
+
+
+@pytest.mark.parametrize(("scripted", "status"), REFUSALS.items(), indirect=["scripted"])
+def test_refusals_have_their_status_and_are_gone_the_next_time(
+    scripted: httpx2.Client, status: int
+):
+    assert listing(scripted).status_code == status
+    assert listing(scripted).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scripted", "retry_after"),
+    [
+        ("429", "1"),
+        ("429-zero", "0"),
+        ("429-date", "Thu, 12 Nov 2026 12:00:01 GMT"),
+        ("503-retry-after", "1"),
+        ("503", None),
+        ("500", None),
+    ],
+    indirect=["scripted"],
+)
+def test_retry_after_is_seconds_or_a_date(scripted: httpx2.Client, retry_after: str | None):
+    assert listing(scripted).headers.get("Retry-After") == retry_after
+
+
+@pytest.mark.parametrize(
+    ("scripted", "error"),
+    [
+        ("reset", httpx2.ReadError),
+        ("reset-midway", httpx2.ReadError),
+        ("length-long", httpx2.RemoteProtocolError),
+        ("gzip", httpx2.DecodingError),
+    ],
+    indirect=["scripted"],
+)
+def test_broken_answers_break_a_plain_client(scripted: httpx2.Client, error: type[Exception]):
+    with pytest.raises(error):
+        listing(scripted)
+    assert listing(scripted).status_code == 200
+
+
+@pytest.mark.parametrize("scripted", ["truncated", "length-short", "html"], indirect=True)
+def test_answers_that_are_no_json_come_with_200(scripted: httpx2.Client):
+    answer = listing(scripted)
+    assert answer.status_code == 200
+    with pytest.raises(ValueError, match=r"."):
+        answer.json()
+
+
+@pytest.mark.parametrize("scripted", ["html", "html-error"], indirect=True)
+def test_page_of_a_proxy_is_html(scripted: httpx2.Client):
+    answer = listing(scripted)
+    assert answer.headers["Content-Type"] == "text/html"
+    assert answer.content.startswith(b"<html>")
+
+
+@pytest.mark.parametrize("scripted", ["drip"], indirect=True)
+def test_dripping_body_is_whole_in_the_end(scripted: httpx2.Client):
+    assert listing(scripted).json()["operations"] == listing(scripted).json()["operations"]
+
+
+@pytest.mark.parametrize("scripted", ["date-skew"], indirect=True)
+def test_skewed_date_is_wrong_by_minutes(scripted: httpx2.Client):
+    dates = [parsedate_to_datetime(listing(scripted).headers["Date"]) for _ in range(2)]
+    assert timedelta() < abs(dates[0] - NOW) <= Faults().skew
+    assert dates[1] == NOW
+
+
+def ids(answer: httpx2.Response) -> list[str]:
+    return [record["id"] for record in answer.json()["operations"]]
+
+
+@pytest.mark.parametrize("scripted", ["reordered"], indirect=True)
+def test_reordered_page_has_the_same_records(scripted: httpx2.Client):
+    reordered, usual = ids(listing(scripted)), ids(listing(scripted))
+    assert reordered != usual
+    assert sorted(reordered) == usual
+
+
+def test_page_with_duplicates_repeats_records_of_the_page_before(tmp_path: Path):
+    with (
+        troubled(tmp_path, Faults(script=[None, "duplicates"])) as (emulator, _),
+        plain_client(emulator) as client,
+    ):
+        first = listing(client)
+        token = first.json()["pagination"]["next"]
+        second = ids(listing(client, pageToken=token))
+        assert second[:3] == ids(first)[-3:]
+        assert second[-1] == second[-2]
+        assert second[3:-1] == ids(listing(client, pageToken=token))
+
+
+@pytest.mark.parametrize("scripted", ["empty-pages"], indirect=True)
+def test_empty_page_has_a_token_to_go_on(scripted: httpx2.Client):
+    empty = listing(scripted).json()
+    assert empty["operations"] == []
+    following = listing(scripted, pageToken=empty["pagination"]["next"])
+    assert ids(following) == ids(listing(scripted))
+
+
+def test_tokens_are_refused_or_lead_back(tmp_path: Path):
+    with (
+        troubled(tmp_path, Faults(script=[None, "token-refused", "token-loop"])) as (emulator, _),
+        plain_client(emulator) as client,
+    ):
+        token = listing(client).json()["pagination"]["next"]
+        refused = listing(client, pageToken=token)
+        assert refused.status_code == 400
+        assert refused.json()["errors"][0]["code"] == 21481
+        assert listing(client, pageToken=token).json()["pagination"]["next"] == token
+        assert listing(client, pageToken=token).json()["pagination"]["next"] != token
+
+
+def test_stale_replica_answers_as_of_before(tmp_path: Path):
+    faults = Faults(script=["stale"], stale_by=timedelta(hours=40))
+    with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
+        stale = listing(client)
+        assert parsedate_to_datetime(stale.headers["Date"]) == NOW
+        before = WORLD.records(WORLD.numbers(START, NOW - faults.stale_by), NOW - faults.stale_by)
+        assert stale.json()["operations"] == before[:PAGE]
+        assert listing(client).json()["operations"] != before[:PAGE]
+
+
+def test_late_records_come_after_some_minutes(tmp_path: Path):
+    now = START + timedelta(hours=15)
+    faults = Faults(rates={"late": 0.5}, late_by=timedelta(hours=1))
+    with account(WORLD, now, tmp_path, options=Options(faults=faults)) as (emulator, _):
+        numbers = WORLD.numbers(START, now)
+        with plain_client(emulator) as client:
+            early = client.get("Emails/Operations", params={"pageSize": "1000"})
+            emulator.clock.step(timedelta(hours=1))
+            later = client.get("Emails/Operations", params={"pageSize": "1000"})
+        everyone = [record["id"] for record in WORLD.records(numbers, now)]
+        young = [
+            record["id"]
+            for record in WORLD.records(WORLD.numbers(now - timedelta(hours=1), now), now)
+        ]
+        hidden = set(everyone) - set(ids(early))
+        assert hidden
+        assert hidden < set(young)
+        assert set(everyone) <= set(ids(later))
+
+
+def test_records_are_unknown_always_and_damaged_once(tmp_path: Path):
+    faults = Faults(rates=dict.fromkeys(("malformed", "unknown-field", "unknown-status"), 0.2))
+    with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
+        first, second = (listing(client).json()["operations"] for _ in range(2))
+        truth = WORLD.records(WORLD.numbers(START, NOW)[:PAGE], NOW)
+        assert [record.get("id") for record in second] == [record["id"] for record in truth]
+        assert (
+            sum(a != b for a, b in zip(first, second, strict=True))
+            == emulator.injected["malformed"]
+        )
+        odd = sum(record["status"] == "PAUSED" for record in second)
+        extra = sum("campaign" in record for record in second)
+        assert min(odd, extra, emulator.injected["malformed"]) > 0
+        assert max(odd, extra) < PAGE / 2
+
+
+def test_same_seed_and_requests_have_the_same_faults(tmp_path: Path):
+    rates = dict.fromkeys(("500", "truncated", "empty-pages", "429"), 0.2)
+
+    def answers(seed: int) -> list[tuple[int, int]]:
+        with (
+            troubled(tmp_path / str(seed), Faults(seed, rates)) as (emulator, _),
+            plain_client(emulator) as client,
+        ):
+            found = [listing(client) for _ in range(30)]
+            return [(one.status_code, len(one.content)) for one in found]
+
+    assert answers(1) == answers(1) != answers(2)
+
+
+# What the client and a sync make of them.
+
+
+@pytest.mark.parametrize("kind", TRANSIENT)
+def test_client_mends_what_passes(tmp_path: Path, kind: str):
+    """R9: and never takes a broken answer for an empty one."""
+    with troubled(tmp_path, Faults(script=[kind, kind])) as (emulator, settings):
+        with OperationsClient(settings, sleep=no_wait) as client:
+            pages = list(client.pages(DAY))
+        assert emulator.injected == {kind: 2}
+    assert pages[0].attempts >= 3
+    assert sum(page.records for page in pages) == len(
+        WORLD.numbers(START, START + timedelta(days=1))
+    )
+
+
+@pytest.mark.parametrize("kind", TRANSIENT)
+def test_client_tells_what_does_not_pass(tmp_path: Path, kind: str):
+    with (
+        troubled(tmp_path, Faults(rates={kind: 1.0}), retry_attempts=3) as (emulator, settings),
+        OperationsClient(settings, sleep=no_wait) as client,
+    ):
+        with pytest.raises(RetriableApiError, match="tried 3 times"):
+            list(client.pages(DAY))
+        # A line whose length lied is ended: the next try may find out only then.
+        assert emulator.injected[kind] == 3 or (
+            kind == "length-short" and emulator.injected[kind] == 2
+        )
+
+
+@pytest.mark.parametrize("kind", ["token-refused", "token-loop"])
+def test_token_that_leads_nowhere_is_an_error_of_its_own(tmp_path: Path, kind: str):
+    with (
+        troubled(tmp_path, Faults(script=[None, kind])) as (_, settings),
+        OperationsClient(settings, sleep=no_wait) as client,
+        pytest.raises(PageTokenError),
+    ):
+        list(client.pages(DAY))
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FAULTS if kind not in ("stale", "malformed", "late")]
+)
+def test_archive_equals_the_truth_whatever_goes_wrong(tmp_path: Path, kind: str):
+    """R7: one request in five; what a window's own retries do not mend, the next sync does."""
+    rate = 0.05 if kind.startswith("token") else 0.2
+    with troubled(tmp_path, Faults(3, {kind: rate}), retry_attempts=8) as (emulator, settings):
+        for _ in range(5):
+            if sync(settings, scope=SCOPE, sleep=no_wait, publishing=False).ok:
+                break
+        assert emulator.injected[kind] > 0
+        problems = unlike_truth(emulator, tmp_path, START, [NOW])
+    if kind == "unknown-status":
+        assert all("status PAUSED" in problem for problem in problems)
+    else:
+        assert problems == []
+    assert rows(tmp_path, REJECTS).num_rows == 0
+
+
+def test_stale_replica_never_brings_an_older_state_back(tmp_path: Path):
+    """R2, R3"""
+    faults = Faults(rates={"stale": 0.5}, stale_by=timedelta(hours=5))
+    with troubled(tmp_path, faults) as (emulator, settings):
+        newest: dict[str, Any] = {}
+        for _ in range(4):
+            sync_all(settings, publishing=False)
+            table = rows(tmp_path, OPERATIONS).to_pylist()
+            now = {row["operation_id"]: row["updated_at"] for row in table}
+            assert newest.keys() <= now.keys()
+            assert all(now[one] >= newest[one] for one in newest)
+            newest = now
+            emulator.clock.step(timedelta(hours=1))
+        assert emulator.injected["stale"] > 3
+
+
+def test_damaged_record_is_a_reject_and_comes_whole_with_the_next_scan(tmp_path: Path):
+    """R9"""
+    with troubled(tmp_path, Faults(rates={"malformed": 0.1})) as (emulator, settings):
+        sync_all(settings, publishing=False)
+        damaged = emulator.injected["malformed"]
+        assert rows(tmp_path, REJECTS).num_rows == damaged > 10
+        known = rows(tmp_path, OPERATIONS).num_rows
+        assert known == len(WORLD.existing(NOW)) - damaged
+        sync_all(settings, publishing=False)
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+        assert rows(tmp_path, REJECTS).num_rows == damaged
+
+
+# As text.
+
+
+def test_faults_are_read_from_a_text():
+    assert Faults.parse("429=0.05, reset=0.01,seed=7") == Faults(7, {"429": 0.05, "reset": 0.01})
+
+
+@pytest.mark.parametrize("text", ["teapot=0.1", "429", "429=often", "429=1.5", "500=0.6,503=0.6"])
+def test_text_that_can_not_be_meant_names_the_kinds(text: str):
+    with pytest.raises(UsageError, match=r"429.*reset"):
+        Faults.parse(text)
