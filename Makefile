@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ readme: $(READY) ## write the tables, settings and examples of the README anew
 
 bench-refresh: $(READY) ## measure what the refresh policy costs and misses; write docs/refresh.md and its picture
 	$(BIN)/python -m tests.benchmarks.refresh
+
+SEEDS ?= 200
+simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes and power cuts, against the truth
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
