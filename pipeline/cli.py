@@ -1,13 +1,16 @@
 """The command `email-archive`: a thin rim around the library.
 
 Nothing heavy is imported until a command runs, so that ``--help`` is immediate. Exit codes: 0 done,
-1 failed, 2 wrong use. An expected error is one message without a traceback; ``--debug`` shows it.
+1 failed, 2 wrong use, 130 and 143 stopped by Ctrl-C and SIGTERM. An expected error is one message
+without a traceback; ``--debug`` shows it.
 """
 
 import json
 import logging
 import os
+import signal
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +18,12 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
+from pipeline.interruption import interruptible
+from pipeline.logs import LogFormat
+
+log = logging.getLogger(__name__)
 
 FAILED, WRONG_USE = 1, 2
 TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
@@ -66,6 +74,13 @@ def _options(
     debug: Annotated[
         bool, typer.Option("--debug", help="Log every request, and show tracebacks of errors.")
     ] = False,
+    log_format: Annotated[
+        LogFormat,
+        typer.Option(
+            "--log-format",
+            help="How stderr is written; json is one object a line, progress included.",
+        ),
+    ] = LogFormat.text,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
@@ -76,13 +91,7 @@ def _options(
 
     Example: email-archive sync && email-archive sql "SELECT * FROM delivery_daily"
     """
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s"
-        if debug
-        else "%(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
+    logs.set_up(log_format, debug=debug)
 
 
 @app.command()
@@ -131,12 +140,12 @@ def sync(
             f"{summary['retries']} retries; {summary['seconds']} s"
         )
     for failure in report.extraction.failures:
-        typer.echo(f"window {failure.window} failed and stays due: {failure.error}", err=True)
+        _complain(f"window {failure.window} failed and stays due: {failure.error}")
     for unanswered in report.lookups.failures:
         what = f"{unanswered.watched.subject} of {unanswered.watched.operation_id}"
-        typer.echo(f"{what} could not be asked for and stays due: {unanswered.error}", err=True)
+        _complain(f"{what} could not be asked for and stays due: {unanswered.error}")
     for error in report.errors:
-        typer.echo(f"not done: {error}", err=True)
+        _complain(f"not done: {error}")
     if not report.ok:
         raise typer.Exit(FAILED)
 
@@ -248,7 +257,7 @@ def verify(
     else:
         console.write_verification(found)
     for failure in found.failures:
-        typer.echo(f"window {failure.window} failed: {failure.error}", err=True)
+        _complain(f"window {failure.window} failed: {failure.error}")
     if not found.ok:
         raise typer.Exit(FAILED)
 
@@ -359,20 +368,47 @@ def _lake(data: Path | None) -> Any:
     return Lake(ArchiveSettings.load(**_data(data)).data)
 
 
+def _complain(message: str) -> None:
+    """Say on stderr what went wrong, in the format of the log."""
+    if logs.is_json():
+        log.error("%s", message)
+    else:
+        typer.echo(message, err=True)
+
+
 def main() -> None:
     """The entry point of the command: expected errors become one message and an exit code."""
-    try:
-        app()
-    except BrokenPipeError:
-        # The reader of our output, `head` for one, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(FAILED)
-    except (ArchiveError, OSError) as error:
-        if logging.getLogger().isEnabledFor(logging.DEBUG):
-            raise
+    with interruptible() as interruptions:
+        try:
+            app()
+        except BrokenPipeError:
+            # The reader of our output, `head` for one, has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(FAILED)
+        except (ArchiveError, OSError) as error:
+            if logging.getLogger().isEnabledFor(logging.DEBUG):
+                raise
+            _fail(error)
+            sys.exit(WRONG_USE if isinstance(error, UsageError) else FAILED)
+        except BaseException:
+            if interruptions.received is None:
+                raise
+            _leave(interruptions.received)
+
+
+def _fail(error: Exception) -> None:
+    if not logs.is_json():
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-        typer.echo(str(error), err=True)
-        sys.exit(WRONG_USE if isinstance(error, UsageError) else FAILED)
+    _complain(str(error))
+
+
+def _leave(number: signal.Signals) -> None:
+    """End a process that was told to stop; its threads may hang in a request, and hold nothing."""
+    _complain(f"stopped by {number.name}")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from pipeline import logs
 from pipeline.facts import Answers, ScanFacts
 from pipeline.lake.fold import FoldReport
 from pipeline.scan import FailedScan
@@ -28,7 +29,13 @@ from pipeline.windows import Window
 
 @contextmanager
 def observing() -> Iterator[Observer]:
-    """An observer for a sync: a progress bar on a terminal, plain lines otherwise, on stderr."""
+    """An observer for a sync: a progress bar on a terminal, plain lines otherwise, on stderr.
+
+    Where the log is JSON, it tells all that an observer would.
+    """
+    if logs.is_json():
+        yield Observer()
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console)

@@ -138,5 +138,9 @@ class Partition:
     account_id: str
     day: date
 
+    def fields(self) -> dict[str, str]:
+        """What it is, for a log record."""
+        return {"account_id": self.account_id, "day": self.day.isoformat()}
+
     def __str__(self) -> str:
         return f"{self.account_id} {self.day}"

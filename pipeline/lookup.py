@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -20,6 +19,7 @@ from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, Subject, Watched
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import LOOKUPS, OPERATION_ERRORS, RECORD_SCHEMA
+from pipeline.threads import workers
 from pipeline.twilio.client import OperationErrors, OperationsClient, Page
 from pipeline.twilio.errors import ApiError, CredentialsError, GoneError, UnexpectedAnswerError
 
@@ -67,7 +67,7 @@ def look_up(
     """
     desk = _Desk(client, now)
     every = list(watched)
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="lookup") as pool:
+    with workers(concurrency, "lookup") as pool:
         for first in range(0, len(every), _BATCH):
             outcomes = list(pool.map(desk.ask, every[first : first + _BATCH]))
             yield from (one for one in outcomes if isinstance(one, FailedLookup))
@@ -97,7 +97,20 @@ class _Desk:
         except ApiError as error:
             with self._lock:
                 self._failures[watched.subject] += 1
-            log.warning("%s of %s: %s", watched.subject, watched.operation_id, error)
+            log.warning(
+                "%s of %s: %s",
+                watched.subject,
+                watched.operation_id,
+                error,
+                extra={
+                    "event": "lookup_failed",
+                    "account_id": watched.partition.account_id,
+                    "day": str(watched.partition.day),
+                    "operation_id": watched.operation_id,
+                    "subject": watched.subject,
+                    "request_id": error.request_id,
+                },
+            )
             return FailedLookup(watched, error)
 
     def _ask(self, watched: Watched) -> _Answered:

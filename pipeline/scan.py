@@ -7,9 +7,10 @@ every state with the moment when the scan began, by the API's clock (R10).
 import logging
 import math
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -21,6 +22,7 @@ from pipeline.errors import ArchiveError
 from pipeline.facts import Scan, ScanFacts
 from pipeline.refresh import WINDOW_PAGES, cut
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
+from pipeline.threads import workers
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.twilio.errors import ApiError, CredentialsError, PageTokenError
 from pipeline.twilio.wire import Reject, surprises
@@ -82,13 +84,14 @@ def scan_window(
     Raises:
         ApiError: a page could not be had; nothing of the window counts then.
     """
+    began = time.monotonic()
     for _ in range(_RESTARTS):
         try:
             pages = _list(client, window, on_page, max_pages)
             break
         except PageTokenError as error:
             # Tokens are disposable: the listing begins anew.
-            log.warning("%s", error)
+            log.warning("%s", error, extra=_about(account_id, window, error))
     else:
         pages = _list(client, window, on_page, max_pages)
     is_complete = pages[-1].next_token is None
@@ -115,7 +118,24 @@ def scan_window(
         rejects=len(rejects),
     )
     log.info(
-        "scanned %s %s: %d operations, %d pages", account_id, window, facts.operations, facts.pages
+        "scanned %s %s: %d operations, %d pages",
+        account_id,
+        window,
+        facts.operations,
+        facts.pages,
+        extra={
+            "event": "scan",
+            "account_id": account_id,
+            "window": str(window),
+            "complete": is_complete,
+            "operations": facts.operations,
+            "pages": facts.pages,
+            "requests": facts.requests,
+            "retries": facts.retries,
+            "rejects": facts.rejects,
+            "seconds": round(time.monotonic() - began, 6),
+            "request_ids": [page.request_id for page in pages if page.request_id],
+        },
     )
     scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
     parts = () if is_complete else _parts(window, inside, len(pages))
@@ -159,14 +179,14 @@ def scan_windows(
     *,
     concurrency: int,
     on_page: Callable[[Page], None] = lambda _: None,
-) -> Iterator[Listing | FailedScan]:
+) -> Generator[Listing | FailedScan, None, None]:
     """List many windows at once on threads; give each as it is done, in no certain order.
 
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
     At most `concurrency` scans are under way or waiting to be taken, so memory stays bounded. When
-    the caller stops taking them, windows not yet begun are given up and those under way end at
-    their next page.
+    the caller stops taking them, windows not yet begun are given up, and those under way are not
+    waited for: they end at their next page.
 
     Raises:
         CredentialsError: the API refuses the credentials.
@@ -179,7 +199,7 @@ def scan_windows(
         on_page(page)
 
     queue = deque(windows)
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="scan") as pool:
+    with workers(concurrency, "scan") as pool:
         running: dict[Future[Listing], Window] = {}
         try:
             while True:
@@ -190,7 +210,7 @@ def scan_windows(
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    outcome = _outcome(future, running.pop(future))
+                    outcome = _outcome(account_id, future, running.pop(future))
                     if isinstance(outcome, Listing):
                         queue.extendleft(reversed(outcome.parts))
                     yield outcome
@@ -204,14 +224,26 @@ class _StoppedError(Exception):
     """Ends a scan that nobody waits for any more."""
 
 
-def _outcome(future: Future[Listing], window: Window) -> Listing | FailedScan:
+def _outcome(account_id: str, future: Future[Listing], window: Window) -> Listing | FailedScan:
     try:
         return future.result()
     except CredentialsError:
         raise
     except ApiError as error:
-        log.warning("window %s failed: %s", window, error)
+        about = _about(account_id, window, error)
+        log.warning("window %s failed: %s", window, error, extra={"event": "scan_failed", **about})
         return FailedScan(window, error)
+
+
+def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object]:
+    """The fields of a log record that say what failed."""
+    return {
+        "account_id": account_id,
+        "window": str(window),
+        "status": error.status,
+        "code": error.code,
+        "request_id": error.request_id,
+    }
 
 
 def _lies_in(created_at: pa.ChunkedArray, window: Window) -> pa.ChunkedArray:

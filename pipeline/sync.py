@@ -8,6 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -237,7 +238,7 @@ def sync(
     observer: Observer | None = None,
     publishing: bool = True,
     files: Files | None = None,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] | None = None,
 ) -> SyncReport:
     """Scan what is due, and bring everything up to date.
 
@@ -249,7 +250,7 @@ def sync(
         publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
             alone are brought up to date, and the next sync that publishes derives what is due.
         files: what does the work on the disk; by default a local disk's.
-        sleep: waits so many seconds between the tries of a request.
+        sleep: waits so many seconds between the tries of a request; by default it really does.
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
@@ -278,7 +279,7 @@ def sync(
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)
-    return SyncReport(
+    report = SyncReport(
         account_id=settings.account_sid,
         now=now,
         extraction=extraction,
@@ -290,6 +291,8 @@ def sync(
         foreign=foreign,
         seconds=time.monotonic() - began,
     )
+    log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
+    return report
 
 
 def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> list[Window]:
@@ -327,24 +330,26 @@ def extract(
     scans: list[ScanFacts] = []
     failures: list[FailedScan] = []
     surprises: Counter[str] = Counter()
-    outcomes = scan_windows(
+    listing = scan_windows(
         client,
         settings.account_sid,
         windows,
         concurrency=settings.concurrency,
         on_page=observer.received,
     )
-    for outcome in outcomes:
-        if isinstance(outcome, Listing):
-            land(lake, outcome.scan)
-            scans.append(outcome.scan.facts)
-            surprises.update(outcome.surprises)
-            observer.landed(outcome.scan.facts)
-            if outcome.parts:
-                observer.planned(outcome.parts)
-        else:
-            failures.append(outcome)
-            observer.failed(outcome)
+    # Closed here and now when this ends early: no thread is to go on asking.
+    with closing(listing) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Listing):
+                land(lake, outcome.scan)
+                scans.append(outcome.scan.facts)
+                surprises.update(outcome.surprises)
+                observer.landed(outcome.scan.facts)
+                if outcome.parts:
+                    observer.planned(outcome.parts)
+            else:
+                failures.append(outcome)
+                observer.failed(outcome)
     for what, times in surprises.most_common():
         log.warning("the API sent something new: %s (%d records); it is kept", what, times)
     return Extraction(tuple(scans), tuple(failures), surprises)
@@ -397,7 +402,7 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
             report = fold(lake, partition)
         except LakeError as error:
             # One damaged or foreign file must not keep the other days from the archive.
-            log.warning("%s was not folded: %s", partition, error)
+            log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
             errors.append(error)
         else:
             folds.append(report)
@@ -415,7 +420,7 @@ def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
         try:
             sealed += seal(lake, partition)
         except LakeError as error:
-            log.warning("%s was not sealed: %s", partition, error)
+            log.warning("%s was not sealed: %s", partition, error, extra=partition.fields())
             errors.append(error)
     return Sealing(sealed, tuple(errors))
 
@@ -432,7 +437,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
             try:
                 summarize(lake, partition, connection)
             except LakeError as error:
-                log.warning("%s was not summarized: %s", partition, error)
+                log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
                 errors.append(error)
     return tuple(errors)
 

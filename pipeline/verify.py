@@ -5,6 +5,7 @@ a scan at this moment would change it.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -160,27 +161,29 @@ def verify(
         missing: list[MissingOperation] = []
         failures: list[FailedScan] = []
         requests = 0
-        for outcome in scan_windows(
+        listing = scan_windows(
             client,
             settings.account_sid,
             windows,
             concurrency=settings.concurrency,
             on_page=observer.received,
-        ):
-            if isinstance(outcome, FailedScan):
-                failures.append(outcome)
-                observer.failed(outcome)
-                continue
-            facts = outcome.scan.facts
-            requests += facts.requests
-            observer.landed(facts)
-            if outcome.parts:
-                # What was listed of it so far is listed again with its parts.
-                observer.planned(outcome.parts)
-                continue
-            comparison, unknown = _compare(lake, outcome)
-            days[facts.window.day] += comparison
-            missing += unknown
+        )
+        with closing(listing) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedScan):
+                    failures.append(outcome)
+                    observer.failed(outcome)
+                    continue
+                facts = outcome.scan.facts
+                requests += facts.requests
+                observer.landed(facts)
+                if outcome.parts:
+                    # What was listed of it so far is listed again with its parts.
+                    observer.planned(outcome.parts)
+                    continue
+                comparison, unknown = _compare(lake, outcome)
+                days[facts.window.day] += comparison
+                missing += unknown
     return Verification(
         settings.account_sid,
         now,

@@ -7,6 +7,7 @@ file open goes on reading it. The views hold absolute paths, so a moved archive 
 import hashlib
 import json
 import logging
+import time
 from pathlib import Path
 
 import duckdb
@@ -49,6 +50,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         LakeError: a file of the lake can't be read by DuckDB; the old warehouse stays.
     """
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
+        began = time.monotonic()
         # Taken before the build: what changes during it makes the next publish build again.
         inputs = _fingerprint(lake)
         note = lake.root / ".published"
@@ -74,7 +76,15 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         lake.files.publish_file(temporary, lake.warehouse)
         with lake.files.replacing(note, lake.temporary_file("published")) as file:
             file.write(json.dumps(inputs).encode())
-    log.info("published %s", lake.warehouse)
+    seconds = round(time.monotonic() - began, 6)
+    size = lake.warehouse.stat().st_size
+    about = {
+        "event": "publish",
+        "warehouse": str(lake.warehouse),
+        "bytes": size,
+        "seconds": seconds,
+    }
+    log.info("published %s", lake.warehouse, extra=about)
     return True
 
 

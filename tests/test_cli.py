@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from pipeline.lake.layout import Lake
 from pipeline.settings import Settings
 from pipeline.windows import retained_days
 from tests.support.archives import account, sync_all
+from tests.support.command import run
 from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
 from tests.support.scripted_api import Answer, scripted
 
@@ -28,20 +28,6 @@ COMMANDS = [
     command.name or (command.callback and command.callback.__name__)
     for command in app.registered_commands
 ]
-
-
-def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """`email-archive` with these arguments, and these settings alone."""
-    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
-        cwd=cwd,
-        env=keep | {"PYTHONPATH": str(Path(__file__).parents[1])} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
 
 
 def credentials(emulator: Emulator) -> dict[str, str]:

@@ -6,6 +6,7 @@ crash anywhere leaves landed files behind, and the next fold does the same work 
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -89,6 +90,7 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 
 
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
+    began = time.monotonic()
     landed = [landing.read(path) for path in lake.landed(partition)]
     seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(one.operations for one in landed)])
     before = _read(lake, OPERATIONS, partition)
@@ -145,6 +147,19 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         report.new,
         report.changed,
         report.unchanged,
+        extra={
+            "event": "fold",
+            **partition.fields(),
+            "scans": report.scans,
+            "lookups": report.lookups,
+            "operations": report.operations,
+            "states": report.states,
+            "new": report.new,
+            "changed": report.changed,
+            "unchanged": report.unchanged,
+            "new_rejects": report.new_rejects,
+            "seconds": round(time.monotonic() - began, 6),
+        },
     )
     return report
 

@@ -46,5 +46,5 @@ def seal(lake: Lake, partition: Partition) -> bool:
                 temporary = lake.temporary_file(table.name, partition)
                 parquet.write(lake, rows, target, temporary, form=parquet.SEALED)
         lake.files.remove(lake.unsealed_marker(partition))
-    log.info("sealed %s", partition)
+    log.info("sealed %s", partition, extra={"event": "seal", **partition.fields()})
     return True

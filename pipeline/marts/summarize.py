@@ -59,5 +59,10 @@ def _summarize(
         if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
             parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))
         rows[mart.name] = table.num_rows
-    log.info("summarized %s: %s", partition, rows)
+    log.info(
+        "summarized %s: %s",
+        partition,
+        rows,
+        extra={"event": "summarize", **partition.fields(), "rows": rows},
+    )
     return rows

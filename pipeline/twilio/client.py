@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -114,7 +115,9 @@ class OperationsClient:
 
     Args:
         settings: address, credentials, page size, time-outs, retries, limits.
-        sleep: waits so many seconds between tries.
+        sleep: waits so many seconds between tries; by default until then, or until it is closed.
+
+    Closing it ends what other threads still ask: at their next try, page or wait.
 
     Every method raises:
         CredentialsError: 401 or 403.
@@ -122,9 +125,12 @@ class OperationsClient:
         RetriableApiError: what did not go away within the settings' tries.
     """
 
-    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, settings: Settings, *, sleep: Callable[[float], object] | None = None
+    ) -> None:
         self._settings = settings
-        self._sleep = sleep
+        self._closed = threading.Event()
+        self._sleep = sleep or self._closed.wait
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
         connections = settings.concurrency + 1
         self._http = httpx2.Client(
@@ -150,7 +156,8 @@ class OperationsClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; no request begins any more."""
+        self._closed.set()
         self._http.close()
 
     def __repr__(self) -> str:
@@ -272,6 +279,9 @@ class OperationsClient:
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> _Answer[_Parsed]:
         """One try."""
+        if self._closed.is_set():
+            msg = f"GET {path}: not asked, since the client is closed"
+            raise FatalApiError(msg)
         url = f"{self._settings.api_url}{path}"
         what = f"GET {urlsplit(url).path}"
         began = time.monotonic()
@@ -280,12 +290,21 @@ class OperationsClient:
                 body = self._body(response, what)
         except httpx2.TransportError as error:
             raise self._no_answer(what, error) from None
+        seconds = time.monotonic() - began
         log.debug(
             "%s: %d, %d bytes, %.0f ms",
             what,
             response.status_code,
             len(body),
-            1000 * (time.monotonic() - began),
+            1000 * seconds,
+            extra={
+                "event": "request",
+                "request": what,
+                "status": response.status_code,
+                "bytes": len(body),
+                "seconds": round(seconds, 6),
+                "request_id": _request_id(response),
+            },
         )
         if response.status_code != httpx2.codes.OK:
             raise _refusal(what, response, body, has_token="pageToken" in query)

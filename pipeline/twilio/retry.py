@@ -62,7 +62,7 @@ def run(
     policy: RetryPolicy,
     request: Callable[[], T],
     *,
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
     chance: Callable[[], float] = random.random,
 ) -> tuple[T, int]:
     """Call `request` until it succeeds, may not be repeated, or the policy is exhausted.
@@ -84,16 +84,28 @@ def run(
     def wait(state: RetryCallState) -> float:
         return policy.wait(state.attempt_number, _retry_after(state), chance())
 
+    def pause(seconds: float) -> None:
+        sleep(seconds)
+
     def exhausted(state: RetryCallState) -> bool:
         waited = state.idle_for + state.upcoming_sleep
         return state.attempt_number >= policy.attempts or waited > policy.budget
 
     def tell(state: RetryCallState) -> None:
+        error = _error(state)
         log.warning(
             "try %d failed, next in %.1f s: %s",
             state.attempt_number,
             state.upcoming_sleep,
-            _error(state),
+            error,
+            extra={
+                "event": "retry",
+                "attempt": state.attempt_number,
+                "wait_seconds": round(state.upcoming_sleep, 3),
+                "status": error.status,
+                "code": error.code,
+                "request_id": error.request_id,
+            },
         )
 
     def give_up(state: RetryCallState) -> NoReturn:
@@ -103,7 +115,7 @@ def run(
         retry=retry_if_exception_type(RetriableApiError),
         stop=exhausted,
         wait=wait,
-        sleep=sleep,
+        sleep=pause,
         before_sleep=tell,
         retry_error_callback=give_up,
     )(attempt)

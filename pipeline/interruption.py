@@ -1,0 +1,55 @@
+"""SIGTERM and Ctrl-C: a run ends at once and cleanly, within seconds.
+
+What landed is in the archive, what did not is still due (R5): so a run that is told to stop drops the
+scans under way, removes its unfinished file and leaves. The next one goes on where it was.
+"""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_GRACE_SECONDS: Final = 4.0
+"""Time to end cleanly. What still hangs then, in the kernel or in a library, is killed: that is safe."""
+
+
+class Interruption(BaseException):
+    """The process was told to stop; no handler of errors must hold it up."""
+
+
+class Interruptions:
+    """What signal, if any, told this process to stop.
+
+    Attributes:
+        received: the signal; None until one came.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def stop(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal: raise `Interruption` where the main thread is."""
+        self.received = signal.Signals(number)
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_DFL)  # whoever asks again means at once
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
+        raise Interruption
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruptions]:
+    """Turn SIGTERM and Ctrl-C into an `Interruption` while the block lasts.
+
+    A library may answer it with an exception of its own (DuckDB does): `received` tells.
+    """
+    interruptions = Interruptions()
+    before = {one: signal.signal(one, interruptions.stop) for one in _SIGNALS}
+    try:
+        yield interruptions
+    finally:
+        if interruptions.received is None:
+            for one, handler in before.items():
+                signal.signal(one, handler)

@@ -1,0 +1,54 @@
+"""How the command logs: lines for people, or one JSON object a line for machines.
+
+Every event of the library's own says what it is about in fields of the record beside its message
+(account, day, window, counts, seconds, the server's ids of requests), which the JSON shows. No field
+and no message ever holds a credential (R11).
+"""
+
+import logging
+import sys
+from enum import StrEnum
+
+_CHATTY = ("httpx2", "httpcore2", "filelock")
+"""Libraries that log each request and each lock, of which our own events tell already."""
+
+
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    text = "text"
+    json = "json"
+
+
+def set_up(log_format: LogFormat, *, debug: bool) -> None:
+    """Log to stderr: warnings as text; as JSON also what was done; with `debug` every request."""
+    handler = logging.StreamHandler(sys.stderr)
+    level = logging.DEBUG if debug else logging.WARNING
+    if log_format is LogFormat.json:
+        handler.setFormatter(_json_formatter())
+        level = logging.DEBUG if debug else logging.INFO
+    elif debug:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    else:
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    if not debug:
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def is_json() -> bool:
+    """Whether the log is written as JSON."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    return any(type(one).__name__ == "JsonFormatter" for one in formatters)
+
+
+def _json_formatter() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - only where it is asked for
+
+    return JsonFormatter(
+        ("levelname", "name", "message"),
+        rename_fields={"levelname": "level", "name": "logger"},
+        timestamp="time",
+        json_ensure_ascii=False,
+    )

@@ -1,0 +1,132 @@
+"""SIGTERM and Ctrl-C: a run ends within seconds and leaves a whole archive, wherever it is."""
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pipeline.emulator import World
+from pipeline.facts import Partition
+from pipeline.lake.files import Files
+from pipeline.lake.layout import Lake
+from pipeline.schema import OPERATIONS
+from tests.support.archives import account, rows, sync_all, unlike_truth
+from tests.support.command import started
+from tests.support.factories import ACCOUNT, at, body, record
+from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
+
+PROMISED_SECONDS = 5
+TOLD = pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+FIRST_DAY = "2026-11-20"
+
+
+@contextmanager
+def api(hanging: Answer) -> Iterator[tuple[ScriptedApi, threading.Event]]:
+    """An API that answers the clock and its newest day at once, and everything else as `hanging`."""
+    hangs = threading.Event()
+
+    def answer(received: Received) -> Answer:
+        begin = received.query.get("startDate", "")
+        if not begin:
+            return Answer(body([]))
+        if begin.startswith("2026-11-19T23:59:59"):
+            return Answer(body([record(1, created_at=at("2026-11-20 12:00"))]))
+        hangs.set()
+        return hanging
+
+    with scripted(answer) as server:
+        yield server, hangs
+
+
+def settings(server: ScriptedApi) -> dict[str, str]:
+    return {
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": "token",
+        "EMAIL_ARCHIVE_API_URL": server.url,
+        "EMAIL_ARCHIVE_CONCURRENCY": "2",
+    }
+
+
+def stop(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
+    """What a process says that is told to stop, and does."""
+    process.send_signal(told)
+    _, errors = process.communicate(timeout=PROMISED_SECONDS)
+    assert process.returncode == 128 + told
+    assert "Traceback" not in errors
+    return errors
+
+
+def wait_for(landed: Path) -> None:
+    """Until a file of the newest day has landed."""
+    while not list(landed.rglob("*.parquet")):
+        time.sleep(0.01)
+
+
+@TOLD
+@pytest.mark.parametrize(
+    "hanging",
+    [
+        pytest.param(
+            Answer(b"{", headers={"Content-Length": "9"}, stalls=True), id="in an answer that hangs"
+        ),
+        pytest.param(
+            Answer(b"", status=429, headers={"Retry-After": "60"}),
+            id="in a wait that was asked for",
+        ),
+    ],
+)
+def test_run_that_is_told_to_stop_drops_scans_under_way_and_keeps_what_landed(
+    told: signal.Signals, hanging: Answer, tmp_path: Path
+):
+    """R5: the scan that was complete is in the archive, the others stay due."""
+    with api(hanging) as (server, hangs):
+        process = started("sync", "--all", cwd=tmp_path, **settings(server))
+        hangs.wait(30)
+        wait_for(tmp_path / "data" / "landing")
+        errors = stop(process, told)
+    assert errors.splitlines()[-1] == f"stopped by {told.name}"
+    lake = Lake(tmp_path / "data")
+    landed = [path for partition in lake.pending() for path in lake.landed(partition)]
+    assert [path.parent.name for path in landed] == ["created_date=2026-11-20"]
+    assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
+
+
+@TOLD
+def test_run_that_waits_for_a_lock_can_be_told_to_stop(told: signal.Signals, tmp_path: Path):
+    """R5: what landed before is folded by the next run, which equals the truth."""
+    world = World(3, 100.0, at("2026-11-18"))
+    with account(world, at("2026-11-20 12:00"), tmp_path / "data") as (emulator, archive):
+        lake = Lake(archive.data).open()
+        busy = Partition(archive.account_sid, at("2026-11-19").date())
+        with Files().locked(lake.partition_lock(busy), "a day"):
+            process = started("sync", "--all", cwd=tmp_path, **archive.environment())
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "waiting for" in line:
+                    break
+            stop(process, told)
+        assert sync_all(archive).ok
+        assert unlike_truth(emulator, archive.data, at("2026-11-18"), [emulator.clock.now()]) == []
+        assert rows(archive.data, OPERATIONS).num_rows == len(world.existing(emulator.clock.now()))
+
+
+def test_stop_is_told_as_json_too(tmp_path: Path):
+    with api(Answer(b"{", headers={"Content-Length": "9"}, stalls=True)) as (server, hangs):
+        process = started("--log-format", "json", "sync", cwd=tmp_path, **settings(server))
+        hangs.wait(30)
+        errors = stop(process, signal.SIGTERM)
+    last = json.loads(errors.splitlines()[-1])
+    assert (last["level"], last["message"]) == ("ERROR", "stopped by SIGTERM")
+
+
+def test_emulator_ends_when_it_is_told_to(tmp_path: Path):
+    process = started("emulate", "--port", "0", cwd=tmp_path)
+    assert process.stdout is not None
+    next(process.stdout)
+    stop(process, signal.SIGTERM)
