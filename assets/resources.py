@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 
 from pipeline.errors import SettingsError
 from pipeline.lake.layout import Lake
+from pipeline.lake.migration import up_to_date
 from pipeline.settings import ArchiveSettings, Settings
 
 _SECRET: dict[str, JsonValue] = {"dagster__is_secret": True}
@@ -27,7 +28,7 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
 
     def lake(self) -> Lake:
         """The archive, opened for writing."""
-        return Lake(self.root()).open()
+        return up_to_date(Lake(self.root()))
 
 
 class TwilioResource(dg.ConfigurableResource[Settings]):

@@ -13,8 +13,11 @@ from typing import Literal
 
 import pyarrow as pa
 
-FORMAT_VERSION = 1
-"""The version of the lake's layout and files; a lake with a higher one is refused."""
+FORMAT_VERSION = 2
+"""The version of the lake's layout and files; a lake with a higher one is refused.
+
+1: operations, history, coverage and rejects. 2: slots, questions about single operations, and errors.
+"""
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from pipeline.facts import Partition
 from pipeline.lake import parquet
-from pipeline.lake.layout import Lake
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, Table
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.schema import COVERAGE, FORMAT_VERSION, HISTORY, OPERATIONS, REJECTS, Table
 from pipeline.views import slot_states
 from pipeline.windows import retained_days
 
@@ -119,9 +119,14 @@ def status(lake: Lake, now: datetime) -> ArchiveStatus:
 
     Raises:
         UsageError: there is none.
-        LakeError: a file is damaged, or a newer version wrote the lake.
+        LakeError: a file is damaged, or another version wrote the lake.
     """
-    lake.must_exist()
+    if (version := lake.must_exist().version()) < FORMAT_VERSION:
+        msg = (
+            f"the lake {lake.root} has format {version}, written by an older version: bring it to "
+            f"{FORMAT_VERSION} with `email-archive publish`, or with the next sync"
+        )
+        raise LakeError(msg)
     pending = lake.pending() | lake.stale()
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}

@@ -21,6 +21,7 @@ from pipeline.lake.files import Files
 from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.migration import up_to_date
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import summarize
@@ -261,7 +262,7 @@ def sync(
     """
     observer = observer or Observer()
     began = time.monotonic()
-    lake = Lake(settings.data, files or Files()).open()
+    lake = up_to_date(Lake(settings.data, files or Files()))
     with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
@@ -455,9 +456,13 @@ def _derive(lake: Lake) -> Derivation:
 def rebuild(lake: Lake) -> int:
     """Summarize every day anew and publish: derived tables from facts.
 
+    Args:
+        lake: the archive; one of an older version is brought to this version's format.
+
     Returns:
         How many days were summarized.
     """
+    up_to_date(lake)
     fold_pending(lake)
     days: set[Partition] = set(lake.partitions("history"))
     with engine.connect() as connection:

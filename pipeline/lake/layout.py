@@ -40,25 +40,31 @@ class Lake:
     files: Files = field(default_factory=Files)
 
     def open(self) -> "Lake":
-        """Check that the lake is one that this version can write; mark a new one as such.
+        """Check that the lake is one that this version can read; mark a new one as this version's.
+
+        One of an older version is not ready for writing yet: `migration.up_to_date` sees to it.
 
         Raises:
             LakeError: a newer version wrote it, or its marker is damaged.
         """
         marker = self.root / MARKER
         if marker.exists():
-            self._check(marker)
+            self.version()
         else:
             self.files.make_folder(self.root)
             with self.files.locked(self.lock_file("lake"), f"the lake {self.root}"):
                 if not marker.exists():
-                    text = json.dumps({"format": FORMAT_VERSION})
-                    with self.files.replacing(marker, self.temporary_file(MARKER)) as file:
-                        file.write(text.encode())
+                    self.mark()
         return self
 
+    def mark(self) -> None:
+        """Say that the lake has this version's format; the lock of the lake must be held."""
+        text = json.dumps({"format": FORMAT_VERSION})
+        with self.files.replacing(self.root / MARKER, self.temporary_file(MARKER)) as file:
+            file.write(text.encode())
+
     def must_exist(self) -> "Lake":
-        """Check that there is a lake, and that this version can read it.
+        """Check that there is a lake, and that this version can read its facts.
 
         Raises:
             UsageError: there is none at `root`.
@@ -71,10 +77,16 @@ class Lake:
                 "the archive's folder, or make one with `email-archive sync`"
             )
             raise UsageError(msg)
-        self._check(marker)
+        self.version()
         return self
 
-    def _check(self, marker: Path) -> None:
+    def version(self) -> int:
+        """The version of the lake's format.
+
+        Raises:
+            LakeError: it is newer than this version's, or the marker is damaged.
+        """
+        marker = self.root / MARKER
         try:
             version = int(json.loads(marker.read_text(encoding="utf-8"))["format"])
         except (ValueError, KeyError, TypeError) as error:
@@ -86,6 +98,7 @@ class Lake:
                 f"knows {FORMAT_VERSION}: upgrade twilio-email-archive"
             )
             raise LakeError(msg)
+        return version
 
     def part(self, table: Table, partition: Partition) -> Path:
         """The one file of a table's partition."""

@@ -1,0 +1,49 @@
+"""A lake that an older version wrote, brought to this version's format.
+
+Facts stay as they are: every version reads those of all versions before it. What is derived from them
+and what an older version did not know is made anew.
+"""
+
+import logging
+
+from pipeline.lake.fold import rebuild_derived
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.schema import COVERAGE, FORMAT_VERSION, HISTORY
+
+log = logging.getLogger(__name__)
+
+
+def up_to_date(lake: Lake) -> Lake:
+    """Open a lake for writing, in this version's format.
+
+    Killed halfway, it begins anew (R5): the version is written last.
+
+    Raises:
+        LakeError: a newer version wrote it, or its marker is damaged.
+    """
+    lake.open()
+    if lake.version() < FORMAT_VERSION:
+        with lake.files.locked(lake.lock_file("lake"), f"the lake {lake.root}"):
+            version = lake.version()
+            if version < FORMAT_VERSION:
+                log.warning(
+                    "the lake %s has format %d: bringing it to %d",
+                    lake.root,
+                    version,
+                    FORMAT_VERSION,
+                )
+                _from_1(lake)
+                lake.mark()
+    return lake
+
+
+def _from_1(lake: Lake) -> None:
+    """Format 1 had neither slots nor what is to be asked by id, and fewer delivery tables."""
+    for partition in sorted(lake.partitions(COVERAGE.name)):
+        try:
+            rebuild_derived(lake, partition)
+        except LakeError as error:
+            # One damaged file must not keep the other days from the archive.
+            log.warning("%s, then `email-archive publish` makes up for it", error)
+    for partition in sorted(lake.partitions(HISTORY.name)):
+        lake.files.touch(lake.stale_marker(partition))

@@ -1,0 +1,127 @@
+"""Lakes that an older version wrote: read, brought up to date, and refused by what is older than they."""
+
+import json
+import shutil
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline import Archive
+from pipeline.emulator import World
+from pipeline.emulator.truth import differences
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.migration import up_to_date
+from pipeline.query import ask
+from pipeline.schema import FORMAT_VERSION, HISTORY, LAKE_TABLES, MARTS, OPERATIONS
+from pipeline.status import status
+from pipeline.sync import rebuild, sync
+from tests.support.archives import account as emulated
+from tests.support.archives import rows, states, sync_all
+from tests.support.disks import Crash, CrashingDisk
+from tests.support.factories import at, snapshot
+
+START = at("2026-09-01")
+WORLD = World(77, 25.0, START, end=START + timedelta(days=3))
+SYNCS = [START + timedelta(hours=9 * n) for n in range(1, 9)]
+NOW = START + timedelta(hours=81)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Lake:
+    """What 0.1.0 left: format 1, with a scan of each day that is not folded yet."""
+    with zipfile.ZipFile(Path(__file__).parent / "lakes" / "format-1.zip") as packed:
+        packed.extractall(tmp_path / "lake")
+    lake = Lake(tmp_path / "lake")
+    assert lake.version() == 1
+    assert len(lake.pending()) == 3
+    return lake
+
+
+def test_older_lake_can_be_read_as_it_is(old: Lake):
+    operations = Archive(old.root).operations()
+    assert len(operations) == operations["operation_id"].nunique() == 87
+    assert len(Archive(old.root).history()) > 87
+    assert len(Archive(old.root).coverage()) == 64
+    assert old.version() == 1
+
+
+def test_status_of_an_older_lake_says_what_to_do(old: Lake):
+    with pytest.raises(LakeError, match="has format 1, written by an older version: bring it to"):
+        status(old, NOW)
+
+
+def test_sync_goes_on_with_an_older_lake_and_loses_nothing(old: Lake):
+    """R1, R2: states that 0.1.0 saw are all there, and so is what it had landed and not folded."""
+    before = states(rows(old.root, HISTORY))
+    with emulated(WORLD, NOW, old.root) as (emulator, settings):
+        assert sync(settings).ok
+        emulator.clock.step(timedelta(hours=9))
+        assert sync_all(settings).ok
+        moments = [*SYNCS, NOW, emulator.clock.now()]
+    assert old.version() == FORMAT_VERSION
+    assert old.pending() == set()
+    assert before < states(rows(old.root, HISTORY))
+    assert differences(WORLD, rows(old.root, OPERATIONS), START, moments) == []
+
+
+def test_publishing_makes_all_that_an_older_version_did_not_know(old: Lake):
+    """The same as if this version had made the lake: slots from the scans, and every delivery table."""
+    rebuild(old)
+    assert old.version() == FORMAT_VERSION
+    found = ask(
+        old, "SELECT state, count(*) AS slots FROM coverage_slots GROUP BY ALL ORDER BY ALL"
+    )
+    assert sum(found["slots"].to_pylist()) > 72
+    (account,) = status(old, NOW).accounts
+    assert (account.operations, account.waiting, account.gaps) == (87, 0, 0)
+    operations = rows(old.root, OPERATIONS).num_rows
+    for mart in MARTS:
+        assert rows(old.root, mart).num_rows > 0, mart.name
+    daily = ask(old, "SELECT sum(operations)::BIGINT AS operations FROM delivery_daily").to_pylist()
+    assert daily == [{"operations": operations}]
+
+
+def test_version_is_written_last_so_that_a_crash_begins_anew(old: Lake):
+    """R5"""
+    whole = Lake(old.root.with_name("whole"))
+    shutil.copytree(old.root, whole.root)
+    up_to_date(whole)
+    steps = 0
+    while True:
+        steps += 7
+        disk = CrashingDisk(steps)
+        lake = Lake(old.root, type(old.files)(disk))
+        try:
+            up_to_date(lake)
+        except Crash:
+            assert lake.version() == 1
+        else:
+            break
+    assert steps > 7
+    assert lake.version() == FORMAT_VERSION
+    assert snapshot(lake) == snapshot(whole)
+    assert lake.stale() == whole.stale() == set(whole.partitions(HISTORY.name))
+
+
+def test_damaged_day_does_not_keep_the_others_from_this_version(
+    old: Lake, caplog: pytest.LogCaptureFixture
+):
+    next((old.root / "coverage").rglob("created_date=2026-09-02/*.parquet")).write_bytes(b"PAR1")
+    up_to_date(old)
+    assert old.version() == FORMAT_VERSION
+    assert "created_date=2026-09-02/part-0.parquet is damaged" in caplog.text
+    days = {partition.day.isoformat() for partition in old.partitions("slot_coverage")}
+    assert {"2026-09-01", "2026-09-03"} <= days
+
+
+def test_lake_of_this_version_is_refused_by_what_knows_only_older_ones(tmp_path: Path):
+    lake = up_to_date(Lake(tmp_path / "lake"))
+    text = json.loads((lake.root / "lake.json").read_text())
+    assert text == {"format": FORMAT_VERSION}
+    (lake.root / "lake.json").write_text(json.dumps({"format": FORMAT_VERSION + 1}))
+    for use in (lambda: up_to_date(lake), lake.must_exist):
+        with pytest.raises(LakeError, match="written by a newer version"):
+            use()
+    assert {table.name for table in LAKE_TABLES} & {p.name for p in lake.root.iterdir()} == set()
