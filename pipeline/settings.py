@@ -56,6 +56,15 @@ class ArchiveSettings(BaseSettings):
         description="Where Dagster keeps its runs; the demo's last sync is recorded there.",
     )
 
+    @field_validator("data")
+    @classmethod
+    def _check_data(cls, value: Path) -> Path:
+        if "?" in str(value.absolute()):
+            # It takes what follows for a database's options, and looks for its log elsewhere.
+            msg = "expected a folder without ? in its path: DuckDB can't keep a database in one"
+            raise ValueError(msg)
+        return value
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
         """Read the settings; `overrides` are fields by name and win over the environment.

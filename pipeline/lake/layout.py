@@ -4,6 +4,7 @@ Public tables are hive-partitioned, one file a partition, so that any reader of 
 consistent state of each day. What readers must not meet lies in folders whose names begin with a dot.
 """
 
+import glob
 import json
 import re
 from collections.abc import Iterator
@@ -113,8 +114,12 @@ class Lake:
         return sorted(self.landing_folder(partition).glob("*.parquet"))
 
     def glob(self, table: Table) -> str:
-        """The pattern of all files of a table, absolute: what the warehouse's views read."""
-        return str(self.root.absolute() / table.name / "account_id=*" / "created_date=*" / PART)
+        """The pattern of all files of a table, absolute: what the warehouse's views read.
+
+        What is a wildcard in the archive's own path stands for itself.
+        """
+        root = Path(glob.escape(str(self.root.absolute())))
+        return str(root / table.name / "account_id=*" / "created_date=*" / PART)
 
     def partitions(self, folder: str) -> Iterator[Partition]:
         """The partitions that have a folder below ``<root>/<folder>``, in order."""
