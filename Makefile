@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,12 @@ bench-refresh: $(READY) ## measure what the refresh policy costs and misses; wri
 SEEDS ?= 200
 simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes and power cuts, against the truth
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+AUDIT := $(VENV)/audit
+audit: $(READY) ## look the pinned versions up among the known vulnerabilities; needs the network
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) \
+		&& $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
