@@ -90,6 +90,10 @@ def landed_scans(
         raise dg.Failure(str(error), allow_retries=False) from None
     except ArchiveError as error:
         raise dg.Failure(str(error)) from None
+    except dg.DagsterExecutionInterruptedError:
+        # Dagster would follow the retry policy, and whoever stopped the run would wait for nothing.
+        msg = "stopped: what landed is in the archive, scans under way were dropped and stay due"
+        raise dg.Failure(msg, allow_retries=False) from None
     if extraction.failures and not extraction.scans:
         raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
     add_per_day(context, {day: _of_day(extraction, day) for day in days})

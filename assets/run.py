@@ -10,6 +10,7 @@ import dagster as dg
 
 from assets.definitions import defs
 from assets.schedules import range_tags
+from pipeline.interruption import leave
 
 
 def run(first: date, last: date) -> bool:
@@ -23,4 +24,5 @@ def run(first: date, last: date) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if run(*(date.fromisoformat(text) for text in sys.argv[1:3])) else 1)
+    succeeded = run(*(date.fromisoformat(text) for text in sys.argv[1:3]))
+    leave(0 if succeeded else 1)

@@ -8,9 +8,7 @@ without a traceback; ``--debug`` shows it.
 import json
 import logging
 import os
-import signal
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +18,7 @@ import typer
 
 from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.interruption import interruptible
+from pipeline.interruption import interruptible, leave
 from pipeline.logs import LogFormat
 
 log = logging.getLogger(__name__)
@@ -393,22 +391,14 @@ def main() -> None:
         except BaseException:
             if interruptions.received is None:
                 raise
-            _leave(interruptions.received)
+            _complain(f"stopped by {interruptions.received.name}")
+            leave(128 + interruptions.received)
 
 
 def _fail(error: Exception) -> None:
     if not logs.is_json():
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
     _complain(str(error))
-
-
-def _leave(number: signal.Signals) -> None:
-    """End a process that was told to stop; its threads may hang in a request, and hold nothing."""
-    _complain(f"stopped by {number.name}")
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(128 + number)
 
 
 if __name__ == "__main__":

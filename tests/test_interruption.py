@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from pipeline.emulator import World
@@ -114,6 +115,32 @@ def test_run_that_waits_for_a_lock_can_be_told_to_stop(told: signal.Signals, tmp
         assert sync_all(archive).ok
         assert unlike_truth(emulator, archive.data, at("2026-11-18"), [emulator.clock.now()]) == []
         assert rows(archive.data, OPERATIONS).num_rows == len(world.existing(emulator.clock.now()))
+
+
+@TOLD
+def test_dagster_run_that_is_told_to_stop_fails_at_once_and_is_not_retried(
+    told: signal.Signals, tmp_path: Path
+):
+    """R5: Dagster's own answer to a signal would be the asset's retry policy, minutes later."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with api(Answer(b"{", headers={"Content-Length": "9"}, stalls=True)) as (server, hangs):
+        days = ("2026-11-18", "2026-11-20")
+        environment = {
+            "DAGSTER_HOME": str(home),
+            "EMAIL_ARCHIVE_DATA": str(tmp_path / "data"),
+            **settings(server),
+        }
+        process = started(*days, cwd=tmp_path, module="assets.run", **environment)
+        hangs.wait(60)
+        wait_for(tmp_path / "data" / "landing")
+        process.send_signal(told)
+        _, errors = process.communicate(timeout=PROMISED_SECONDS)
+    assert process.returncode == 1
+    assert "stopped: what landed is in the archive" in errors
+    assert len(Lake(tmp_path / "data").pending()) == 1
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
 def test_stop_is_told_as_json_too(tmp_path: Path):

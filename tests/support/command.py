@@ -8,11 +8,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def started(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
-    """`email-archive` with these arguments, under way."""
+def started(
+    *arguments: str, cwd: Path, module: str = "pipeline.cli", **environment: str
+) -> "subprocess.Popen[str]":
+    """`email-archive` with these arguments, or another module, under way."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline.cli", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=cwd,
         env=keep | {"PYTHONPATH": str(ROOT)} | environment,
         stdout=subprocess.PIPE,
