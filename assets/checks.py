@@ -70,7 +70,9 @@ def no_gaps(archive: ArchiveResource) -> dg.AssetCheckResult:
 )
 def deadlines_held(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Names the slots whose final scan is overdue."""
-    return _of_slots(deadlines_missed(archive.lake()), "without a final scan")
+    return _of_slots(
+        deadlines_missed(archive.lake(), archive.first_final_scan()), "without a final scan"
+    )
 
 
 @dg.asset_check(

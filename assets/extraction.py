@@ -97,6 +97,12 @@ def landed_scans(
     if extraction.failures and not extraction.scans:
         raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
     add_per_day(context, {day: _of_day(extraction, day) for day in days})
+    for day in sorted({scan.window.day for scan in extraction.scans} - set(days)):
+        metadata = _of_day(extraction, day)
+        event = dg.AssetMaterialization(
+            "landed_scans", partition=day.isoformat(), metadata=metadata
+        )
+        context.log_event(event)
     if lookups.asked or lookups.failures:
         context.log.info(
             "asked about single operations: %d answered, %d of them are gone, %d errors; %d not answered",
@@ -115,11 +121,21 @@ def _windows(
     now: datetime,
     days: Sequence[date],
 ) -> list[Window]:
-    """What is due of the days, in a run of the schedule; all of them, in one by hand."""
+    """What is due, in a run of the schedule; all of the days, in one by hand.
+
+    What is due may lie on other days than the tick guessed by this machine's clock (R10).
+    """
     if context.run.tags.get(SCOPE) != SCOPE_DUE:
         return whole_days(days)
     fold_pending(lake)  # what an earlier run landed counts as scanned
-    return [window for window in plan(lake, settings, now) if window.day in days]
+    windows = plan(lake, settings, now).windows
+    if others := sorted({f"{window.day}" for window in windows if window.day not in days}):
+        context.log.warning(
+            "due by the API's clock, and not of this run's days: %s. They are scanned too; is this "
+            "machine's clock right?",
+            ", ".join(others),
+        )
+    return windows
 
 
 def _warn_of_old_days(

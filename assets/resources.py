@@ -4,6 +4,7 @@ What is not configured here comes from the environment or ``.env``, read when a 
 definitions load without credentials, and a run's config holds none (R11).
 """
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -25,6 +26,10 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
     def root(self) -> Path:
         """The archive's folder."""
         return ArchiveSettings.load(**_given(data=self.data)).data
+
+    def first_final_scan(self) -> timedelta:
+        """How long before a slot's deadline its final scans begin."""
+        return ArchiveSettings.load().first_final_scan
 
     def lake(self) -> Lake:
         """The archive, opened for writing."""

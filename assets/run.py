@@ -1,6 +1,6 @@
 """``python -m assets.run FIRST LAST``: the job `sync` once, over a range of days, on DAGSTER_HOME.
 
-What the schedule does, by hand and in this process; for a script, for cron, for the demo.
+It scans all of these days, as materializing them by hand does; for a script, for the demo.
 """
 
 import sys
@@ -24,5 +24,9 @@ def run(first: date, last: date) -> bool:
 
 
 if __name__ == "__main__":
-    succeeded = run(*(date.fromisoformat(text) for text in sys.argv[1:3]))
+    try:
+        first, last = (date.fromisoformat(text) for text in sys.argv[1:])
+    except ValueError:
+        sys.exit("expected two days: python -m assets.run 2026-11-13 2026-11-20")
+    succeeded = run(first, last)
     leave(0 if succeeded else 1)

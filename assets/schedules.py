@@ -1,12 +1,13 @@
 """The job and its schedule."""
 
-from datetime import UTC
+from datetime import UTC, timedelta
 
 import dagster as dg
 from dagster import AssetSelection
 
 from assets.partitions import FIRST_DAY
 from assets.resources import ArchiveResource, TwilioResource
+from pipeline.lake.coverage import latest_scan
 from pipeline.lake.layout import Lake
 from pipeline.sync import plan
 
@@ -27,9 +28,10 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 SCOPE = "email_archive/scope"
-"""A run with this tag scans what is due of its days; one without it scans all of them."""
+"""A run with this tag scans what is due, one without it all of its days."""
 
 SCOPE_DUE = "due"
+TICK = timedelta(minutes=10)
 
 
 @dg.schedule(
@@ -43,15 +45,21 @@ def due(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run over the days that have something due.
 
-    The tick's time, which is this machine's, only guesses which days; the run plans again by the API's
-    clock (R10).
+    The tick's time, which is this machine's, only guesses which days: the run plans again by the API's
+    clock, and scans what is due then (R10). A tick that lies before the archive's latest scan knows
+    that it is wrong, and guesses by that scan.
     """
-    now = context.scheduled_execution_time.astimezone(UTC)
+    tick = context.scheduled_execution_time.astimezone(UTC)
     lake = Lake(archive.root())
-    windows = plan(lake, twilio.settings(lake.root), now)
-    days = sorted(max(f"{window.day}", FIRST_DAY) for window in windows)
-    if not days:
+    settings = twilio.settings(lake.root)
+    latest = latest_scan(lake, settings.account_sid)
+    now = tick if latest is None or latest <= tick else latest + TICK
+    windows = plan(lake, settings, now).windows
+    if not windows:
         return dg.SkipReason("nothing is due")
+    # Dagster's days end with the machine's today, whatever the API's is.
+    last = f"{tick.date()}"
+    days = sorted(min(max(f"{window.day}", FIRST_DAY), last) for window in windows)
     return dg.RunRequest(
-        run_key=now.isoformat(), tags=range_tags(days[0], days[-1]) | {SCOPE: SCOPE_DUE}
+        run_key=tick.isoformat(), tags=range_tags(days[0], days[-1]) | {SCOPE: SCOPE_DUE}
     )

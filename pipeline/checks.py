@@ -26,11 +26,10 @@ from pipeline.schema import (
     STATUSES,
     Table,
 )
-from pipeline.views import select, slot_states
-from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
+from pipeline.views import connected, slot_states
+from pipeline.windows import RETENTION, RISK_WITHIN
 
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
-_FINAL_HOURS: Final = FINAL_WITHIN / timedelta(hours=1)
 _GRACE_HOURS: Final = 1.0
 """How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
 
@@ -149,10 +148,19 @@ def lost_lately(lake: Lake) -> Findings:
     return Findings(tuple(lost), is_error=True)
 
 
-def deadlines_missed(lake: Lake) -> Findings:
-    """The slots whose final scan is overdue: an error where little time is left."""
-    states = _states(lake)
-    overdue = [s for s in states if s["state"] == "at_risk" or _misses_its_final_scan(s)]
+def deadlines_missed(lake: Lake, first_final_scan: timedelta) -> Findings:
+    """The slots whose final scan is overdue: an error where little time is left.
+
+    Args:
+        lake: the archive.
+        first_final_scan: how long before a slot's deadline its final scans begin.
+    """
+    latest = first_final_scan / timedelta(hours=1) - _GRACE_HOURS
+    overdue = [
+        slot
+        for slot in _states(lake)
+        if slot["state"] == "at_risk" or (slot["state"] == "open" and slot["hours_left"] < latest)
+    ]
     return Findings(tuple(overdue), is_error=any(s["hours_left"] < _RISK_HOURS for s in overdue))
 
 
@@ -161,17 +169,10 @@ def silent_accounts(lake: Lake) -> pa.Table:
 
     Either nothing was sent, or the API or its filters have changed.
     """
-    with engine.connect() as connection:
-        for table in (COVERAGE, DELIVERY_HOURLY):
-            connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+    with connected(lake, (COVERAGE, DELIVERY_HOURLY)) as connection:
         return connection.sql(engine.sql("pipeline", "checks/newest_operation")).to_arrow_table()
 
 
 def _states(lake: Lake) -> list[dict[str, Any]]:
     states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
     return states
-
-
-def _misses_its_final_scan(slot: dict[str, Any]) -> bool:
-    """Whether the final scans should have begun, and none has come, with some grace."""
-    return bool(slot["state"] == "open" and slot["hours_left"] < _FINAL_HOURS - _GRACE_HOURS)

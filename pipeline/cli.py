@@ -187,8 +187,12 @@ def publish(data: DataOption = None) -> None:
     from pipeline.sync import rebuild
 
     lake = _lake(data)
-    days = rebuild(lake.must_exist())
+    days, errors = rebuild(lake.must_exist())
     typer.echo(f"published {lake.warehouse.absolute()}: {days} days")
+    for error in errors:
+        _complain(f"not done: {error}")
+    if errors:
+        raise typer.Exit(FAILED)
 
 
 @app.command()

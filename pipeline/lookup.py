@@ -21,7 +21,13 @@ from pipeline.scan import observed, rejects_table
 from pipeline.schema import LOOKUPS, OPERATION_ERRORS, RECORD_SCHEMA
 from pipeline.threads import workers
 from pipeline.twilio.client import OperationErrors, OperationsClient, Page
-from pipeline.twilio.errors import ApiError, CredentialsError, GoneError, UnexpectedAnswerError
+from pipeline.twilio.errors import (
+    ApiError,
+    CredentialsError,
+    GoneError,
+    RetriableApiError,
+    UnexpectedAnswerError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +35,27 @@ _BATCH: Final = 200
 """Questions whose answers land together: few enough to lose little when the process dies."""
 
 _PATIENCE: Final = 3
-"""Failures after which a subject is given up for this run: it stays due, and the API gets a rest."""
+"""Failures of the API's after which a subject is given up for this run: the API gets a rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedLookup:
-    """A question that was not answered, nor were those about the same subject after it; it stays due."""
+    """A question that was not answered; it is asked again, at growing intervals."""
 
     watched: Watched
     error: ArchiveError
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
-    """One answer; both None if the API does not know the operation any more."""
+class _Asked:
+    """One question and its answer; without any of the three, the API does not know the operation."""
 
     watched: Watched
     asked_at: datetime
     requests: int
     page: Page | None = None
     errors: OperationErrors | None = None
+    refusal: ApiError | None = None
 
 
 def look_up(
@@ -56,23 +63,23 @@ def look_up(
 ) -> Iterator[Answers | FailedLookup]:
     """Ask about single operations on threads; give the answers in batches, each of one day.
 
+    What is not answered is in the batches too, as asked: so it is not asked again at once, and what
+    the API refuses for good keeps nothing else waiting.
+
     Args:
         client: the API.
         watched: what to ask, the most urgent first.
         now: the API's time when the run began: that of an answer without a date of its own.
         concurrency: questions under way at once.
-
-    Raises:
-        CredentialsError: the API refuses the credentials.
     """
     desk = _Desk(client, now)
     every = list(watched)
     with workers(concurrency, "lookup") as pool:
         for first in range(0, len(every), _BATCH):
-            outcomes = list(pool.map(desk.ask, every[first : first + _BATCH]))
-            yield from (one for one in outcomes if isinstance(one, FailedLookup))
-            answered = [one for one in outcomes if isinstance(one, _Answered)]
-            yield from _by_day(answered)
+            outcomes = pool.map(desk.ask, every[first : first + _BATCH])
+            asked = [one for one in outcomes if one is not None]
+            yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
+            yield from _by_day(asked)
 
 
 class _Desk:
@@ -84,19 +91,20 @@ class _Desk:
         self._failures: Counter[Subject] = Counter()
         self._lock = threading.Lock()
 
-    def ask(self, watched: Watched) -> _Answered | FailedLookup | None:
+    def ask(self, watched: Watched) -> _Asked | None:
         """One answer; None if the subject is given up."""
         if self._failures[watched.subject] >= _PATIENCE:
             return None
         try:
             return self._ask(watched)
         except GoneError as gone:
-            return _Answered(watched, gone.answered_at or self._now, requests=1)
-        except CredentialsError:
-            raise
+            return _Asked(watched, gone.answered_at or self._now, requests=1)
         except ApiError as error:
-            with self._lock:
-                self._failures[watched.subject] += 1
+            # Whoever may list operations need not be allowed to ask about single ones.
+            if isinstance(error, CredentialsError):
+                self._count(watched.subject, _PATIENCE)
+            elif isinstance(error, RetriableApiError):
+                self._count(watched.subject, 1)
             log.warning(
                 "%s of %s: %s",
                 watched.subject,
@@ -111,12 +119,17 @@ class _Desk:
                     "request_id": error.request_id,
                 },
             )
-            return FailedLookup(watched, error)
+            asked_at = error.answered_at or self._now
+            return _Asked(watched, asked_at, requests=1, refusal=error)
 
-    def _ask(self, watched: Watched) -> _Answered:
+    def _count(self, subject: Subject, failures: int) -> None:
+        with self._lock:
+            self._failures[subject] += failures
+
+    def _ask(self, watched: Watched) -> _Asked:
         if watched.subject == "errors":
             errors = self._client.operation_errors(watched.operation_id)
-            return _Answered(watched, errors.observed_at, errors.attempts, errors=errors)
+            return _Asked(watched, errors.observed_at, errors.attempts, errors=errors)
         page = self._client.operation(watched.operation_id)
         for row in page.operations.select(["operation_id", "created_at"]).to_pylist():
             day = row["created_at"].astimezone(UTC).date()
@@ -126,45 +139,46 @@ class _Desk:
                     f"{row['operation_id'][:80]} of {day}"
                 )
                 raise UnexpectedAnswerError(msg, request_id=page.request_id)
-        return _Answered(watched, page.observed_at, page.attempts, page=page)
+        return _Asked(watched, page.observed_at, page.attempts, page=page)
 
 
-def _by_day(answered: Iterable[_Answered]) -> Iterator[Answers]:
-    ordered = sorted(answered, key=lambda one: (one.watched.partition, one.watched.operation_id))
+def _by_day(asked: Iterable[_Asked]) -> Iterator[Answers]:
+    ordered = sorted(asked, key=lambda one: (one.watched.partition, one.watched.operation_id))
     for partition, group in groupby(ordered, key=lambda one: one.watched.partition):
         yield _answers(partition, list(group))
 
 
-def _answers(partition: Partition, answered: Sequence[_Answered]) -> Answers:
-    pages = [(one, one.page) for one in answered if one.page is not None]
+def _answers(partition: Partition, asked: Sequence[_Asked]) -> Answers:
+    pages = [(one, one.page) for one in asked if one.page is not None]
     states = [observed(page.operations, one.asked_at) for one, page in pages]
     rejects = [rejects_table(page.rejects, one.asked_at) for one, page in pages]
-    nothing = observed(RECORD_SCHEMA.empty_table(), answered[0].asked_at)
+    nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].asked_at)
     return Answers(
         partition,
-        asked_at=max(one.asked_at for one in answered),
+        asked_at=max(one.asked_at for one in asked),
         operations=pa.concat_tables([nothing, *states]),
-        rejects=pa.concat_tables([rejects_table((), answered[0].asked_at), *rejects]),
-        lookups=pa.Table.from_pylist([_lookup(one) for one in answered], schema=LOOKUPS.arrow),
+        rejects=pa.concat_tables([rejects_table((), asked[0].asked_at), *rejects]),
+        lookups=pa.Table.from_pylist([_lookup(one) for one in asked], schema=LOOKUPS.arrow),
         errors=pa.Table.from_pylist(
-            [row for one in answered for row in _errors(one)], schema=OPERATION_ERRORS.arrow
+            [row for one in asked for row in _errors(one)], schema=OPERATION_ERRORS.arrow
         ),
-        requests=sum(one.requests for one in answered),
+        requests=sum(one.requests for one in asked),
     )
 
 
-def _lookup(one: _Answered) -> dict[str, Any]:
-    is_gone = one.page is None and one.errors is None
+def _lookup(one: _Asked) -> dict[str, Any]:
+    is_gone = one.page is None and one.errors is None and one.refusal is None
     return {
         "operation_id": one.watched.operation_id,
         "subject": one.watched.subject,
         "asked_at": one.asked_at,
         "failed": one.watched.failed if one.watched.subject == "errors" else None,
         "gone_at": one.asked_at if is_gone else None,
+        "refusal": str(one.refusal) if one.refusal else None,
     }
 
 
-def _errors(one: _Answered) -> list[dict[str, Any]]:
+def _errors(one: _Asked) -> list[dict[str, Any]]:
     found = Counter(one.errors.errors if one.errors else ())
     return [
         {

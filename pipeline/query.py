@@ -1,5 +1,8 @@
 """A question to the published warehouse, read-only."""
 
+import re
+from typing import Final
+
 import duckdb
 import pyarrow as pa
 
@@ -7,11 +10,7 @@ from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.layout import Lake
 
-_QUESTIONS = (
-    duckdb.StatementType.SELECT,
-    duckdb.StatementType.EXPLAIN,
-    duckdb.StatementType.PRAGMA,
-)
+_EXPLAIN: Final = re.compile(r"\s*EXPLAIN\s*(ANALYZE\b|\([^()]*\))?", re.IGNORECASE)
 
 
 def ask(lake: Lake, query: str) -> pa.Table:
@@ -27,12 +26,21 @@ def ask(lake: Lake, query: str) -> pa.Table:
         raise UsageError(msg)
     try:
         with engine.connect(str(lake.warehouse), read_only=True) as connection:
-            statements = connection.extract_statements(query)
-            if len(statements) != 1 or statements[0].type not in _QUESTIONS:
-                msg = (
-                    "expected one query that changes nothing: SELECT, FROM, DESCRIBE, SHOW, EXPLAIN"
-                )
-                raise UsageError(msg)
+            # What is explained may be carried out: it has to be a question itself.
+            for question in (query, _EXPLAIN.sub("", query, count=1)):
+                statements = connection.extract_statements(question)
+                types = [one.type for one in statements]
+                if types == [duckdb.StatementType.SELECT]:
+                    break
+                if types != [duckdb.StatementType.EXPLAIN] or question is not query:
+                    msg = (
+                        "expected one query that changes nothing: SELECT, FROM, DESCRIBE, SHOW, "
+                        "or EXPLAIN of one"
+                    )
+                    raise UsageError(msg)
             return connection.sql(query).to_arrow_table()
+    except duckdb.IOException as error:
+        msg = f"{error}\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
+        raise ArchiveError(msg) from error
     except duckdb.Error as error:
         raise ArchiveError(str(error)) from error

@@ -169,6 +169,14 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
     return [window for _, window in sorted(windows)]
 
 
+def left_over(
+    slots: Iterable[SlotCoverage], windows: Iterable[Window], policy: RefreshPolicy, now: datetime
+) -> int:
+    """How many due slots the planned windows leave for the next run, since the budget is spent."""
+    planned = {slot for window in windows for slot in window.slots()}
+    return sum(due.slot not in planned for due in due_slots(slots, policy, now))
+
+
 def _within_budget(
     due: Sequence[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
 ) -> Sequence[DueSlot]:
@@ -260,10 +268,10 @@ def cut(window: Window, pieces: int) -> list[Window]:
 def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime) -> list[Watched]:
     """What to ask of single operations now, the most urgent first.
 
-    An operation that is not settled is asked about from shortly before its deadline on, at intervals
-    that grow with the time since then: no listing will tell how it ends. Errors are asked for at
-    once, as long as the API may know them: until the deadline, and for a day after a state that the
-    API told later.
+    An operation that is not settled is asked about from shortly before its deadline on: no listing
+    will tell how it ends. Errors are asked for at once, as long as the API may know them: until the
+    deadline, and for a day after a state that the API told later. What was asked already is asked
+    again at intervals that grow with the time since the first question was due.
     """
     due = [one for one in watched if _is_due(one, policy, now)]
     return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
@@ -272,10 +280,13 @@ def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime
 def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
     if one.subject == "errors":
         knows = now < deadline(one.created_at) or now - one.observed_at < _LATE_ERRORS
-        return policy.errors and knows
-    since = deadline(one.created_at) - policy.lookups_from
-    if now < since:
-        return False
+        if not (policy.errors and knows):
+            return False
+        since = one.observed_at
+    else:
+        since = deadline(one.created_at) - policy.lookups_from
+        if now < since:
+            return False
     every = max(policy.lookups_every, (now - since) * policy.lookups_growth)
     return one.asked_at is None or now - one.asked_at >= every * policy.early
 

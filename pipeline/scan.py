@@ -95,7 +95,9 @@ def scan_window(
     else:
         pages = _list(client, window, on_page, max_pages)
     is_complete = pages[-1].next_token is None
-    observed_at, completed_at = pages[0].observed_at, max(page.observed_at for page in pages)
+    # What was answered out of a cache is older than its turn: the scan is as old as its oldest page.
+    moments = [page.observed_at for page in pages]
+    observed_at, completed_at = min(moments), max(moments)
     answered = pa.concat_tables([RECORD_SCHEMA.empty_table(), *(page.operations for page in pages)])
     inside = answered.filter(_lies_in(answered["created_at"], window))
     states = _distinct(inside)

@@ -421,7 +421,7 @@ LOOKUPS = Table(
         Column(
             "asked_at",
             TIMESTAMP,
-            "When it was answered, by the API's clock.",
+            "When it was asked, by the API's clock.",
             "UTC microseconds",
             nullable=False,
         ),
@@ -437,6 +437,7 @@ LOOKUPS = Table(
             "When the API answered 404: it does not know this any more. NULL if it does.",
             "UTC microseconds",
         ),
+        Column("refusal", pa.string(), "Why it was not answered. NULL if it was."),
     ),
 )
 

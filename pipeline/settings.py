@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.errors import SettingsError
-from pipeline.windows import FINAL_WITHIN, RETENTION
+from pipeline.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
 
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
@@ -55,6 +55,25 @@ class ArchiveSettings(BaseSettings):
         Path(".dagster"),
         description="Where Dagster keeps its runs; the demo's last sync is recorded there.",
     )
+    final_scans: str = _variable(
+        "EMAIL_ARCHIVE_FINAL_SCANS",
+        "12h,2h,30m",
+        description="How long before its deadline a slot is scanned once more; the first 12h to 8h.",
+    )
+
+    @field_validator("final_scans")
+    @classmethod
+    def _check_final_scans(cls, value: str) -> str:
+        scans = parse_durations(value)
+        if not (FINAL_LATEST <= max(scans) <= FINAL_WITHIN and min(scans)):
+            msg = "expected times of which the first is from 12h to 8h, and all above 0: like 12h,2h,30m"
+            raise ValueError(msg)
+        return value
+
+    @property
+    def first_final_scan(self) -> timedelta:
+        """How long before a slot's deadline its final scans begin."""
+        return max(parse_durations(self.final_scans))
 
     @field_validator("data")
     @classmethod
@@ -179,11 +198,6 @@ class Settings(ArchiveSettings):
         "1h:10m,6h:30m,24h:2h,3d:8h,7d:1d",
         description="How often a slot is scanned, by its age: under 1 h every 10 min, and so on.",
     )
-    final_scans: str = _variable(
-        "EMAIL_ARCHIVE_FINAL_SCANS",
-        "12h,2h,30m",
-        description="How long before its deadline a slot is scanned once more; 12h at the most.",
-    )
     max_requests: int = _variable(
         "EMAIL_ARCHIVE_MAX_REQUESTS",
         5000,
@@ -244,14 +258,6 @@ class Settings(ArchiveSettings):
                 "expected ages that rise to 7d, each with an interval above 0, "
                 "like 1h:10m,6h:30m,24h:2h,3d:8h,7d:1d"
             )
-            raise ValueError(msg)
-        return value
-
-    @field_validator("final_scans")
-    @classmethod
-    def _check_final_scans(cls, value: str) -> str:
-        if any(not timedelta() < one <= FINAL_WITHIN for one in parse_durations(value)):
-            msg = "expected times above 0 and of 12h at the most, like 12h,2h,30m"
             raise ValueError(msg)
         return value
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.facts import Partition
 from pipeline.lake import parquet
@@ -188,7 +187,7 @@ def _observed(lake: Lake, partition: Partition) -> object:
 
 
 def _rows(lake: Lake, table: Table, partitions: Iterable[Partition]) -> int:
-    return sum(pq.read_metadata(path).num_rows for path in _files(lake, table, partitions))
+    return sum(parquet.count(path) for path in _files(lake, table, partitions))
 
 
 def _files(lake: Lake, table: Table, partitions: Iterable[Partition]) -> list[Path]:

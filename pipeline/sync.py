@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from pipeline import engine
 from pipeline.errors import ArchiveError
-from pipeline.facts import Answers, Partition, ScanFacts
+from pipeline.facts import Answers, ScanFacts
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
@@ -25,7 +25,13 @@ from pipeline.lake.migration import up_to_date
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import summarize
-from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, plan_due
+from pipeline.refresh import (
+    RefreshPolicy,
+    due_lookups,
+    left_over,
+    lookups_within,
+    plan_due,
+)
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient, Page
@@ -99,6 +105,7 @@ class SyncReport:
         account_id: the account.
         now: when it began.
         extraction: what was scanned.
+        left: due slots that the budget of requests left for the next sync.
         lookups: what was asked about single operations.
         folds: the days that were folded.
         sealed: how many days were sealed: nothing of them will change.
@@ -111,6 +118,7 @@ class SyncReport:
     account_id: str
     now: datetime
     extraction: Extraction
+    left: int
     lookups: Lookups
     folds: tuple[FoldReport, ...]
     sealed: int
@@ -134,6 +142,7 @@ class SyncReport:
             "failed_windows": [
                 {"window": str(f.window), "error": str(f.error)} for f in self.extraction.failures
             ],
+            "slots_left": self.left,
             "operations_seen": sum(scan.operations for scan in scans),
             "new": sum(report.new for report in folds),
             "changed": sum(report.changed for report in folds),
@@ -267,13 +276,13 @@ def sync(
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
         earlier = fold_pending(lake, observer)
-        windows = plan(lake, settings, now, scope)
-        observer.planned(windows)
-        extraction = extract(client, lake, settings, windows, observer)
+        planned = plan(lake, settings, now, scope)
+        observer.planned(planned.windows)
+        extraction = extract(client, lake, settings, planned.windows, observer)
         folding = earlier + fold_pending(lake, observer)
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
-    if lookups.asked:
+    if lookups.asked or lookups.failures:
         folding += fold_pending(lake, observer)
     sealing = seal_pending(lake, folding.folds)
     derived = _derive(lake) if publishing else Derivation()
@@ -284,6 +293,7 @@ def sync(
         account_id=settings.account_sid,
         now=now,
         extraction=extraction,
+        left=planned.left,
         lookups=lookups,
         folds=folding.folds,
         sealed=sealing.sealed,
@@ -296,19 +306,42 @@ def sync(
     return report
 
 
-def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> list[Window]:
-    """The windows to scan, the most urgent first. `now` is the API's (R10)."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to scan.
+
+    Attributes:
+        windows: the most urgent first.
+        left: due slots that the budget of requests leaves for the next run.
+    """
+
+    windows: list[Window]
+    left: int = 0
+
+
+def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> Plan:
+    """The windows to scan. `now` is the API's (R10)."""
     match scope:
         case Due():
             slots = read_slots(lake, settings.account_sid, retained_days(now))
-            return plan_due(slots, RefreshPolicy.of(settings), now)
+            policy = RefreshPolicy.of(settings)
+            windows = plan_due(slots, policy, now)
+            left = left_over(slots, windows, policy, now)
+            if left:
+                log.warning(
+                    "%d hours are due and left for the next run: EMAIL_ARCHIVE_MAX_REQUESTS is %d",
+                    left,
+                    settings.max_requests,
+                )
+            return Plan(windows, left)
         case Everything():
-            return whole_days(retained_days(now))
+            return Plan(whole_days(retained_days(now)))
         case Days(days):
-            return whole_days(days)
+            return Plan(whole_days(days))
         case Range(start, end):
             until = min(end, _end_of_today(now))
-            return list(reversed(windows_between(start, until))) if start < until else []
+            windows = list(reversed(windows_between(start, until))) if start < until else []
+            return Plan(windows)
 
 
 def whole_days(days: Iterable[date]) -> list[Window]:
@@ -385,7 +418,7 @@ def look_up_due(
             failures.append(outcome)
             continue
         land_answers(lake, outcome)
-        asked += outcome.lookups.num_rows
+        asked += outcome.lookups["refusal"].null_count
         gone += outcome.lookups.num_rows - outcome.lookups["gone_at"].null_count
         errors += outcome.errors.num_rows
         requests += outcome.requests
@@ -453,22 +486,33 @@ def _derive(lake: Lake) -> Derivation:
         return Derivation((*errors, error))
 
 
-def rebuild(lake: Lake) -> int:
+def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     """Summarize every day anew and publish: derived tables from facts.
 
     Args:
         lake: the archive; one of an older version is brought to this version's format.
 
     Returns:
-        How many days were summarized.
+        How many days were summarized, and what could not be folded or derived: it is left as it is.
+
+    Raises:
+        LakeError: the warehouse can't be built.
     """
     up_to_date(lake)
-    fold_pending(lake)
-    days: set[Partition] = set(lake.partitions("history"))
+    errors = list(fold_pending(lake).errors)
+    summarized = 0
     with engine.connect() as connection:
-        for partition in sorted(days):
-            summarize(lake, partition, connection)
+        for partition in sorted(lake.partitions("history")):
+            try:
+                summarize(lake, partition, connection)
+                summarized += 1
+            except LakeError as error:
+                errors.append(error)
     for partition in sorted(lake.partitions("coverage")):
-        rebuild_derived(lake, partition)
+        try:
+            rebuild_derived(lake, partition)
+        except LakeError as error:
+            errors.append(error)
     publish(lake)
-    return len(days)
+    told = {str(error): error for error in errors}
+    return summarized, tuple(told.values())

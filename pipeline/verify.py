@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover
@@ -145,7 +146,7 @@ def verify(
         observer: is told how the listings go on.
 
     Raises:
-        UsageError: there is no archive in the folder.
+        UsageError: there is no archive in the folder, or nothing in the range.
         ApiError: the API could not be reached at all, or refuses the credentials.
         LakeError: a file of the archive is damaged or foreign.
     """
@@ -154,8 +155,14 @@ def verify(
     with OperationsClient(settings) as client:
         now = client.clock()
         start = slot_start(now - RETENTION) if start is None else start
-        end = now if end is None else min(end, now)
-        windows = windows_between(start, end) if start < end else []
+        until = now if end is None else min(end, now)
+        if start >= until:
+            msg = (
+                f"expected a range that begins before it ends and before now, {now:%Y-%m-%dT%H:%M:%SZ}; "
+                f"got {start:%Y-%m-%dT%H:%M:%SZ} to {until:%Y-%m-%dT%H:%M:%SZ}"
+            )
+            raise UsageError(msg)
+        windows = windows_between(start, until)
         observer.planned(windows)
         days = {window.day: Comparison() for window in windows}
         missing: list[MissingOperation] = []
@@ -188,7 +195,7 @@ def verify(
         settings.account_sid,
         now,
         start,
-        end,
+        until,
         days,
         tuple(sorted(missing)),
         tuple(failures),

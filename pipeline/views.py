@@ -1,11 +1,14 @@
 """The lake's tables as SQL, and the views that say what its coverage amounts to."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
+import duckdb
 import pyarrow as pa
 
 from pipeline import engine
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import COVERAGE, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
@@ -38,9 +41,27 @@ def slot_states(lake: Lake, now: datetime) -> pa.Table:
 
     Returns:
         Rows of `schema.COVERAGE_SLOTS`, by account and slot.
+
+    Raises:
+        LakeError: a file is damaged or foreign.
     """
     moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    with engine.connect() as connection:
-        for table in (COVERAGE, SLOT_COVERAGE):
-            connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+    with connected(lake, (COVERAGE, SLOT_COVERAGE)) as connection:
         return connection.sql(coverage_slots(moments)).to_arrow_table()
+
+
+@contextmanager
+def connected(lake: Lake, tables: Iterable[Table]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in memory with a view of each of some lake tables.
+
+    Raises:
+        LakeError: DuckDB can't read a file of theirs, in the block too.
+    """
+    try:
+        with engine.connect() as connection:
+            for table in tables:
+                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+            yield connection
+    except duckdb.Error as error:
+        msg = f"a file of the archive is damaged or not one of its; move it away and run again. ({error})"
+        raise LakeError(msg) from error

@@ -20,6 +20,9 @@ RETENTION = timedelta(days=7)
 FINAL_WITHIN = timedelta(hours=12)
 """A scan that begins with no more time left before a slot's deadline is a final scan of it."""
 
+FINAL_LATEST = timedelta(hours=8)
+"""The final scans begin with no less time left: so much later, a slot would be at risk meanwhile."""
+
 RISK_WITHIN = timedelta(hours=6)
 """A slot with less time left and without a final scan is at risk: something keeps the scans off."""
 

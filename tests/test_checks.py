@@ -1,13 +1,15 @@
 """The data checks: each returns the failing rows, and none when all is well."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from pipeline.checks import CHECKS, failing_rows
+from pipeline.checks import CHECKS, failing_rows, silent_accounts
 from pipeline.emulator.world import World
 from pipeline.windows import Window, days_between
 from tests.support.factories import (
+    ACCOUNT,
     DAY,
     NOON,
     OTHER_ACCOUNT,
@@ -92,6 +94,26 @@ def test_id_that_names_another_time_is_named(tmp_path: Path):
     moved = genuine(createdAt="2026-11-20T18:00:00Z")
     (problem,) = problems(tmp_path, "embedded_time", moved)
     assert problem.startswith("the id says that it was created at 2026-11-20 12:")
+
+
+@pytest.mark.parametrize("silent_days", [2, 10, 27, 30, 40, 400])
+def test_account_that_is_silent_for_longer_than_ever_is_named_for_as_long_as_it_is(
+    silent_days: int, tmp_path: Path
+):
+    every_hour = [record(n, created_at=NOON - timedelta(hours=n)) for n in range(12)]
+    later = Window.of_day((NOON + timedelta(days=silent_days)).date())
+    moment = NOON + timedelta(days=silent_days)
+    lake = summarized(
+        new_lake(tmp_path), scan(every_hour), scan([], window=later, observed_at=moment)
+    )
+    (silent,) = silent_accounts(lake).to_pylist()
+    assert silent["account_id"] == ACCOUNT
+    assert "no operation since the hour of 2026-11-20 12:00" in silent["problem"]
+
+
+def test_account_that_pauses_as_usual_is_not_named(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=NOON + timedelta(hours=6)))
+    assert silent_accounts(lake).num_rows == 0
 
 
 def test_rejects_are_named_with_their_reason(tmp_path: Path):

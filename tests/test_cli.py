@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from pipeline.cli import app
@@ -266,6 +267,10 @@ def test_sql_shows_so_many_rows_and_says_how_many_more(
         "ATTACH 'other.duckdb'",
         "CREATE TABLE t AS SELECT 1",
         "SELECT 1; SELECT 2",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO 'written.parquet'",
+        "EXPLAIN (ANALYZE) COPY (SELECT 1) TO 'written.parquet'",
+        "/* EXPLAIN */ EXPLAIN ANALYZE COPY (SELECT 1) TO 'written.parquet'",
+        "PRAGMA profiling_output = 'written.json'",
         "",
     ],
 )
@@ -277,6 +282,32 @@ def test_sql_changes_nothing(archive: tuple[Emulator, Settings], tmp_path: Path,
     assert "expected one query that changes nothing" in done.stderr
     assert Lake(settings.data).warehouse.read_bytes() == before
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_explains_questions(archive: tuple[Emulator, Settings], tmp_path: Path):
+    _, settings = archive
+    for question in (
+        "EXPLAIN FROM operations",
+        "explain (analyze) SELECT count(*) FROM operations",
+    ):
+        done = run("sql", question, "--data", str(settings.data), cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_sql_on_an_archive_that_was_moved_says_what_mends_it(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    _, settings = archive
+    shutil.copytree(settings.data, tmp_path / "moved")
+    warehouse = duckdb.connect(str(tmp_path / "moved" / "warehouse.duckdb"))
+    elsewhere = tmp_path / "elsewhere"
+    with warehouse as connection:
+        view = "CREATE OR REPLACE VIEW operations AS FROM read_parquet('{}/*.parquet')"
+        connection.execute(view.format(tmp_path / "moved" / "operations" / "*" / "*"))
+    (tmp_path / "moved" / "operations").rename(elsewhere)
+    done = run("sql", "FROM operations", "--data", str(tmp_path / "moved"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "`email-archive publish` mends its views" in done.stderr
 
 
 def test_sql_that_duckdb_refuses_is_its_message(archive: tuple[Emulator, Settings], tmp_path: Path):

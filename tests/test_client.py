@@ -248,10 +248,27 @@ def test_page_carries_the_answers_moment_and_request_id():
     assert (page.request_id, page.attempts) == ("RQ1", 1)
 
 
-def test_age_of_a_cached_answer_is_added_to_its_date():
-    """R10"""
+def test_cached_answer_tells_of_its_date_and_the_clock_has_gone_on_by_its_age():
+    """R4, R10: it can't cover what came after it was put into the cache."""
     (page,) = listed([Answer(body([]), headers={"Age": "90"})])
-    assert page.observed_at == at("2026-11-20 14:01:30")
+    assert page.observed_at == at("2026-11-20 14:00:00")
+    assert page.clock == at("2026-11-20 14:01:30")
+    with api([Answer(body([]), headers={"Age": "90"})]) as (client, server):
+        assert client.clock() == at("2026-11-20 14:01:30")
+        assert server.requests[0].headers["Cache-Control"] == "no-cache"
+
+
+def test_date_that_is_far_from_all_others_is_asked_for_again():
+    """R4, R10: stored, it would say for ever that what came before it is lost."""
+    first, stray = Answer(body([])), Answer(body([]), date="Thu, 28 Nov 2030 14:00:00 GMT")
+    with api([first, stray, first]) as (client, _):
+        client.clock()
+        (page,) = client.pages(WINDOW)
+    assert (page.observed_at, page.attempts) == (at("2026-11-20 14:00:00"), 2)
+    with api([first, stray]) as (client, _):
+        client.clock()
+        with pytest.raises(RetriableApiError, match="expected a Date near 2026-11-20T14:00:00Z"):
+            list(client.pages(WINDOW))
 
 
 @pytest.mark.parametrize("date", [None, "yesterday", ""])

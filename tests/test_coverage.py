@@ -1,10 +1,12 @@
 """How scans cover slots, and what that amounts to: never more than was listed (R4)."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,9 +15,10 @@ from hypothesis import strategies as st
 from pipeline.facts import SlotCoverage
 from pipeline.lake.coverage import cover, read_slots
 from pipeline.lake.fold import fold
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.query import ask
-from pipeline.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.schema import COVERAGE, OPERATIONS, SLOT_COVERAGE, Table
+from pipeline.status import status
 from pipeline.sync import rebuild
 from pipeline.views import slot_states
 from pipeline.warehouse import publish
@@ -219,6 +222,39 @@ def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
     assert day["sealed"]
 
 
+def test_what_the_api_knew_when_the_archive_began_is_in_question_be_it_listed_or_not(
+    tmp_path: Path,
+):
+    """R4: a first run that reached only one of eight days must not look as if nothing else had been."""
+    lake = lake_of(tmp_path, SLOT + 2 * HOUR)
+    publish(lake)
+    (slots,) = ask(lake, "SELECT count(*) AS n, min(slot) AS first FROM coverage_slots").to_pylist()
+    assert slots["first"] == SLOT + 2 * HOUR - timedelta(days=7)
+    moment = SLOT + timedelta(days=3)
+    states = Counter(row["state"] for row in slot_states(lake, moment).to_pylist())
+    # All that was created in the 3 days before is lost but for the day that was scanned.
+    assert states["gap"] == 3 * 24 - 2
+    assert states["at_risk"] > 0
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
+def test_readers_in_any_time_zone_see_the_same_slots_and_days(zone: str, tmp_path: Path):
+    lake = lake_of(tmp_path, deadline(NOON) - HOUR)
+    publish(lake)
+    found = []
+    for here in ("UTC", zone):
+        with duckdb.connect(str(lake.warehouse), read_only=True) as connection:
+            connection.execute(f"SET TimeZone = '{here}'")
+            for table in ("coverage_slots", "coverage_days", "delivery_daily", "delivery_hourly"):
+                rows = connection.sql(f"FROM {table} ORDER BY ALL").to_arrow_table()
+                zones = {f.name: f.type for f in rows.schema if str(f.type).startswith("timestamp")}
+                utc = dict.fromkeys(zones, pa.timestamp("us", tz="UTC"))
+                fields = [pa.field(f.name, utc.get(f.name, f.type)) for f in rows.schema]
+                found.append((here, table, rows.cast(pa.schema(fields)).to_pylist()))
+    half = len(found) // 2
+    assert [rest for _, *rest in found[:half]] == [rest for _, *rest in found[half:]]
+
+
 def test_slots_can_be_derived_anew_from_the_scans(tmp_path: Path):
     lake = lake_of(tmp_path, SLOT + 2 * HOUR)
     part = lake.part(SLOT_COVERAGE, PARTITION)
@@ -234,3 +270,22 @@ def test_slots_read_back_are_those_of_the_scans(tmp_path: Path):
     assert len(slots) == 48
     assert {one.covered_at for one in slots[:24]} == {SLOT + 2 * HOUR}
     assert {replace(one, slot=SLOT) for one in slots[24:]} == {SlotCoverage(SLOT)}
+
+
+def test_day_whose_coverage_can_not_be_read_counts_as_never_scanned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """R4, R9: it is scanned again, and keeps no other day from being scanned."""
+    lake = lake_of(tmp_path, SLOT + 2 * HOUR)
+    lake.part(COVERAGE, PARTITION).write_bytes(b"PAR1")
+    slots = read_slots(lake, ACCOUNT, [DAY])
+    assert {replace(one, slot=SLOT) for one in slots} == {SlotCoverage(SLOT)}
+    assert "created_date=2026-11-20/part-0.parquet is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("table", [COVERAGE, SLOT_COVERAGE, OPERATIONS])
+def test_status_of_an_archive_with_a_damaged_file_is_one_message(table: Table, tmp_path: Path):
+    lake = lake_of(tmp_path, SLOT + 2 * HOUR)
+    lake.part(table, PARTITION).write_bytes(b"PAR1")
+    with pytest.raises(LakeError, match="damaged or not"):
+        status(lake, SLOT + 3 * HOUR)

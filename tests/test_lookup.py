@@ -4,13 +4,16 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.emulator import Options, World
+from pipeline.emulator import Clock, Options, World
 from pipeline.facts import Answers, Partition, Watched
 from pipeline.lake import parquet
 from pipeline.lake.fold import fold, read_watched
@@ -169,31 +172,65 @@ def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):
         "asked_at": at("2026-11-20 14:00"),
         "failed": 2,
         "gone_at": at("2026-11-20 14:00"),
+        "refusal": None,
     }
 
 
 @pytest.mark.parametrize(
-    ("single", "message"),
+    ("single", "message", "tries"),
     [
-        (Answer(b"<html>", date=DATES), "expected JSON"),
-        (Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400, date=DATES), "bad"),
-        (Answer(b"{}", 503, date=DATES), "503"),
+        (Answer(b"<html>", date=DATES), "expected JSON", 3),
+        (Answer(b"{}", 503, date=DATES), "503", 3),
+        (Answer(b'{"errors": [{"code": 1, "message": "no"}]}', 403, date=DATES), "no", 1),
+        (Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400, date=DATES), "bad", 20),
     ],
 )
 def test_questions_that_fail_cost_only_themselves_and_stay_due(
-    tmp_path: Path, single: Answer, message: str
+    tmp_path: Path, single: Answer, message: str, tries: int
 ):
-    """R9: and after three of them the API is left alone for this run."""
+    """R9: an API that is down, or refuses such questions as a whole, is left alone for this run."""
     records = [record(n, stats=FAILING) for n in range(20)]
     with api(records, single) as server:
         settings = settings_of(server, tmp_path).model_copy(update={"concurrency": 1})
         report = sync(settings)
         asked = [one for one in server.requests if one.path != LISTING]
     assert not report.ok
-    assert len(asked) == 3
+    assert len(asked) == tries
+    assert Lake(tmp_path).warehouse.exists()
+    lookups = rows(tmp_path, LOOKUPS).to_pylist()
+    assert [row["gone_at"] for row in lookups] == [None] * tries
+    assert all(message in row["refusal"] for row in lookups)
     assert all(message in str(failure.error) for failure in report.lookups.failures)
     assert rows(tmp_path, OPERATIONS).num_rows == 20
     assert len(read_watched(Lake(tmp_path), ACCOUNT)) == 20
+
+
+def test_what_is_refused_for_good_is_asked_ever_more_rarely_and_keeps_nothing_else_waiting(
+    tmp_path: Path,
+):
+    """R9: each refusal is told once; a sync between two of them has nothing to complain of."""
+    refused = Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400)
+    asked: list[datetime] = []
+    clock = Clock(at("2026-11-20 14:00"))
+
+    def answer(request: Received) -> Answer:
+        date = format_datetime(clock.now(), usegmt=True)
+        if request.path == LISTING:
+            start, end = (request.query.get(name, "") for name in ("startDate", "endDate"))
+            return Answer(body([LATE] if start <= LATE["createdAt"] <= end else []), date=date)
+        asked.append(clock.now())
+        return replace(refused, date=date)
+
+    with scripted(answer) as server:
+        settings = settings_of(server, tmp_path)
+        for _ in range(50):
+            before = len(asked)
+            assert sync(settings, publishing=False).ok == (len(asked) == before)
+            clock.step(4 * HOUR)
+    pauses = [later - earlier for earlier, later in pairwise(asked)]
+    assert 3 < len(asked) < 30
+    assert pauses[-1] > 10 * HOUR
+    assert pauses == sorted(pauses)
 
 
 def test_answer_about_another_operation_is_refused(tmp_path: Path):

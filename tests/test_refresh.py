@@ -163,14 +163,14 @@ def test_policy_comes_out_of_the_settings():
         account_sid=ACCOUNT,
         auth_token="t",
         refresh="2h:5m,7d:1h",
-        final_scans="3h",
+        final_scans="9h",
         page_size=100,
         max_requests=7,
     )
     policy = RefreshPolicy.of(chosen)
     assert policy.every(HOUR) == 5 * MINUTE
     assert policy.every(3 * DAY) == HOUR
-    assert policy.final_scans == (3 * HOUR,)
+    assert policy.final_scans == (9 * HOUR,)
     assert (policy.page_rows, policy.window_rows, policy.requests) == (100, 1000, 7)
     assert RefreshPolicy.of(Settings(account_sid=ACCOUNT, auth_token="t")) == RefreshPolicy(
         requests=5000

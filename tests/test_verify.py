@@ -211,11 +211,17 @@ def test_window_that_can_not_be_listed_is_reported_and_the_others_compared(tmp_p
     assert found.total == Comparison(listed=1, equal=1)
 
 
-def test_range_that_has_not_begun_needs_no_listing(archived: tuple[Emulator, Settings]):
+@pytest.mark.parametrize(
+    "bounds", [{"start": NOW + HOUR}, {"start": NOW}, {"end": NOW - 8 * DAY}], ids=str
+)
+def test_range_with_nothing_to_compare_is_wrong_use_and_never_all_well(
+    bounds: dict[str, datetime], archived: tuple[Emulator, Settings]
+):
+    """R9"""
     emulator, settings = archived
     before = len(emulator.requests)
-    found = verify(settings, start=NOW + HOUR)
-    assert (found.days, found.ok) == ({}, True)
+    with pytest.raises(UsageError, match="expected a range that begins before it ends"):
+        verify(settings, **bounds)
     assert len(emulator.requests) == before + 1
 
 

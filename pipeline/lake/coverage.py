@@ -4,6 +4,7 @@ Only complete scans count, only for what they listed, only as of the moment when
 if they ended before the slot's deadline: later the API may leave records out.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -12,9 +13,11 @@ import pyarrow as pa
 
 from pipeline.facts import Partition, SlotCoverage
 from pipeline.lake import parquet
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import COVERAGE, SLOT_COVERAGE
 from pipeline.windows import SLOT, Window, deadline
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +111,27 @@ def to_table(slots: Iterable[SlotCoverage]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SLOT_COVERAGE.arrow)
 
 
+def latest_scan(lake: Lake, account_id: str) -> datetime | None:
+    """When the latest folded scan of the newest day began, by the API's clock; None if none is known."""
+    days = [p for p in lake.partitions(COVERAGE.name) if p.account_id == account_id]
+    if not days:
+        return None
+    moments = [one.covered_at for one in read_slots(lake, account_id, [max(days).day])]
+    return max((moment for moment in moments if moment), default=None)
+
+
 def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCoverage]:
     """What is known of every slot of some days, from the folded scans; in order.
 
-    Raises:
-        LakeError: a file is damaged, or is none of ours.
+    A day whose coverage can't be read counts as never scanned: it is scanned again, and it keeps no
+    other day from being scanned. Its fold will say what is wrong.
     """
     found: list[SlotCoverage] = []
     for day in sorted(set(days)):
-        scans = parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
+        try:
+            scans = parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
+        except LakeError as error:
+            log.warning("what was scanned of %s is not known: %s", day, error)
+            scans = COVERAGE.arrow.empty_table()
         found += cover(day, scans)
     return found

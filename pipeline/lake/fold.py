@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline.facts import Partition, Watched
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.states import (
     all_known,
     count_changes,
@@ -186,19 +187,34 @@ def _write_watched(
     if rows.num_rows == 0:
         if target.exists():
             lake.files.remove(target)
-    elif not rows.equals(parquet.read(target, WATCHED.arrow)):
+    elif not rows.equals(_watched_before(target)):
         parquet.write(lake, rows, target, lake.temporary_file(WATCHED.name, partition))
+
+
+def _watched_before(file: Path) -> pa.Table | None:
+    """What the file says; None if it can't be read: it is derived, and written anew."""
+    try:
+        return parquet.read(file, WATCHED.arrow)
+    except LakeError:
+        return None
 
 
 def read_watched(lake: Lake, account_id: str) -> list[Watched]:
     """The operations of an account that are to be asked about by their ids.
 
-    Raises:
-        LakeError: a file is damaged, or is none of ours.
+    A file that can't be read is derived anew; where that can't be done either, its day's fold will say
+    what is wrong.
     """
     found: list[Watched] = []
     for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
-        rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
+        rows = _watched_before(lake.watched_file(partition))
+        if rows is None:
+            try:
+                rebuild_derived(lake, partition)
+            except LakeError as error:
+                log.warning("what is to be asked of %s is not known: %s", partition, error)
+                continue
+            rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
         found += [Watched(partition, **row) for row in rows.to_pylist()]
     return found
 

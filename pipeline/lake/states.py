@@ -108,7 +108,7 @@ def watched(operations: pa.Table, lookups: pa.Table) -> pa.Table:
     """What is to be asked by id: the operations that are not settled, and failures without errors.
 
     An operation that the API answered with 404 is asked about no more. The errors of an operation are
-    asked for once for each count of failed emails.
+    asked for until they are answered, once for each count of failed emails.
 
     Args:
         operations: the newest states, as `schema.OPERATIONS`.
@@ -128,25 +128,23 @@ def watched(operations: pa.Table, lookups: pa.Table) -> pa.Table:
     failures = operations.filter(has_failed).select(names).to_pylist()
     if not open_ones and not failures:
         return WATCHED.arrow.empty_table()
-    asked_at: dict[str, datetime] = {}
-    gone, asked = set(), set()
+    asked_at: dict[tuple[str, int | None], datetime] = {}
+    done = set()
     for row in lookups.to_pylist():
-        if row["subject"] == "errors":
-            asked.add((row["operation_id"], row["failed"]))
-            continue
-        latest = asked_at.get(row["operation_id"], row["asked_at"])
-        asked_at[row["operation_id"]] = max(latest, row["asked_at"])
-        if row["gone_at"] is not None:
-            gone.add(row["operation_id"])
-    rows = [
-        {**row, "subject": "operation", "asked_at": asked_at.get(row["operation_id"])}
-        for row in open_ones
-        if row["operation_id"] not in gone
+        # What is asked about an operation's state has no count of failed emails.
+        question = row["operation_id"], row["failed"]
+        asked_at[question] = max(asked_at.get(question, row["asked_at"]), row["asked_at"])
+        is_answered = row["subject"] == "errors" and row["refusal"] is None
+        if is_answered or row["gone_at"] is not None:
+            done.add(question)
+    questions = [
+        *(("operation", (row["operation_id"], None), row) for row in open_ones),
+        *(("errors", (row["operation_id"], row["failed"]), row) for row in failures),
     ]
-    rows += [
-        {**row, "subject": "errors", "asked_at": None}
-        for row in failures
-        if (row["operation_id"], row["failed"]) not in asked
+    rows = [
+        {**row, "subject": subject, "asked_at": asked_at.get(question)}
+        for subject, question, row in questions
+        if question not in done
     ]
     return pa.Table.from_pylist(rows, schema=WATCHED.arrow)
 

@@ -1,4 +1,4 @@
--- Grain: one row per slot: account and UTC hour of creation, from the archive's first day on.
+-- Grain: one row per slot: account and UTC hour of creation, from 7 days before the archive began.
 -- What the scans of a slot amount to, as of a moment of the API's clock: that of the latest scan in the
 -- published view, now where somebody asks whether all is well. In the order of the cases: what began
 -- before the archive did could not be asked for; without a scan after its end a slot is lost; and a
@@ -10,7 +10,18 @@ begun AS (
     SELECT account_id, min(observed_at) AS archive_since FROM coverage GROUP BY account_id
 ),
 first_slots AS (
-    SELECT account_id, min(slot) AS first_slot FROM slot_coverage GROUP BY account_id
+    -- What the API knew when the archive began is in question, be it listed then or not. Hours and dates
+    -- are UTC's, whatever time zone the reader's session has.
+    SELECT
+        account_id,
+        least(
+            min(slot),
+            date_trunc('hour', (archive_since - INTERVAL $retention_hours HOUR) AT TIME ZONE 'UTC')
+                AT TIME ZONE 'UTC'
+        ) AS first_slot
+    FROM begun
+    LEFT JOIN slot_coverage USING (account_id)
+    GROUP BY account_id, archive_since
 ),
 slots AS (
     SELECT
@@ -39,7 +50,7 @@ known AS (
 )
 SELECT
     account_id,
-    slot::DATE AS created_date,
+    (slot AT TIME ZONE 'UTC')::DATE AS created_date,
     slot,
     CASE
         WHEN deadline <= archive_since THEN 'never_asked'

@@ -57,6 +57,8 @@ _INVALID_PAGE_TOKEN: Final = 21481
 _RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
 _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
+_STRAY: Final = timedelta(days=1)
+"""How far an answer's date may be from that of the first: no run lasts so long."""
 _CHUNK: Final = 64 * 1024
 _EXCERPT: Final = 200
 _Parsed = TypeVar("_Parsed")
@@ -71,7 +73,9 @@ class Page:
         rejects: those that could not.
         next_token: the token of the next page; None at the end.
         records: how many records came.
-        observed_at: when it was answered: UTC, by the API's clock (R10).
+        observed_at: the moment that it tells of: UTC, by the API's clock (R10). An answer out of a cache
+            tells of the moment when it was put there.
+        clock: what the API's clock showed when it came; the same but for a cache.
         request_id: the server's id of the request, where it sends one.
         attempts: requests made for it, retries included.
         body_bytes: its size, decompressed.
@@ -82,6 +86,7 @@ class Page:
     next_token: str | None
     records: int
     observed_at: datetime
+    clock: datetime
     request_id: str | None
     attempts: int
     body_bytes: int
@@ -106,6 +111,7 @@ class OperationErrors:
 class _Answer(Generic[_Parsed]):
     parsed: _Parsed
     observed_at: datetime
+    clock: datetime
     request_id: str | None
     body_bytes: int
 
@@ -130,6 +136,7 @@ class OperationsClient:
     ) -> None:
         self._settings = settings
         self._closed = threading.Event()
+        self._first_clock: datetime | None = None
         self._sleep = sleep or self._closed.wait
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
         connections = settings.concurrency + 1
@@ -139,6 +146,7 @@ class OperationsClient:
             headers={
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
+                "Cache-Control": "no-cache",
                 "User-Agent": f"twilio-email-archive/{version('twilio-email-archive')}",
             },
             timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
@@ -251,7 +259,7 @@ class OperationsClient:
 
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
-        return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).observed_at
+        return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
 
     def _get(
         self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
@@ -264,6 +272,7 @@ class OperationsClient:
             next_token=parsed.next_token,
             records=parsed.records,
             observed_at=answer.observed_at,
+            clock=answer.clock,
             request_id=answer.request_id,
             attempts=attempts,
             body_bytes=answer.body_bytes,
@@ -314,7 +323,31 @@ class OperationsClient:
         except (DamagedAnswerError, UnexpectedAnswerError) as error:
             msg = f"{what}: {error}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
             raise type(error)(msg, status=response.status_code, request_id=request_id) from None
-        return _Answer(parsed, _moment(what, response), request_id, len(body))
+        observed_at, clock = self._moments(what, response)
+        return _Answer(parsed, observed_at, clock, request_id, len(body))
+
+    def _moments(self, what: str, response: httpx2.Response) -> tuple[datetime, datetime]:
+        """The moment that an answer tells of, and what the API's clock shows (R10).
+
+        One answer whose clock is far from all others' would say for ever that days were scanned which
+        were not, or make those that were look lost: it is asked for again.
+        """
+        date = _date(response)
+        if date is None:
+            msg = (
+                f"{what}: expected a Date header, the archive's clock; got "
+                f"{_excerpt(response.headers.get('Date', 'none'))!r}"
+            )
+            raise UnexpectedAnswerError(msg, status=response.status_code)
+        clock = date + _age(response)
+        first = self._first_clock = self._first_clock or clock
+        if abs(date - first) > _STRAY:
+            msg = (
+                f"{what}: expected a Date near {first:%Y-%m-%dT%H:%M:%SZ}, which this run began with; "
+                f"got {date:%Y-%m-%dT%H:%M:%SZ}"
+            )
+            raise RetriableApiError(msg, status=response.status_code)
+        return date, clock
 
     def _body(self, response: httpx2.Response, what: str) -> bytes:
         """The body, decompressed; neither form is ever larger in memory than the limit."""
@@ -426,18 +459,6 @@ def _excerpt(text: str) -> str:
     printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _EXCERPT])
     line = " ".join(printable.split())
     return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
-
-
-def _moment(what: str, response: httpx2.Response) -> datetime:
-    """When the answer was made: `Date`, and the `Age` that a cache adds (R10)."""
-    moment = _answered_at(response)
-    if moment is None:
-        msg = (
-            f"{what}: expected a Date header, the archive's clock; got "
-            f"{_excerpt(response.headers.get('Date', 'none'))!r}"
-        )
-        raise UnexpectedAnswerError(msg, status=response.status_code)
-    return moment
 
 
 def _answered_at(response: httpx2.Response) -> datetime | None:

@@ -128,6 +128,22 @@ def test_schedule_asks_for_no_day_before_the_first_partition(tmp_path: Path):
     assert days(tick(tmp_path, "2026-01-03 13:00"))[0] == "2026-01-01"
 
 
+@pytest.mark.parametrize("clock", ["2026-11-17 12:00", "2026-11-20 12:05", "2026-11-23 12:00"])
+def test_tick_of_a_clock_that_is_wrong_by_days_asks_for_a_run_all_the_same(
+    clock: str, tmp_path: Path
+):
+    """R10: a wrong clock costs runs that find nothing, and never one that was needed."""
+    lake = Lake(tmp_path).open()
+    for day in retained_days(NOON):
+        landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
+        fold(lake, Partition(ACCOUNT, day))
+    request = tick(tmp_path, clock)
+    if clock == "2026-11-20 12:05":
+        assert request is None
+    else:
+        assert days(request)[1] <= clock[:10]  # a day that Dagster has as a partition
+
+
 def test_each_tick_is_its_own_run(tmp_path: Path):
     requests = [tick(tmp_path, f"2026-11-20 {hour}:00") for hour in (13, 14)]
     assert len({request.run_key for request in requests if request}) == 2
@@ -142,6 +158,7 @@ def test_every_data_check_is_an_asset_check():
     names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert names == {check.name for check in CHECKS} | {
         "every_window_scanned",
+        "every_day_folded",
         "no_gaps",
         "deadlines_held",
         "newest_operation_fresh",

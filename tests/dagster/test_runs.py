@@ -13,9 +13,10 @@ from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
+from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import OPERATION_ERRORS, OPERATIONS
+from pipeline.schema import COVERAGE, OPERATION_ERRORS, OPERATIONS
 from pipeline.windows import retained_days
 from tests.support.archives import account, rows, unlike_truth
 from tests.support.factories import ACCOUNT, at, body, record
@@ -173,6 +174,39 @@ def test_runs_ask_what_failed_and_mark_the_days_of_the_answers(
     assert len(set(last_run)) > 1
 
 
+@pytest.mark.parametrize("wrong", [-3, 0, 3])
+def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
+    wrong: int, tmp_path: Path, instance: dg.DagsterInstance
+):
+    """R10: ticks may guess wrongly; what is scanned and stored is by the API's clock."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        defs = definitions(tmp_path, emulator.url, settings.account_sid)
+        due = defs.resolve_schedule_def("due")
+        for _ in range(2):
+            moment = emulator.clock.now() + timedelta(days=wrong)
+            resources = {
+                "archive": ArchiveResource(data=str(tmp_path)),
+                "twilio": TwilioResource(
+                    account_sid=settings.account_sid, auth_token=DEMO_AUTH_TOKEN
+                ),
+            }
+            tick = dg.build_schedule_context(scheduled_execution_time=moment, resources=resources)
+            (request,) = due.evaluate_tick(tick).run_requests or []
+            job = defs.resolve_job_def("sync")
+            assert job.execute_in_process(instance=instance, tags=request.tags).success
+            emulator.clock.step(timedelta(hours=4))
+        now = emulator.clock.now()
+        slots = read_slots(Lake(tmp_path), settings.account_sid, retained_days(now))
+        first = NOW - timedelta(days=7)
+        covered = [one for one in slots if one.covered_at and one.slot >= first]
+        # All that the API knew, but for the slot whose deadline had just come.
+        assert len(covered) == 7 * 24 + 4
+        # All that changed since was seen in the second run too.
+        assert max(one.covered_at for one in covered if one.covered_at) == NOW + timedelta(hours=4)
+        scanned = rows(tmp_path, COVERAGE)["observed_at"].to_pylist()
+        assert set(scanned) == {NOW, NOW + timedelta(hours=4)}
+
+
 def test_lost_slots_fail_the_check_with_their_names(
     instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
@@ -214,6 +248,7 @@ def test_all_checks_pass_on_sound_data(
     evaluations = run_job(instance, defs).get_asset_check_evaluations()
     assert {one.check_name: one.passed for one in evaluations} == {
         "every_window_scanned": True,
+        "every_day_folded": True,
         "operation_ids": True,
         "parts_within_total": True,
         "known_to_reference": True,
@@ -326,16 +361,21 @@ def test_settings_come_from_the_environment(
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
 
-def test_damaged_landed_file_fails_the_run_and_the_other_days_are_folded(
+def test_damaged_landed_file_fails_its_check_and_the_other_days_arrive(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
+    """R9: it is seen, and blinds neither the warehouse nor the checks of deadlines."""
     emulator, defs = emulated
     folder = tmp_path / "landing" / f"account_id={emulator.options.account_sid}"
     (folder / "created_date=2026-11-12").mkdir(parents=True)
     (folder / "created_date=2026-11-12" / "x.parquet").write_text("no Parquet")
     result = run_job(instance, defs)
-    assert not result.success
-    assert "x.parquet" in failure(result)
+    assert result.success
+    checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert [name for name, one in checks.items() if not one.passed] == ["every_day_folded"]
+    assert "x.parquet" in str(checks["every_day_folded"].metadata["errors"].value)
+    assert {"no_gaps", "deadlines_held"} < checks.keys()
+    assert Lake(tmp_path).warehouse.exists()
     days = {str(partition.day) for partition in Lake(tmp_path).partitions("operations")}
     assert days >= {"2026-11-10", "2026-11-11", "2026-11-13", "2026-11-14"}
 

@@ -39,7 +39,7 @@ WORLD = World(5, 300.0, START)
 
 
 def test_everything_is_every_day_that_the_api_may_still_know_newest_first(tmp_path: Path):
-    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, EVERYTHING)
+    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, EVERYTHING).windows
     assert [window.day for window in windows] == list(reversed(retained_days(NOW)))
     assert windows[0] == Window.of_day(NOW.date())
     assert len(windows) == 8
@@ -47,16 +47,18 @@ def test_everything_is_every_day_that_the_api_may_still_know_newest_first(tmp_pa
 
 def test_certain_days_are_those_days(tmp_path: Path):
     days = [at("2026-11-02").date(), at("2026-11-01").date(), at("2026-11-02").date()]
-    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Days(days))
+    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Days(days)).windows
     assert windows == [Window.of_day(days[0]), Window.of_day(days[1])]
 
 
 def test_range_is_cut_at_midnight_and_ends_with_today(tmp_path: Path):
     start = at("2026-11-13 18:00")
-    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Range(start, at("2027-01-01")))
+    windows = plan(
+        new_lake(tmp_path), settings_of(tmp_path), NOW, Range(start, at("2027-01-01"))
+    ).windows
     assert windows == [Window.of_day(NOW.date()), Window(start, at("2026-11-14"))]
     future = Range(at("2026-12-01"), at("2027-01-01"))
-    assert plan(new_lake(tmp_path), settings_of(tmp_path), NOW, future) == []
+    assert plan(new_lake(tmp_path), settings_of(tmp_path), NOW, future).windows == []
 
 
 def settings_of(data: Path) -> Settings:
@@ -304,6 +306,37 @@ def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
         Lake(tmp_path), "SELECT count(*) = count(DISTINCT operation_id) AS ok FROM operations"
     )
     assert counted.to_pylist() == [{"ok": True}]
+
+
+def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp_path: Path):
+    """R9: seven days of archiving nothing for one damaged file would be a loss."""
+    world = World(12, 60.0, START)
+    with account(world, NOW, tmp_path, operation_errors=False) as (emulator, settings):
+        assert sync(settings).ok
+        (damaged,) = tmp_path.glob(f"coverage/*/created_date={NOW.date()}/*.parquet")
+        damaged.write_bytes(b"PAR1")
+        emulator.clock.step(timedelta(hours=12))
+        report = sync(settings)
+        assert [str(damaged) in str(error) for error in report.errors] == [True]
+        found = len(rows(tmp_path, OPERATIONS))
+        damaged.unlink()  # what its user is told to do; it is gone, and so is what it claimed
+        assert sync_all(settings).ok
+        moments = [NOW, emulator.clock.now()]
+        assert unlike_truth(emulator, tmp_path, START, moments) == []
+        assert rows(tmp_path, OPERATIONS).num_rows >= found
+
+
+def test_budget_that_leaves_due_hours_to_the_next_sync_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with account(World(12, 60.0, START), NOW, tmp_path, max_requests=1) as (_, settings):
+        report = sync(settings)
+        assert report.left > 100
+        assert report.summary()["slots_left"] == report.left
+        assert f"{report.left} hours are due and left for the next run" in caplog.text
+        for _ in range(20):
+            report = sync(settings)
+        assert report.left == 0
 
 
 def test_foreign_file_among_the_landed_costs_only_its_day(tmp_path: Path):

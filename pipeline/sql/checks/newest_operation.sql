@@ -1,31 +1,34 @@
 -- Grain: one row per account that has been silent for longer than it ever was; none if all is usual.
 -- Silence is the time since the newest operation's hour, at the account's latest scan; usual is the
--- longest time between two hours with operations in the weeks before, and 6 hours at the least.
+-- longest time between two hours with operations in the 4 weeks before it, and 6 hours at the least.
 WITH moments AS (
     SELECT account_id, max(completed_at) AS as_of FROM coverage GROUP BY account_id
 ),
+newest AS (
+    SELECT account_id, max(hour) AS newest FROM delivery_hourly GROUP BY account_id
+),
 busy AS (
-    SELECT DISTINCT account_id, hour
+    SELECT DISTINCT account_id, hour, newest
     FROM delivery_hourly
-    JOIN moments USING (account_id)
-    WHERE hour > as_of - INTERVAL 28 DAY
+    JOIN newest USING (account_id)
+    WHERE hour > newest - INTERVAL 28 DAY
 ),
 pauses AS (
     SELECT
         account_id,
-        hour,
+        newest,
         hour - lag(hour) OVER (PARTITION BY account_id ORDER BY hour) AS pause
     FROM busy
 ),
 silences AS (
     SELECT
         account_id,
-        max(hour) AS newest,
+        newest,
         greatest(max(pause), INTERVAL 6 HOUR) AS longest,
-        as_of - max(hour) - INTERVAL 1 HOUR AS silence
+        as_of - newest - INTERVAL 1 HOUR AS silence
     FROM pauses
     JOIN moments USING (account_id)
-    GROUP BY account_id, as_of
+    GROUP BY account_id, newest, as_of
 )
 SELECT
     account_id,
