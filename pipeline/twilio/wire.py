@@ -8,7 +8,7 @@ never a page, and nothing that is not understood becomes an empty result (R9).
 What a record holds beyond the columns goes to `extra`, a JSON object that lies over the record made
 of the columns: unknown fields, unknown stats, counts that are explicitly null, times finer than a
 microsecond. Writing a row back lays it over again, so that nothing is lost. Times come back as the
-same instant, written in UTC.
+same instant, written in UTC; numbers with all their digits, and -0 as 0.
 """
 
 import io

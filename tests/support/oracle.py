@@ -26,6 +26,7 @@ _TIME = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]+))?"
     r"(?:[Zz]|([+-][0-9]{2}:[0-5][0-9]))"
 )
+_ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|.)", re.DOTALL)
 _MARK = 0xF_0000  # bytes that are no UTF-8 become characters of a private plane, one each
 
 
@@ -212,7 +213,15 @@ def _is_verbatim(raw: str, value: Any, body: bytes) -> bool:
     whole = body.decode(errors="surrogateescape")
     if raw not in whole.encode(errors="surrogateescape").decode(errors="backslashreplace"):
         return False
-    return _is_marked(value) or load(raw) == value
+    try:
+        return bool(load(_ESCAPED.sub(_mark_again, raw)) == value)
+    except NoJsonError:
+        return False
+
+
+def _mark_again(escape: re.Match[str]) -> str:
+    """A reject writes bytes that are no UTF-8 as JSON never writes anything."""
+    return chr(_MARK + int(escape[1][1:], 16)) if escape[1].startswith("x") else escape[0]
 
 
 def _is_readable(record: Any) -> bool:
@@ -245,15 +254,17 @@ def _is_sound(value: Any) -> bool:
         return True
     if re.fullmatch(r"-?[0-9]+", value):
         return len(value.lstrip("-")) <= 4300
-    return _digits(value) is not None
+    parts = _digits(value)
+    return parts is not None and isinstance(parts.exponent, int)
 
 
 def _digits(number: Number) -> Any:
+    """Sign, digits and exponent; a whole 0 has no sign, in Python as in most readers of JSON."""
     try:
         parts = Decimal(number).as_tuple()
     except InvalidOperation:
         return None
-    return parts if isinstance(parts.exponent, int) else None
+    return parts._replace(sign=0) if parts[1:] == ((0,), 0) else parts
 
 
 def _meaning(value: Any, name: str = "") -> Any:
@@ -265,7 +276,7 @@ def _meaning(value: Any, name: str = "") -> Any:
     if _is_list(value):
         return [_meaning(one, f"{name}[]") for one in value]
     if isinstance(value, Number):
-        return ("whole", int(value)) if re.fullmatch(r"-?[0-9]+", value) else _digits(value)
+        return _digits(value)
     if name in ("createdAt", "updatedAt"):
         return _instant(value)
     return ("text" if isinstance(value, str) else "literal", value)
