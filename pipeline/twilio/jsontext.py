@@ -49,8 +49,8 @@ class Raw:
         if start == len(text):
             msg = "expected JSON; got an empty answer"
             raise DamagedAnswerError(msg)
-        shallow = text if _is_flat(body) else _without_depths(text)
         try:
+            shallow = text if _is_flat(body) else _without_depths(text)
             _, end = _DECODER.raw_decode(shallow, start)
         except (ValueError, RecursionError) as error:  # the latter: deep, and cut off there
             msg = f"expected JSON; got {excerpt(body)} ({error})"
@@ -150,18 +150,32 @@ def _is_flat(body: bytes) -> bool:
 
 
 def _without_depths(text: str) -> str:
-    """The text with a 0, and spaces, in place of each value that lies deeper than `MAX_LEVELS`."""
-    pieces: list[str] = []
-    level = copied = deep = 0
+    """The text with a 0, and spaces, in place of each value that lies deeper than `MAX_LEVELS`.
+
+    What lies there is checked too, by as many levels at a time.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    pieces: list[list[str]] = [[]]
+    begun: list[int] = []
+    level = copied = 0
     for token in _TOKENS.finditer(text):
         bracket = text[token.start()]
         if bracket in "[{":
+            if level == MAX_LEVELS * (len(begun) + 1):
+                pieces[-1].append(text[copied : token.start()])
+                pieces.append([])
+                begun.append(copied := token.start())
             level += 1
-            if level == MAX_LEVELS + 1:
-                deep = token.start()
         elif bracket in "]}":
-            if level == MAX_LEVELS + 1:
-                pieces += (text[copied:deep], "0".ljust(token.end() - deep))
-                copied = token.end()
             level -= 1
-    return "".join((*pieces, text[copied:]))
+            if begun and level == MAX_LEVELS * len(begun):
+                inner = "".join((*pieces.pop(), text[copied : token.end()]))
+                _DECODER.decode(inner)
+                length = token.end() - begun.pop()
+                pieces[-1].append(
+                    "0" if begun else "0".ljust(length)
+                )  # only places at the top count
+                copied = token.end()
+    return "".join((*(piece for band in pieces for piece in band), text[copied:]))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.twilio.errors import DamagedAnswerError
 from pipeline.twilio.wire import parse_errors, parse_operation, parse_page
 from tests.properties.pages import error_answers, pages, records, wrecks
 from tests.support.factories import body, record
@@ -74,3 +75,13 @@ def test_no_depth_crashes_the_process_or_costs_another_record(
         assert error.raw == bad
     beside = f'{{"x": {deep}, "operations": [{json.dumps(record(1))}]}}'
     assert parse_page(beside.encode()).operations.num_rows == 1
+
+
+@pytest.mark.parametrize("depth", [97, 200, 5_000])
+def test_answer_that_is_broken_deep_inside_is_damaged(depth: int):
+    """R9: what is passed over is checked nevertheless."""
+    for broken in ("[" * depth + "1 2" + "]" * depth, '{"a":' * depth + "[}" + "}" * depth):
+        content = body([record(1), 0]).replace(b", 0]", f", {broken}]".encode())
+        for parse in (parse_page, parse_errors):
+            with pytest.raises(DamagedAnswerError):
+                parse(content)
