@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate fuzz clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,14 @@ SEEDS ?= 200
 simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes and power cuts, against the truth
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzzing ## fuzz for SECONDS=60 what reads the API's answers; needs Linux, for atheris
+	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
+
+$(VENV)/.fuzzing: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	@touch $@
+
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzzing data/demo build dist
 	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +
