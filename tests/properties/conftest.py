@@ -23,7 +23,10 @@ def pytest_terminal_summary(
     """Say what was tried, where it was tried in this process."""
     found = config.stash.get(FIGURES, Counter())
     if found:
+        lost = found["records"] - found["rows"] - found["rejects"]
         terminalreporter.write_line(
-            f"answers: {found['inputs']:,} checked, {found['accepted']:,} accepted; records: "
-            f"{found['records']:,} seen, {found['rows']:,} rows, {found['rejects']:,} rejects"
+            f"answers: {found['inputs']:,} checked: {found['accepted']:,} accepted, "
+            f"{found['refused']:,} refused with documented errors\n"
+            f"records: {found['records']:,} seen: {found['rows']:,} rows, "
+            f"{found['rejects']:,} rejects, {lost:,} lost"
         )
