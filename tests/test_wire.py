@@ -229,6 +229,7 @@ def test_time_finer_than_a_microsecond_is_kept_verbatim():
         ({"id": 5}, "expected a text in id; got 5"),
         ({"id": "\ud800"}, "half of a surrogate pair"),
         ({"status": None}, "expected a text in status; got null"),
+        ({"status": ""}, 'expected a text in status; got ""'),
         ({"stats": None}, "expected an object in stats; got null"),
         ({"stats": []}, "expected an object in stats; got []"),
         ({"createdAt": "2026-02-30T10:00:00Z"}, "expected an existing time in createdAt"),

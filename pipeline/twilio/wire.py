@@ -312,7 +312,7 @@ def _operations_of(records: pa.StructArray) -> pa.Table | None:
     counts = dict(zip(COUNT_NAMES, fields["stats"].flatten(), strict=True))
     if any((pc.min(count).as_py() or 0) < 0 for count in counts.values()):
         return None
-    if pc.any(pc.equal(pc.binary_length(fields["id"]), 0)).as_py():
+    if any((pc.min(pc.binary_length(fields[name])).as_py() == 0) for name in ("id", "status")):
         return None
     created_at, updated_at = _instants(fields["createdAt"]), _instants(fields["updatedAt"])
     if created_at is None or updated_at is None:

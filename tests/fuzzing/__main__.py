@@ -57,7 +57,8 @@ def fuzz(seconds: int, seed: int, console: Console) -> int:
         seen = Counter[str](json.loads(figures.read_text()) if figures.exists() else {})
     broken = sorted(set(KEPT.glob("*-*")) - known)
     console.print(
-        f"{seen['inputs']:,} inputs, each as three kinds of answer: {seen['accepted']:,} accepted, "
+        f"{seen['inputs']:,} inputs, each as three kinds of answer: {seen['accepted']:,} accepted "
+        f"({seen['fast']:,} pages the fast way), "
         f"{seen['refused']:,} refused with documented errors\n"
         f"{seen['records']:,} records seen: {seen['rows']:,} rows, {seen['rejects']:,} rejects, "
         f"{seen['records'] - seen['rows'] - seen['rejects']:,} lost\n"

@@ -25,7 +25,8 @@ def pytest_terminal_summary(
     if found:
         lost = found["records"] - found["rows"] - found["rejects"]
         terminalreporter.write_line(
-            f"answers: {found['inputs']:,} checked: {found['accepted']:,} accepted, "
+            f"answers: {found['inputs']:,} checked: {found['accepted']:,} accepted "
+            f"({found['fast']:,} pages the fast way), "
             f"{found['refused']:,} refused with documented errors\n"
             f"records: {found['records']:,} seen: {found['rows']:,} rows, "
             f"{found['rejects']:,} rejects, {lost:,} lost"

@@ -32,9 +32,8 @@ names = st.sampled_from(
 texts = st.sampled_from(TEXTS) | st.text(max_size=12)
 ids = st.integers(0, 10**6).map(operation_id)
 times = st.sampled_from(TIMES)
-good_times = st.datetimes().map(lambda moment: f"{moment.isoformat()}Z") | st.sampled_from(
-    TIMES[:6]
-)
+whole_seconds = st.datetimes().map(lambda moment: f"{moment.replace(microsecond=0).isoformat()}Z")
+good_times = st.one_of(whole_seconds, whole_seconds, whole_seconds, st.sampled_from(TIMES[:6]))
 
 
 def quoted(text: str, *, escaped: bool) -> str:
@@ -95,7 +94,9 @@ def records(draw: st.DrawFn) -> str:
 
 def _change(draw: st.DrawFn, fields: list[tuple[str, str]]) -> None:
     """Take a field away, give one another value, or add one: it may be there already."""
-    values = json_values | deep_values | times.map(json.dumps)
+    values = st.one_of(
+        json_leaves, json_texts, st.just('""'), times.map(json.dumps), json_values, deep_values
+    )
     place = draw(st.integers(0, max(len(fields) - 1, 0)))
     match draw(st.sampled_from(["remove", "replace", "add", "add"])):
         case "remove" if fields:
@@ -120,6 +121,39 @@ def pages(draw: st.DrawFn) -> bytes:
         value = json_values | deep_values | st.just(listed(items))
         fields.insert(draw(st.integers(0, 2)), (draw(name), draw(value)))
     return draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf", b" \n"])) + objected(fields).encode()
+
+
+@st.composite
+def usual_pages(draw: st.DrawFn) -> bytes:
+    """A page as it comes day by day, with one value at most that is not: what the fast way may take."""
+    count = draw(st.integers(0, 4))
+    items = [
+        {
+            "id": json.dumps(draw(ids)),
+            "status": json.dumps(draw(st.sampled_from(STATUSES))),
+            "createdAt": json.dumps(draw(whole_seconds)),
+            "updatedAt": json.dumps(draw(whole_seconds)),
+        }
+        | {
+            name: str(draw(st.integers(0, 10_000)))
+            for name in draw(st.sets(st.sampled_from(COUNT_NAMES)))
+        }
+        for _ in range(count)
+    ]
+    if items and draw(st.booleans()):
+        item = draw(st.sampled_from(items))
+        name = draw(st.sampled_from(sorted(item)))
+        odd = {"createdAt": times.map(json.dumps), "updatedAt": times.map(json.dumps)}
+        odd |= {"id": json_texts, "status": json_texts}
+        item[name] = draw(odd.get(name, st.sampled_from(NUMBERS)))
+    texts_of = []
+    for item in items:
+        counts = objected([(name, text) for name, text in item.items() if name in COUNT_NAMES])
+        fields = [(name, text) for name, text in item.items() if name not in COUNT_NAMES]
+        texts_of.append(objected([*fields, ("stats", counts)]))
+    token = draw(st.sampled_from(["null", '"t"']) | json_texts)
+    pagination = objected([("next", token), ("self", '"s"')])
+    return objected([("operations", listed(texts_of)), ("pagination", pagination)]).encode()
 
 
 @st.composite

@@ -19,7 +19,7 @@ from pipeline.twilio import wire
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
 
 Seen = Counter[str]
-"""``inputs``, ``accepted``, ``refused``, ``records``, ``rows``, ``rejects``."""
+"""``inputs``, ``accepted`` (and ``fast``, of pages), ``refused``, ``records``, ``rows``, ``rejects``."""
 
 _MAX_LEVELS = 64
 _TIME = re.compile(
@@ -78,8 +78,8 @@ def check_page(body: bytes) -> Seen:
         page = wire.parse_page(body)
     except (DamagedAnswerError, UnexpectedAnswerError) as refusal:
         return _refused(refusal, body, _is_page)
-    _check_ways_agree(body, page)
-    seen = Seen(inputs=1, accepted=1, records=page.records)
+    fast = _check_ways_agree(body, page)
+    seen = Seen(inputs=1, accepted=1, fast=fast, records=page.records)
     try:
         answer = load(_text(body))
     except RecursionError:  # too deep for this oracle
@@ -174,7 +174,8 @@ def _is_page(answer: Any) -> bool:
     return token is None or (_is_text(token) and _is_unicode(token) and not _is_marked(token))
 
 
-def _check_ways_agree(body: bytes, page: wire.ParsedPage) -> None:
+def _check_ways_agree(body: bytes, page: wire.ParsedPage) -> bool:
+    """Whether the fast way accepts the page; if so, the careful one must read the same."""
     fast = wire._parse_page_as_arrow(body)
     if fast is not None:
         careful = wire._parse_page_by_record(body)
@@ -182,6 +183,7 @@ def _check_ways_agree(body: bytes, page: wire.ParsedPage) -> None:
         assert fast.operations.equals(careful.operations), "the two ways read rows otherwise"
         assert (fast.next_token, fast.records) == (careful.next_token, careful.records)
         assert fast.operations.equals(page.operations)
+    return fast is not None
 
 
 def _check_records(body: bytes, records: list[Any] | None, page: wire.ParsedPage) -> Seen:
