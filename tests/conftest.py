@@ -14,7 +14,7 @@ settings.register_profile(
     database=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
-# Many, and others each time: pytest tests/properties --hypothesis-profile=thorough
+# Many, and others each time: pytest tests/properties --hypothesis-profile=thorough --timeout 0
 settings.register_profile(
     "thorough",
     settings.get_profile("repeatable"),

@@ -1,6 +1,7 @@
 """Whatever bytes come: only documented errors, and never a lost record (R8, R9).
 
-``pytest tests/properties --hypothesis-profile=thorough`` tries many more inputs, other ones each time.
+``pytest tests/properties --hypothesis-profile=thorough --timeout 0`` tries many more inputs,
+other ones each time.
 """
 
 import json
