@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate audit clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,14 @@ audit: $(READY) ## look the pinned versions up among the known vulnerabilities; 
 		&& $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
+SECONDS ?= 60
+fuzz: $(VENV)/.fuzzing ## fuzz for SECONDS=60 what reads the API's answers; needs Linux, for atheris
+	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
+
+$(VENV)/.fuzzing: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
+	@touch $@
+
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzzing data/demo build dist
 	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,6 +14,14 @@ settings.register_profile(
     database=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
+# Many, and others each time: pytest tests/properties --hypothesis-profile=thorough --timeout 0
+settings.register_profile(
+    "thorough",
+    settings.get_profile("repeatable"),
+    derandomize=False,
+    max_examples=5_000,
+    print_blob=True,
+)
 settings.load_profile("repeatable")
 
 

@@ -339,6 +339,11 @@ def test_clock_can_be_read_set_stepped_and_run():
         b'{"rate": -1}',
         b'{"step_seconds": "1"}',
         b'{"step_seconds": 1e300}',
+        b'{"step_seconds": 2.3e11}',
+        b'{"rate": 1e400}',
+        b'{"now": "0001-01-01T00:00:00Z"}',
+        b'{"now": "9999-12-31T23:59:59Z"}',
+        b"[" * 100_000,
         b'{"x": 1}',
     ],
 )
@@ -347,6 +352,7 @@ def test_malformed_control_is_refused_and_changes_nothing(content: bytes):
         control = emulator.url.removesuffix("/v1") + "/emulator/clock"
         assert http.post(control, content=content).status_code == 400
         assert emulator.clock.now() == NOW
+        assert http.get(f"{emulator.url}/Emails/Operations").status_code == 200
 
 
 def test_running_clock_goes_on_from_what_it_shows():

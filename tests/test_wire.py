@@ -116,6 +116,11 @@ def test_records_under_data_are_read():
         (b'{"operations":[],"operations":[]}', "got 'operations' again"),
         (b'{"operations":[],"pagination":{"next":5}}', "pagination.next"),
         (b'{"operations":[],"pagination":"x"}', "pagination.next"),
+        (b'{"operations":[],"pagination":{"next":"\\ud800"}}', "pagination.next"),
+        (b'{"operations":[],"pagination":{"next":"\xff"}}', "pagination.next"),
+        (b'{"operations":[],"pagination":{"next":"a","next":null}}', "got 'next' again"),
+        (b'{"operations":[],"data":[]}', "got operations and data"),
+        (b'{"\xff":1}', "got an object with"),
     ],
 )
 def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes, message: str):
@@ -224,6 +229,7 @@ def test_time_finer_than_a_microsecond_is_kept_verbatim():
         ({"id": 5}, "expected a text in id; got 5"),
         ({"id": "\ud800"}, "half of a surrogate pair"),
         ({"status": None}, "expected a text in status; got null"),
+        ({"status": ""}, 'expected a text in status; got ""'),
         ({"stats": None}, "expected an object in stats; got null"),
         ({"stats": []}, "expected an object in stats; got []"),
         ({"createdAt": "2026-02-30T10:00:00Z"}, "expected an existing time in createdAt"),
@@ -231,6 +237,9 @@ def test_time_finer_than_a_microsecond_is_kept_verbatim():
         ({"createdAt": "2026-11-20"}, "expected an RFC 3339 date-time in createdAt"),
         ({"createdAt": "2026-11-20T10:00:00"}, "expected an RFC 3339 date-time in createdAt"),
         ({"createdAt": ""}, "expected a text in createdAt"),
+        ({"createdAt": "0000-11-20T10:00:00Z"}, "expected an existing time in createdAt"),
+        ({"createdAt": "2026-11-20T10:00:00+05:60"}, "expected an RFC 3339 date-time in createdAt"),
+        ({"createdAt": "2026-11-20T10:00:0\u0660Z"}, "expected an RFC 3339 date-time in createdAt"),
         ({"updatedAt": 1763632800}, "expected a text in updatedAt; got 1763632800"),
         ({"updatedAt": "0001-01-01T00:00:00+23:59"}, "expected an existing time in updatedAt"),
     ],
@@ -310,6 +319,59 @@ def test_bytes_that_are_no_utf8_cost_one_record():
     assert "\\xff\\xfe" in page.rejects[0].raw
 
 
+@pytest.mark.parametrize("broken", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
+@pytest.mark.parametrize("place", [b"COMPLETED", b"comms_operation_"])
+def test_bytes_that_are_no_utf8_never_become_a_row(place: bytes, broken: bytes):
+    """R9: pyarrow takes any bytes for a text, and the file could not be read again."""
+    page = parse_page(body([record(1)]).replace(place, broken))
+    assert (page.operations.num_rows, page.records) == (0, 1)
+    assert page.rejects[0].reason == "expected UTF-8; got other bytes"
+
+
+def test_bytes_that_are_no_utf8_beside_the_records_cost_none():
+    content = body([record(1)])[:-1] + b', "x\xff": "\xff"}'
+    assert parse_page(content).operations.num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("1e99999999999999999999", "expected a number that can be kept"),
+        ("-0e-99999999999999999999", "expected a number that can be kept"),
+        ("9" * 5000, "expected a JSON record; got Exceeds the limit"),
+    ],
+)
+def test_number_that_no_reader_can_keep_is_one_reject_and_no_error_of_its_page(
+    number: str, reason: str
+):
+    """R9"""
+    bad = json.dumps(record(2)).replace('"status"', f'"x": {number}, "status"')
+    page = parse_page(body([record(1), 0]).replace(b", 0]", f", {bad}]".encode()))
+    assert page.operations.num_rows == 1
+    assert page.rejects[0].raw == bad
+    assert page.rejects[0].reason.startswith(reason)
+    assert parse_errors(f"[{bad}]".encode()).errors[0].raw == bad
+
+
+@pytest.mark.parametrize("number", ["1e400", "1E+9999999999", "1.50", "-0.0", "0e0", "9" * 4300])
+def test_number_beyond_floats_is_kept(number: str):
+    """R8"""
+    content = body([record(1)]).replace(b'"status"', f'"x": {number}, "status"'.encode())
+    again = json.loads(record_json(only_row(content)), parse_float=Decimal)["x"]
+    assert Decimal(again).as_tuple() == Decimal(number).as_tuple()
+
+
+def test_unknown_fields_are_told_in_words_that_can_be_written():
+    found = surprises(parse_page(body([record(1, **{"\ud800": 1})])).operations)
+    assert found == {"unknown field \\ud800": 1}
+
+
+def test_very_many_unknown_fields_do_not_hang():
+    """pyarrow would look into each, and keep a column for it: minutes for what is read in a second."""
+    content = json.dumps({"operations": [{f"field{n}": n} for n in range(20_000)]}).encode()
+    assert len(parse_page(content).rejects) == 20_000
+
+
 def test_reject_keeps_what_could_be_read():
     reject = rejected(record(2, updatedAt="never"))
     assert (reject.operation_id, reject.created_at) == (record(2)["id"], at("2026-11-20 12:00"))
@@ -343,6 +405,7 @@ def test_one_operation_is_parsed_like_a_record_of_a_page():
         ),
         ('{"errors": {"a@b.c": "bounced"}}', [(None, None, '{"errors": {"a@b.c": "bounced"}}')]),
         ('{"errors": 1, "errors": 2}', [(None, None, '{"errors": 1, "errors": 2}')]),
+        ('{"errors": [1], "data": []}', [(None, None, '{"errors": [1], "data": []}')]),
         ('{"errors": [], "pagination": 5}', [(None, None, '{"errors": [], "pagination": 5}')]),
         ('{"code": true, "message": ["x"]}', [(None, None, '{"code": true, "message": ["x"]}')]),
         ('"nothing failed"', [(None, None, '"nothing failed"')]),

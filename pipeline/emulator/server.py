@@ -10,19 +10,18 @@ import base64
 import binascii
 import hmac
 import json
-import re
 import secrets
 import socket
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -38,19 +37,30 @@ from starlette.types import ASGIApp
 
 from pipeline.emulator.clock import Clock
 from pipeline.emulator.faults import SCOPE, Faults, Injector, Unreliable
+from pipeline.emulator.query import (
+    INVALID_PAGE_TOKEN,
+    MAX_PAGE_SIZE,
+    RefusedError,
+    moment_of,
+    next_second,
+    page_size,
+    read_token,
+    write_token,
+)
 from pipeline.emulator.world import World, chances
 from pipeline.errors import UsageError
 from pipeline.schema import STATUSES
-from pipeline.windows import RETENTION, midnight
+from pipeline.windows import RETENTION
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0123456789abcdef" * 2
 DEMO_AUTH_TOKEN: Final = "emulator-auth-token"  # noqa: S105 - opens nothing but this emulator
+DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
+"""What is served, as OpenAPI: written from the reference page."""
+
 _BLOCK: Final = 64
-_MAX_PAGE_SIZE: Final = 1000
-_DEFAULT_PAGE_SIZE: Final = 50
 _FADING: Final = timedelta(days=3)
-_CODES: Final = {400: 20001, 401: 20003, 403: 20403, 404: 20404, 405: 20405}
-_INVALID_PAGE_TOKEN: Final = 21481
+_CLOCK_YEARS: Final = (1970, 9000)
+_FASTEST: Final = 1e9
 _ERRORS: Final = (
     (60301, "The recipient's address is on the suppression list"),
     (60302, "The sender's domain is not verified"),
@@ -88,7 +98,7 @@ class Options:
     api_key_secret: str | None = field(default=None, repr=False)
     order: Order = "oldest"
     bounds: Bounds = "exclusive"
-    page_limit: int = _MAX_PAGE_SIZE
+    page_limit: int = MAX_PAGE_SIZE
     empty_pages: bool = False
     records_key: Literal["operations", "data"] = "operations"
     latency_seconds: float = 0.0
@@ -104,14 +114,6 @@ class Served:
     path: str
     query: dict[str, str]
     status: int
-
-
-class _RefusedError(Exception):
-    """A request that is answered with an error of Twilio's envelope."""
-
-    def __init__(self, status: int, message: str, code: int | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code = status, message, code or _CODES.get(status, 20500)
 
 
 def create_app(
@@ -131,6 +133,10 @@ def create_app(
         injector: what goes wrong; None for nothing.
     """
 
+    def stamp(response: Response) -> None:
+        response.headers["Date"] = format_datetime(clock.now().replace(microsecond=0), usegmt=True)
+        response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
+
     def api(
         answer: Callable[[Request], Any],
     ) -> Callable[[Request], Awaitable[Response]]:
@@ -140,12 +146,9 @@ def create_app(
             try:
                 _authorize(request, options)
                 response: Response = JSONResponse(answer(request))
-            except _RefusedError as refusal:
+            except RefusedError as refusal:
                 response = _envelope(refusal)
-            response.headers["Date"] = format_datetime(
-                clock.now().replace(microsecond=0), usegmt=True
-            )
-            response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
+            stamp(response)
             query = dict(request.query_params)
             served(Served(request.method, request.url.path, query, response.status_code))
             return response
@@ -169,14 +172,22 @@ def create_app(
             _only_from_here(request)
             if request.method == "POST":
                 _turn(clock, await request.body())
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             return _envelope(refusal)
         return JSONResponse({"now": _text(clock.now()), "rate": clock.rate})
 
+    async def description(request: Request) -> Response:
+        try:
+            _only_from_here(request)
+        except RefusedError as refusal:
+            return _envelope(refusal)
+        return JSONResponse(json.loads(DESCRIPTION.read_bytes()))
+
     async def refuse(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        answered = _envelope(_RefusedError(status, HTTPStatus(status).phrase))
-        answered.headers["Date"] = format_datetime(clock.now().replace(microsecond=0), usegmt=True)
+        answered = _envelope(RefusedError(status, HTTPStatus(status).phrase))
+        answered.headers.update((error.headers or {}) if isinstance(error, HTTPException) else {})
+        stamp(answered)
         served(Served(request.method, request.url.path, dict(request.query_params), status))
         return answered
 
@@ -186,10 +197,12 @@ def create_app(
             Route("/v1/Emails/Operations/{operation_id}", api(fetch), methods=["GET"]),
             Route("/v1/Emails/Operations/{operation_id}/Errors", api(errors), methods=["GET"]),
             Route("/emulator/clock", control, methods=["GET", "POST"]),
+            Route("/emulator/openapi.json", description, methods=["GET"]),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
         exception_handlers={HTTPException: refuse},
     )
+    app.router.redirect_slashes = False  # the API is documented to answer, and not to redirect
     return Unreliable(app, injector, clock.now, "/v1/") if injector else app
 
 
@@ -297,10 +310,10 @@ def _listing(
 ) -> dict[str, Any]:
     query = request.query_params
     fault = request.scope.get(SCOPE)
-    size = min(_page_size(query.get("pageSize")), options.page_limit)
+    size = min(page_size(query.get("pageSize")), options.page_limit)
     status = query.get("status")
     if status is not None and status not in STATUSES:
-        raise _RefusedError(400, f"status must be one of {', '.join(STATUSES)}")
+        raise RefusedError(400, f"status must be one of {', '.join(STATUSES)}")
     filters = [query.get("startDate"), query.get("endDate"), status]
     if injector and fault == "stale":
         injector.count(fault)
@@ -308,10 +321,10 @@ def _listing(
     matching = _matching(world, now, options, filters[0], filters[1])
     order = _Ordered(world.seed, options.order, matching)
     token = query.get("pageToken")
-    place, was_empty = _read_token(token, filters) if token is not None else (order.first, False)
+    place, was_empty = read_token(token, filters) if token is not None else (order.first, False)
     if injector and fault == "token-refused" and token is not None:
         injector.count(fault)
-        raise _RefusedError(400, "Invalid page token", _INVALID_PAGE_TOKEN)
+        raise RefusedError(400, "Invalid page token", INVALID_PAGE_TOKEN)
     leaves_empty = options.empty_pages and chances(world.seed, np.array([place]))[0] < 1 / 3
     if injector and fault == "empty-pages" and not was_empty:
         injector.count(fault)
@@ -331,7 +344,7 @@ def _listing(
         records = _answered(world, numbers, now, status, injector)
         is_empty = False
     more = following < order.end
-    following_token = _write_token(following, filters, is_empty=is_empty) if more else None
+    following_token = write_token(following, filters, is_empty=is_empty) if more else None
     if injector and fault == "token-loop" and token is not None:
         injector.count(fault)
         following_token = token
@@ -365,7 +378,7 @@ def _fetch(operation_id: str, world: World, now: datetime, options: Options) -> 
     number = world.number_of(operation_id)
     records = [] if number is None else world.records([number], now)
     if number is None or not records or not _told(records[0], world, number, now, options):
-        raise _RefusedError(404, f"The requested resource {operation_id} was not found")
+        raise RefusedError(404, f"The requested resource {operation_id} was not found")
     return records[0]
 
 
@@ -383,10 +396,10 @@ def _errors(request: Request, world: World, now: datetime, options: Options) -> 
     """One error for each failed email. The reference leaves the form open: this one is a listing's."""
     operation_id = request.path_params["operation_id"]
     record = _fetch(operation_id, world, now, options)
-    size = min(_page_size(request.query_params.get("pageSize")), options.page_limit)
+    size = min(page_size(request.query_params.get("pageSize")), options.page_limit)
     filters: list[str | None] = [operation_id]
     token = request.query_params.get("pageToken")
-    place, _ = _read_token(token, filters) if token is not None else (0, False)
+    place, _ = read_token(token, filters) if token is not None else (0, False)
     failed = record["stats"]["failed"]
     number = world.number_of(operation_id) or 0
     stop = min(place + size, failed)
@@ -395,7 +408,7 @@ def _errors(request: Request, world: World, now: datetime, options: Options) -> 
     return {
         "errors": [{"code": code, "message": message} for code, message in found],
         "pagination": {
-            "next": _write_token(stop, filters, is_empty=False) if stop < failed else None,
+            "next": write_token(stop, filters, is_empty=False) if stop < failed else None,
             "self": str(request.url),
         },
     }
@@ -405,16 +418,15 @@ def _matching(
     world: World, now: datetime, options: Options, start: str | None, end: str | None
 ) -> range:
     """The numbers whose whole-second createdAt lies between the bounds, as these are read."""
-    second = timedelta(seconds=1)
-    begin, stop = world.start, now + second
+    begin, stop = world.start, next_second(now)
     if start is not None:
-        begin = _moment("startDate", start)
+        begin = moment_of("startDate", start)
         if options.bounds in ("exclusive", "end_inclusive"):
-            begin = begin.replace(microsecond=0) + second
+            begin = next_second(begin)
     if end is not None:
-        until = _moment("endDate", end)
+        until = moment_of("endDate", end)
         if options.bounds in ("inclusive", "end_inclusive"):
-            until = until.replace(microsecond=0) + second
+            until = next_second(until)
         stop = min(stop, until)
     numbers = world.numbers(max(begin, world.start), max(stop, world.start))
     last = world.existing(now).stop
@@ -482,48 +494,6 @@ class _Ordered:
         return int(base[np.argsort(chances(self.seed + 1, base))[within]])
 
 
-def _page_size(text: str | None) -> int:
-    if text is None:
-        return _DEFAULT_PAGE_SIZE
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= _MAX_PAGE_SIZE:
-        raise _RefusedError(400, f"pageSize must be a number from 1 to {_MAX_PAGE_SIZE}")
-    return int(text)
-
-
-def _moment(name: str, text: str) -> datetime:
-    try:
-        if len(text) == len("2026-11-20"):
-            return midnight(date.fromisoformat(text))
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise _RefusedError(400, f"{name} must be an RFC 3339 date-time")
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _RefusedError(400, f"{name} must be an RFC 3339 date-time") from None
-
-
-def _write_token(place: int, filters: list[str | None], *, is_empty: bool) -> str:
-    payload = json.dumps([place, is_empty, _checksum(filters)]).encode()
-    return base64.urlsafe_b64encode(zlib.crc32(payload).to_bytes(4, "big") + payload).decode()
-
-
-def _read_token(token: str, filters: list[str | None]) -> tuple[int, bool]:
-    try:
-        raw = base64.urlsafe_b64decode(token)
-        if zlib.crc32(raw[4:]).to_bytes(4, "big") != raw[:4]:
-            raise ValueError
-        place, is_empty, checksum = json.loads(raw[4:])
-        if checksum != _checksum(filters):
-            raise ValueError
-    except (ValueError, TypeError):
-        raise _RefusedError(400, "Invalid page token", _INVALID_PAGE_TOKEN) from None
-    return int(place), bool(is_empty)
-
-
-def _checksum(filters: list[str | None]) -> int:
-    return zlib.crc32(json.dumps(filters).encode())
-
-
 def _authorize(request: Request, options: Options) -> None:
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     try:
@@ -535,25 +505,28 @@ def _authorize(request: Request, options: Options) -> None:
         accepted.append(f"{options.api_key_sid}:{options.api_key_secret}".encode())
     matches = [hmac.compare_digest(given, one) for one in accepted]
     if scheme.lower() != "basic" or not any(matches):
-        raise _RefusedError(401, "Authenticate")
+        raise RefusedError(401, "Authenticate")
 
 
-def _envelope(refusal: _RefusedError) -> JSONResponse:
+def _envelope(refusal: RefusedError) -> JSONResponse:
     error = {
         "code": refusal.code,
         "message": refusal.message,
         "infoUrl": f"https://www.twilio.com/docs/errors/{refusal.code}",
         "context": None,
     }
-    return JSONResponse({"errors": [error]}, status_code=refusal.status)
+    answered = JSONResponse({"errors": [error]}, status_code=refusal.status)
+    if refusal.status == HTTPStatus.UNAUTHORIZED:
+        answered.headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
+    return answered
 
 
-# The emulator's own endpoint.
+# The emulator's own endpoints.
 
 
 def _only_from_here(request: Request) -> None:
     if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
-        raise _RefusedError(403, "The emulator is controlled from its own machine alone")
+        raise RefusedError(403, "The emulator is controlled from its own machine alone")
 
 
 def _turn(clock: Clock, body: bytes) -> None:
@@ -561,16 +534,23 @@ def _turn(clock: Clock, body: bytes) -> None:
         wanted = json.loads(body)
         match wanted:
             case {"now": str(text)}:
-                clock.set(_moment("now", text))
+                clock.set(_shown(moment_of("now", text)))
             case {"step_seconds": int() | float() as seconds}:
-                clock.step(timedelta(seconds=seconds))
-            case {"rate": int() | float() as rate} if rate >= 0:
+                clock.set(_shown(clock.now() + timedelta(seconds=seconds)))
+            case {"rate": int() | float() as rate} if 0 <= rate <= _FASTEST:
                 clock.run(rate)
             case _:
                 raise ValueError
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, RecursionError):
         msg = 'expected {"now": <date-time>}, {"step_seconds": <number>} or {"rate": <0 or more>}'
-        raise _RefusedError(400, msg) from None
+        raise RefusedError(400, msg) from None
+
+
+def _shown(now: datetime) -> datetime:
+    """What the clock may show: with room for the retention before it, and for a scan after it."""
+    if not _CLOCK_YEARS[0] <= now.year < _CLOCK_YEARS[1]:
+        raise ValueError
+    return now
 
 
 def _text(moment: datetime) -> str:

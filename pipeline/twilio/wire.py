@@ -8,7 +8,7 @@ never a page, and nothing that is not understood becomes an empty result (R9).
 What a record holds beyond the columns goes to `extra`, a JSON object that lies over the record made
 of the columns: unknown fields, unknown stats, counts that are explicitly null, times finer than a
 microsecond. Writing a row back lays it over again, so that nothing is lost. Times come back as the
-same instant, written in UTC.
+same instant, written in UTC; numbers with all their digits, and -0 as 0.
 """
 
 import io
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import pyarrow as pa
@@ -32,7 +32,8 @@ from pipeline.schema import (
     STATUSES,
     TIMESTAMP,
 )
-from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.twilio.errors import UnexpectedAnswerError
+from pipeline.twilio.jsontext import Raw, excerpt, is_unicode, printable, shortened
 
 _RECORDS_KEYS: Final = ("operations", "data")
 """Where a page keeps its records; a sibling resource's guide shows `data`."""
@@ -56,7 +57,9 @@ _PAGE_SCHEMA = pa.schema(
     [
         pa.field("operations", pa.list_(_RECORD_TYPE)),
         pa.field("data", pa.list_(_RECORD_TYPE)),
-        pa.field("pagination", pa.struct([pa.field("next", pa.string())])),
+        pa.field(
+            "pagination", pa.struct([pa.field("next", pa.string()), pa.field("self", pa.string())])
+        ),
     ]
 )
 _KNOWN_FIELDS: Final = frozenset(field.name for field in _RECORD_TYPE)
@@ -64,12 +67,15 @@ _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
 _MAX_COUNT: Final = 2**63 - 1
 _MAX_NESTING: Final = 64
 """Deeper records are rejected: to write them back would need more recursion than Python allows."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_YEAR: Final = datetime(1, 1, 1, tzinfo=UTC)
+"""pyarrow knows a year 0, and Python doesn't."""
 
+_NULL_VALUE: Final = Raw("null", "null")
 _NULL: Final = re.compile(rb"null")
 _NEXT_IS_NULL: Final = re.compile(rb'"next"\s*:\s*null')
 _RFC3339: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))"
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):([0-5]\d))",
+    re.ASCII,
 )
 _MICROSECOND_DIGITS: Final = 6
 
@@ -157,13 +163,11 @@ def parse_operation(body: bytes) -> ParsedPage:
         DamagedAnswerError: it is not JSON.
         UnexpectedAnswerError: it is JSON, but not an object with an ``id``.
     """
-    text = _text(body)
-    start, end = _document(text, body)
-    members = _members_of(text, start, body) if text[start] == "{" else {}
-    if "id" not in members:
-        msg = f"expected an operation: a JSON object with an id; got {_excerpt(body)}"
+    answer = Raw.read(body)
+    if not answer.is_object or "id" not in _members_of(answer, body):
+        msg = f"expected an operation: a JSON object with an id; got {excerpt(body)}"
         raise UnexpectedAnswerError(msg)
-    return _page_of([text[start:end]], None)
+    return _page_of([answer], None)
 
 
 def parse_errors(body: bytes) -> ParsedErrors:
@@ -175,43 +179,40 @@ def parse_errors(body: bytes) -> ParsedErrors:
     Raises:
         DamagedAnswerError: it is not JSON.
     """
-    text = _text(body)
-    start, end = _document(text, body)
-    whole = [text[start:end]] if json.loads(text[start:end]) not in (None, {}) else []
-    if text[start] == "[":
-        return _errors_of([text[a:b] for a, b in _elements(text, start)], None)
-    if text[start] != "{":
+    answer = Raw.read(body)
+    whole = [answer] if json.loads(answer.shallow, parse_int=str) not in (None, {}) else []
+    if answer.is_list:
+        return _errors_of(answer.elements(), None)
+    if not answer.is_object:
         return _errors_of(whole, None)
     try:
-        members = _members_of(text, start, body)
-        token = _next_token(text, members, body)
+        members = _members_of(answer, body)
+        token = _next_token(members, body)
     except UnexpectedAnswerError:
         return _errors_of(whole, None)
-    lists = (members[key][0] for key in _ERRORS_KEYS if key in members)
-    place = next((begin for begin in lists if text[begin] == "["), None)
-    if place is None:
+    lists = [members[key] for key in _ERRORS_KEYS if key in members and members[key].is_list]
+    if len(lists) != 1:
         return _errors_of(whole, None)
-    return _errors_of([text[a:b] for a, b in _elements(text, place)], token)
+    return _errors_of(lists[0].elements(), token)
 
 
-def _errors_of(raws: Sequence[str], token: str | None) -> ParsedErrors:
+def _errors_of(raws: Sequence[Raw], token: str | None) -> ParsedErrors:
     return ParsedErrors(tuple(_error_of(raw) for raw in raws), token)
 
 
-def _error_of(raw: str) -> ErrorRecord:
-    fields = json.loads(raw)
+def _error_of(raw: Raw) -> ErrorRecord:
+    fields = json.loads(raw.shallow, parse_int=str)
     if isinstance(fields, dict) and isinstance(fields.get("error"), dict):
         fields = fields["error"]
-    readable = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
     if not isinstance(fields, dict):
-        return ErrorRecord(None, None, readable)
-    return ErrorRecord(_first(fields, _CODE_KEYS), _first(fields, _MESSAGE_KEYS), readable)
+        return ErrorRecord(None, None, raw.readable)
+    return ErrorRecord(_first(fields, _CODE_KEYS), _first(fields, _MESSAGE_KEYS), raw.readable)
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> str | None:
-    """The first of the named fields that is a text or a whole number, as text."""
-    found = (fields[name] for name in names if type(fields.get(name)) in (str, int))
-    return next((str(value) for value in found if _is_unicode(str(value))), None)
+    """The first of the named fields that is a text or a whole number: the latter was read as text."""
+    found = (fields[name] for name in names if isinstance(fields.get(name), str))
+    return next((value for value in found if is_unicode(value)), None)
 
 
 def record_json(row: Mapping[str, Any]) -> str:
@@ -255,7 +256,8 @@ def surprises(operations: pa.Table) -> Counter[str]:
     if unmatched:
         found["id that does not match the documented pattern"] += unmatched
     for extra in operations["extra"].drop_null().to_pylist():
-        found.update(f"unknown field {name}" for name in _unknown_names(json.loads(extra)))
+        names = map(printable, _unknown_names(json.loads(extra, parse_float=str)))
+        found.update(f"unknown field {name}" for name in names)
     return found
 
 
@@ -275,21 +277,23 @@ def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
     if len(_NULL.findall(body)) != len(_NEXT_IS_NULL.findall(body)):
         return None  # an explicit null in a record is not the same as an absent field
     try:
+        body.decode()  # pyarrow takes any bytes for a text
         table = pj.read_json(
             io.BytesIO(body),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
             parse_options=pj.ParseOptions(
                 explicit_schema=_PAGE_SCHEMA,
                 newlines_in_values=True,
-                unexpected_field_behavior="infer",
+                # What it doesn't know it must not look into: "infer" crashes the process where that
+                # nests 100,000 levels, and takes for ever where it has very many fields.
+                unexpected_field_behavior="error",
             ),
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
         return None
     page = table.combine_chunks()
     found = [key for key in _RECORDS_KEYS if page[key].null_count == 0]
-    # "infer" lets unknown fields beside the records pass; inside a record they belong to `extra`.
-    if table.num_rows != 1 or len(found) != 1 or page[found[0]].type.value_type != _RECORD_TYPE:
+    if table.num_rows != 1 or len(found) != 1:
         return None
     operations = _operations_of(page[found[0]].chunk(0).flatten())
     if operations is None:
@@ -308,7 +312,7 @@ def _operations_of(records: pa.StructArray) -> pa.Table | None:
     counts = dict(zip(COUNT_NAMES, fields["stats"].flatten(), strict=True))
     if any((pc.min(count).as_py() or 0) < 0 for count in counts.values()):
         return None
-    if pc.any(pc.equal(pc.binary_length(fields["id"]), 0)).as_py():
+    if any((pc.min(pc.binary_length(fields[name])).as_py() == 0) for name in ("id", "status")):
         return None
     created_at, updated_at = _instants(fields["createdAt"]), _instants(fields["updatedAt"])
     if created_at is None or updated_at is None:
@@ -337,49 +341,63 @@ def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
     if not pc.all(common, min_count=0).as_py():
         return None
     try:
-        return pc.cast(texts, TIMESTAMP)
+        instants = pc.cast(texts, TIMESTAMP)
     except pa.ArrowInvalid:
         return None
+    first = pa.scalar(_FIRST_YEAR, TIMESTAMP)
+    return instants if pc.all(pc.greater_equal(instants, first), min_count=0).as_py() else None
 
 
 # The careful way: record by record, each with its own text.
 
 
 def _parse_page_by_record(body: bytes) -> ParsedPage:
-    text = _text(body)
-    start, _ = _document(text, body)
-    if text[start] != "{":
-        msg = f"expected a page: a JSON object with operations; got {_excerpt(body)}"
+    answer = Raw.read(body)
+    if not answer.is_object:
+        msg = f"expected a page: a JSON object with operations; got {excerpt(body)}"
         raise UnexpectedAnswerError(msg)
-    members = _members_of(text, start, body)
+    members = _members_of(answer, body)
     found = [key for key in _RECORDS_KEYS if key in members]
     if not found:
-        msg = (
-            "expected a page with operations; got an object with "
-            f"{', '.join(sorted(members)) or 'no fields'}: {_excerpt(body)}"
-        )
+        names = shortened(printable(", ".join(sorted(members))), 120) or "no fields"
+        msg = f"expected a page with operations; got an object with {names}: {excerpt(body)}"
         raise UnexpectedAnswerError(msg)
-    key = found[0]
-    begin, _ = members[key]
-    if text[begin] != "[":
-        msg = f"expected a list in {key}; got {_excerpt(text[begin:].encode(errors='replace'))}"
+    if not members[found[0]].is_list:
+        msg = f"expected a list in {found[0]}; got {excerpt(members[found[0]].text.encode(errors='replace'))}"
         raise UnexpectedAnswerError(msg)
-    records = [text[a:b] for a, b in _elements(text, begin)]
-    return _page_of(records, _next_token(text, members, body))
+    if all(key in members and members[key].is_list for key in _RECORDS_KEYS):
+        msg = f"expected one list of records; got {' and '.join(_RECORDS_KEYS)}: {excerpt(body)}"
+        raise UnexpectedAnswerError(msg)
+    return _page_of(members[found[0]].elements(), _next_token(members, body))
 
 
-def _next_token(text: str, members: Mapping[str, tuple[int, int]], body: bytes) -> str | None:
+def _members_of(answer: Raw, body: bytes) -> dict[str, Raw]:
+    """The fields of an object; one that comes twice could hide records, or where the next ones are."""
+    members: dict[str, Raw] = {}
+    for name, value in answer.members():
+        if name in members:
+            msg = f"expected each field of the answer once; got {name!r} again: {excerpt(body)}"
+            raise UnexpectedAnswerError(msg)
+        members[name] = value
+    return members
+
+
+def _next_token(members: Mapping[str, Raw], body: bytes) -> str | None:
     """The token in `pagination`; the end of a listing is `next` null or absent, and nothing else."""
-    begin, end = members.get("pagination", (0, 0))
-    pagination = json.loads(text[begin:end]) if end else {}
-    token = pagination.get("next") if isinstance(pagination, dict) else pagination
-    if not isinstance(token, str | None) or not isinstance(pagination, dict | None):
-        msg = f"expected pagination.next to be a text or null; got {_excerpt(body[-200:])}"
-        raise UnexpectedAnswerError(msg)
-    return token
+    pagination = members.get("pagination", _NULL_VALUE)
+    if pagination.text == "null":
+        return None
+    if pagination.is_object:
+        following = _members_of(pagination, body).get("next", _NULL_VALUE)
+        if following.text == "null":
+            return None
+        if following.text.startswith('"') and is_unicode(token := json.loads(following.text)):
+            return str(token)
+    msg = f"expected pagination.next to be a text or null; got {excerpt(body[-200:])}"
+    raise UnexpectedAnswerError(msg)
 
 
-def _page_of(records: Sequence[str], next_token: str | None) -> ParsedPage:
+def _page_of(records: Sequence[Raw], next_token: str | None) -> ParsedPage:
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for raw in records:
@@ -392,26 +410,23 @@ def _page_of(records: Sequence[str], next_token: str | None) -> ParsedPage:
     return ParsedPage(operations, tuple(rejects), next_token, len(records))
 
 
-def _read_record(raw: str) -> dict[str, Any] | Reject:
+def _read_record(raw: Raw) -> dict[str, Any] | Reject:
     """A row of `RECORD_SCHEMA`, or the reject."""
-    try:
-        raw.encode()
-    except UnicodeEncodeError:
-        readable = raw.encode(errors="surrogateescape").decode(errors="backslashreplace")
-        return Reject("expected UTF-8; got other bytes", readable)
+    if not is_unicode(raw.text):
+        return Reject("expected UTF-8; got other bytes", raw.readable)
     record: Any = None
     try:
         record = json.loads(
-            raw,
+            raw.shallow,
             object_pairs_hook=_unique_fields,
-            parse_float=Decimal,
+            parse_float=_decimal,
             parse_constant=_refuse_constant,
         )
         return _row(record)
     except _BadRecordError as bad:
-        return Reject(str(bad), raw, *_known_of(record))
-    except (ValueError, RecursionError) as error:  # an integer of more digits than Python reads
-        return Reject(f"expected a JSON record; got {error}", raw)
+        return Reject(str(bad), raw.text, *_known_of(record))
+    except ValueError as error:  # an integer of more digits than Python reads
+        return Reject(f"expected a JSON record; got {error}", raw.text)
 
 
 def _row(record: Any) -> dict[str, Any]:
@@ -419,7 +434,7 @@ def _row(record: Any) -> dict[str, Any]:
         msg = f"expected an object; got {_named(record)}"
         raise _BadRecordError(msg)
     if _nesting(record) > _MAX_NESTING:
-        msg = f"expected a record of {_MAX_NESTING} levels at most; got {_nesting(record)}"
+        msg = f"expected a record of {_MAX_NESTING} levels at most; got more"
         raise _BadRecordError(msg)
     stats = record.get("stats")
     if not isinstance(stats, dict):
@@ -531,6 +546,17 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite():
+        msg = f"expected a number that can be kept; got {shortened(text, 80)}"
+        raise _BadRecordError(msg)
+    return number
+
+
 def _refuse_constant(name: str) -> None:
     msg = f"expected a JSON number; got {name}"
     raise _BadRecordError(msg)
@@ -542,7 +568,7 @@ def _of(record: Mapping[str, Any], name: str) -> str:
 
 def _named(value: Any) -> str:
     text = _to_json(value)
-    return _shortened(text, 80)
+    return shortened(text, 80)
 
 
 def _to_json(value: Any, *, sort: bool = False) -> str:
@@ -561,88 +587,5 @@ def _to_json(value: Any, *, sort: bool = False) -> str:
     if isinstance(value, str) and not value.isascii():
         # Half of a surrogate pair can only be stored as its escape; other text stays readable.
         readable = json.dumps(value, ensure_ascii=False)
-        return readable if _is_unicode(readable) else json.dumps(value)
+        return readable if is_unicode(readable) else json.dumps(value)
     return json.dumps(value)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-# Finding the text of each record: `json` gives values, and a reject needs the bytes as they came.
-
-_DECODER: Final = json.JSONDecoder()
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
-
-
-def _text(body: bytes) -> str:
-    # surrogateescape: bytes that are no UTF-8 cost the record that they are in, not the page.
-    return body.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff")
-
-
-def _document(text: str, body: bytes) -> tuple[int, int]:
-    """Where the one JSON value of the answer begins and ends."""
-    start = _skip_space(text, 0)
-    if start == len(text):
-        msg = "expected JSON; got an empty answer"
-        raise DamagedAnswerError(msg)
-    try:
-        _, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError) as error:
-        msg = f"expected JSON; got {_excerpt(body)} ({error})"
-        raise DamagedAnswerError(msg) from None
-    if _skip_space(text, end) != len(text):
-        msg = f"expected one JSON value; got more after it: {_excerpt(body[-200:])}"
-        raise DamagedAnswerError(msg)
-    return start, end
-
-
-def _members_of(text: str, start: int, body: bytes) -> dict[str, tuple[int, int]]:
-    """The fields of the object at `start`, and where the value of each begins and ends."""
-    members: dict[str, tuple[int, int]] = {}
-    at = _skip_space(text, start + 1)
-    while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
-        begin = _skip_space(text, _skip_space(text, at) + 1)
-        _, end = _DECODER.raw_decode(text, begin)
-        if name in members:
-            msg = f"expected each field of the answer once; got {name!r} again: {_excerpt(body)}"
-            raise UnexpectedAnswerError(msg)
-        members[name] = (begin, end)
-        at = _after_comma(text, end)
-    return members
-
-
-def _elements(text: str, start: int) -> list[tuple[int, int]]:
-    """Where each element of the array at `start` begins and ends."""
-    elements: list[tuple[int, int]] = []
-    at = _skip_space(text, start + 1)
-    while text[at] != "]":
-        _, end = _DECODER.raw_decode(text, at)
-        elements.append((at, end))
-        at = _after_comma(text, end)
-    return elements
-
-
-def _after_comma(text: str, at: int) -> int:
-    at = _skip_space(text, at)
-    return _skip_space(text, at + 1) if text[at] == "," else at
-
-
-def _skip_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _excerpt(body: bytes) -> str:
-    """The beginning of an answer on one line, for a message."""
-    text = "".join(c if c.isprintable() else " " for c in body[:500].decode(errors="replace"))
-    return repr(_shortened(" ".join(text.split()), 120))
-
-
-def _shortened(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
