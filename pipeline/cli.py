@@ -278,6 +278,10 @@ def emulate(
     faults: Annotated[
         str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7: see the README.")
     ] = "",
+    outage: Annotated[
+        datetime | None,
+        typer.Option(help="A UTC day on which little is delivered and opened.", formats=TIMES[:1]),
+    ] = None,
 ) -> None:
     """Serve the API on this machine, for a computed account.
 
@@ -298,6 +302,7 @@ def emulate(
         rate=rate,
         counting=counting.value,
         faults=faults,
+        outage=outage.date() if outage else None,
         say=typer.echo,
     )
 

@@ -22,7 +22,7 @@ from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
-from pipeline.marts.summarize import summarize
+from pipeline.marts.summarize import mark_outdated, summarize
 from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, plan_due
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
@@ -423,10 +423,13 @@ def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
 def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     """Summarize every day whose operations changed since it was summarized, in whatever run.
 
+    Also those whose delivery tables an older version made, or did not make yet.
+
     Returns:
         What went wrong: days with a damaged or foreign file, left as they are.
     """
     errors: list[LakeError] = []
+    mark_outdated(lake)
     with engine.connect() as connection:
         for partition in sorted(lake.stale()):
             try:
@@ -454,6 +457,7 @@ def rebuild(lake: Lake) -> int:
         How many days were summarized.
     """
     fold_pending(lake)
+    mark_outdated(lake)
     days: set[Partition] = set(lake.partitions("history"))
     with engine.connect() as connection:
         for partition in sorted(days):

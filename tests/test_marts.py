@@ -100,7 +100,8 @@ def test_fewer_sent_than_delivered_means_that_sent_excludes_delivered(tmp_path: 
 def test_summarizing_again_writes_nothing(tmp_path: Path):
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
-    assert summarize(lake, PARTITION) == {"delivery_hourly": 1, "counting_evidence": 2}
+    rows = summarize(lake, PARTITION)
+    assert (rows["delivery_hourly"], rows["counting_evidence"]) == (1, 2)
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
 
 
