@@ -49,7 +49,7 @@ def latest_anomalies(lake: Lake) -> tuple[Anomaly, ...]:
     """The anomalies of each account's last 28 days, the newest first, as of the published warehouse.
 
     Returns:
-        None if there is no warehouse yet, or one of an older version.
+        None of them if there is no warehouse yet, or one of an older version.
 
     Raises:
         ArchiveError: the warehouse can't be read.

@@ -134,7 +134,7 @@ def status(lake: Lake, now: datetime) -> ArchiveStatus:
         lake.root,
         now,
         tuple(
-            _account(lake, account_id, scanned, pending, states, anomalies)
+            _account(lake, account_id, scanned, pending, states, anomalies=anomalies)
             for account_id in sorted(known)
         ),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
@@ -148,6 +148,7 @@ def _account(
     scanned: Iterable[Partition],
     pending: Iterable[Partition],
     states: Iterable[dict[str, Any]],
+    *,
     anomalies: Iterable[Anomaly],
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
