@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from pipeline import engine
 from pipeline.lake.layout import Lake
-from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, SLOT_COVERAGE, Table
+from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
 _HOUR = timedelta(hours=1)
@@ -45,6 +45,18 @@ def delivery_curve(lake: Lake, moments: str) -> str:
         ages=", ".join(f"({engine.literal(age)}, {minutes})" for age, minutes in AGES),
         known=known,
         retention_hours=str(RETENTION // _HOUR),
+    )
+
+
+def operations_as_of() -> str:
+    """The query of the table macro operations_as_of, whose argument is ``ts``."""
+    given = ("operation_id", "updated_at", "observed_at")
+    rest = (name for name in HISTORY.names if name not in given)
+    return engine.render(
+        engine.sql("pipeline", "operations_as_of"),
+        columns=", ".join(column.name for column in HISTORY.published),
+        retention_hours=str(RETENTION // _HOUR),
+        rest=", ".join(f"{name} DESC NULLS LAST" for name in rest),
     )
 
 

@@ -15,6 +15,7 @@ import duckdb
 from pipeline import engine, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
+    AS_OF_MEANING,
     COUNTING,
     COUNTING_EVIDENCE,
     COVERAGE,
@@ -34,6 +35,8 @@ from pipeline.schema import (
 )
 
 log = logging.getLogger(__name__)
+
+AS_OF: Final = "operations_as_of"
 
 ANOMALY_DAYS: Final = 28
 """How many days before a day tell what to expect of it."""
@@ -107,6 +110,9 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
 def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     for table in LAKE_TABLES:
         _create_view(connection, table, views.select(lake, table))
+    connection.execute(f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}")
+    comment = engine.literal(AS_OF_MEANING)
+    connection.execute(f"COMMENT ON MACRO TABLE {AS_OF} IS {comment}")
     moments = engine.sql("pipeline", "last_scans")
     _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
     _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))

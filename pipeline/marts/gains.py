@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake.states import differs_from_previous, newest_first
+from pipeline.schema import AGES, TIMESTAMP
 from pipeline.windows import RETENTION, SLOT
 
 _NEEDED: Final = ("delivered", "opened", "undelivered", "failed")
 _ATTEMPTED: Final = ("total", "canceled", "scheduled", "queued")
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MINUTE_US: Final = 60_000_000
 _SLOT_US: Final = SLOT // _MICROSECOND
 _RETENTION_US: Final = RETENTION // _MICROSECOND
 
@@ -60,6 +62,36 @@ def gains(history: pa.Table) -> pa.Table:
             "age_us": age,
             "operations": (~follows).astype(np.int64),
             **added,
+        }
+    )
+
+
+def steps(gained: pa.Table) -> pa.Table:
+    """What the states of each hour added from one age of `schema.AGES` to the next.
+
+    Args:
+        gained: what `gains` gave.
+
+    Returns:
+        One row per ``hour`` of creation and ``age_minutes``, the first age that the operations had not
+        passed when the states were seen (NULL if they had passed all of them), with the sums.
+    """
+    created, age = _ints(gained["created_at"]), _ints(gained["age_us"])
+    limits = np.array([minutes * _MINUTE_US for _, minutes in AGES])
+    hours, hour = np.unique(created // _SLOT_US, return_inverse=True)
+    cell = hour * (len(limits) + 1) + np.searchsorted(limits, age)
+    cells, place = np.unique(cell, return_inverse=True)
+    sums = {
+        # In doubles, which are exact for far more emails than there are.
+        name: np.bincount(place, weights=gained[name].to_numpy(), minlength=len(cells))
+        for name in gained.schema.names[2:]
+    }
+    minutes = pa.array([*(minutes for _, minutes in AGES), None], pa.int64())
+    return pa.table(
+        {
+            "hour": pa.array(hours[cells // (len(limits) + 1)] * _SLOT_US).cast(TIMESTAMP),
+            "age_minutes": minutes.take(pa.array(cells % (len(limits) + 1))),
+            **{name: values.astype(np.int64) for name, values in sums.items()},
         }
     )
 

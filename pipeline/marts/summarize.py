@@ -8,7 +8,6 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Final
 
 import duckdb
@@ -17,7 +16,7 @@ from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.marts.gains import gains
+from pipeline.marts.gains import gains, steps
 from pipeline.schema import (
     AGES,
     COUNT_NAMES,
@@ -34,45 +33,36 @@ from pipeline.schema import (
 
 log = logging.getLogger(__name__)
 
-_MINUTE_US: Final = 60_000_000
 _HISTORY_NAMES: Final = [name for name in HISTORY.names if name != "extra"]
 _RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
-_CURVE: Final = ("emails", *_RATED)
+_SUMMED: Final = [name for name in DELIVERY_HOURLY.names if name not in ("hour", "status")]
 
 
 def _listed(lines: Iterable[str]) -> str:
     return ",\n    ".join(lines)
 
 
-_SUMS: Final = _listed(
-    [
-        *(f"sum({name}) AS {name}" for name in COUNT_NAMES),
-        "count(*) FILTER (is_rated) AS rated_operations",
-        *(f"sum({name}) FILTER (is_rated) AS rated_{name}" for name in _RATED),
-    ]
-)
-_BOUNDS: Final = [*(smallest for _, smallest in SIZE_CLASSES), 2**63 - 1]
-_CLASSES: Final = ", ".join(
-    f"({engine.literal(name)}, {smallest}, {after})"
-    for (name, _), (smallest, after) in zip(SIZE_CLASSES, pairwise(_BOUNDS), strict=True)
-)
-_STEPS: Final = " ".join(
-    f"WHEN age_us <= {minutes * _MINUTE_US} THEN {minutes}" for _, minutes in AGES
-)
-_KNOWN: Final = _listed(
-    f"CASE WHEN sum(rated_operations) OVER by_then > 0 THEN sum({name}) OVER by_then END AS {name}"
-    for name in _CURVE
-)
+_PARTS: Final = {
+    "sums": _listed(f"sum({name}) AS {name}" for name in _SUMMED),
+    "counts": _listed(f"sum({name}) AS {name}" for name in COUNT_NAMES),
+    "rated": _listed(f"sum({name}) FILTER (is_rated) AS rated_{name}" for name in _RATED),
+    "classes": " ".join(
+        f"WHEN total >= {smallest} THEN {smallest}" for _, smallest in reversed(SIZE_CLASSES)
+    ),
+    "names": " ".join(
+        f"WHEN smallest = {smallest} THEN {engine.literal(name)}" for name, smallest in SIZE_CLASSES
+    ),
+    "ages": ", ".join(f"({minutes})" for _, minutes in AGES),
+    "known": _listed(
+        f"CASE WHEN sum(rated_operations) OVER by_then > 0 THEN sum({name}) OVER by_then END AS {name}"
+        for name in ("emails", *_RATED)
+    ),
+}
 
 
-def _query(mart: Table) -> str:
-    """The SQL of a mart, filled in."""
-    text = engine.sql("pipeline.marts", mart.name)
-    if mart is DELIVERY_CURVE:
-        ages = ", ".join(f"({minutes})" for _, minutes in AGES)
-        sums = _listed(f"sum({name}) AS {name}" for name in _CURVE)
-        return engine.render(text, ages=ages, steps=_STEPS, sums=sums, known=_KNOWN)
-    return engine.render(text, sums=_SUMS, classes=_CLASSES)
+def _query(name: str) -> str:
+    """One of the SQL files beside this module, filled in."""
+    return engine.render(engine.sql("pipeline.marts", name), **_PARTS)
 
 
 def mark_outdated(lake: Lake) -> None:
@@ -96,8 +86,8 @@ def mark_outdated(lake: Lake) -> None:
 def _fingerprint() -> str:
     digest = hashlib.sha256()
     for mart in MARTS:
-        digest.update(f"{mart.name}{mart.arrow}{_query(mart)}".encode())
-    digest.update(engine.sql("pipeline.marts", "rated").encode())
+        digest.update(f"{mart.name}{mart.arrow}{_query(mart.name)}".encode())
+    digest.update(_query("counted").encode())
     return digest.hexdigest()
 
 
@@ -142,16 +132,15 @@ def _summarize(
     # One after the other: a day's operations and its history are never held together.
     operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
     connection.register("operations", operations)
-    rated = engine.sql("pipeline.marts", "rated")
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW rated AS {rated}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
     for mart in (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES):
         rows[mart.name] = _write(lake, partition, connection, mart)
     connection.unregister("operations")
     del operations
     history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
-    connection.register("gains", gains(history))
+    connection.register("steps", steps(gains(history)))
     rows[DELIVERY_CURVE.name] = _write(lake, partition, connection, DELIVERY_CURVE)
-    connection.unregister("gains")
+    connection.unregister("steps")
     log.info("summarized %s: %s", partition, rows)
     return rows
 
@@ -160,7 +149,7 @@ def _write(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, mart: Table
 ) -> int:
     """Derive one mart, and write it if it is another; its rows."""
-    table = connection.sql(_query(mart)).to_arrow_table().select(mart.names).cast(mart.arrow)
+    table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
     target = lake.part(mart, partition)
     if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
         parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))

@@ -81,9 +81,16 @@ WAREHOUSE_TABLES = (*DELIVERY_TABLES, DELIVERY_ANOMALIES, COUNTING)
 WAREHOUSE_VIEWS = (*LAKE_TABLES, *COVERAGE_VIEWS, PUBLISHED_CURVE)
 PUBLISHED = (*WAREHOUSE_VIEWS, *WAREHOUSE_TABLES)
 
+AS_OF_MEANING = (
+    "The operations as they were known at a moment: the columns of operations, from the newest of the "
+    "states in history that were first seen by then."
+)
+"""What the table macro ``operations_as_of(ts)`` gives."""
+
 __all__ = [
     "ACCOUNT_ID",
     "AGES",
+    "AS_OF_MEANING",
     "COMPLETENESS",
     "COUNTING",
     "COUNTING_EVIDENCE",

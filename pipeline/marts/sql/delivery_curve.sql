@@ -5,18 +5,8 @@
 WITH ages AS (
     SELECT * FROM (VALUES $ages) AS ages (age_minutes)
 ),
-stepped AS (
-    SELECT
-        date_trunc('hour', created_at) AS hour,
-        CASE $steps END AS age_minutes,
-        sum(operations) AS operations,
-        sum(rated_operations) AS rated_operations,
-        $sums
-    FROM gains
-    GROUP BY ALL
-),
 hours AS (
-    SELECT hour, sum(operations) AS hour_operations FROM stepped GROUP BY hour
+    SELECT hour, sum(operations) AS hour_operations FROM steps GROUP BY hour
 )
 SELECT
     hour,
@@ -27,6 +17,6 @@ SELECT
     hour_operations
 FROM hours
 CROSS JOIN ages
-LEFT JOIN stepped USING (hour, age_minutes)
+LEFT JOIN steps USING (hour, age_minutes)
 WINDOW by_then AS (PARTITION BY hour ORDER BY age_minutes)
 ORDER BY hour, age_minutes
