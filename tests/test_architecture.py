@@ -32,6 +32,7 @@ FLOORS = [
         "pipeline.warehouse",
         "pipeline.read",
         "pipeline.checks",
+        "pipeline.export",
         "pipeline.query",
         "pipeline.status",
     },

@@ -2,11 +2,23 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+
+_TIMES: Final = (TIMESTAMP, pa.date32())
+_TIME_NAMES: Final = (
+    "created_at",
+    "hour",
+    "slot",
+    "window_start",
+    "created_date",
+    "week",
+    "month",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,15 @@ class Table:
     def published(self) -> tuple[Column, ...]:
         """The columns as the warehouse shows them: with the hive keys that the folders carry."""
         return self.columns if self.kind == "warehouse" else (*HIVE_KEYS, *self.columns)
+
+    @property
+    def time_column(self) -> Column | None:
+        """The column that tells when a row is of: what a range of time selects by; None if none does.
+
+        It is never NULL; of several, it is the finest of the creation's time.
+        """
+        found = {c.name: c for c in self.published if not c.nullable and c.type in _TIMES}
+        return next((found[name] for name in _TIME_NAMES if name in found), None)
 
     @property
     def comment(self) -> str:
