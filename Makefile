@@ -57,7 +57,7 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(READY) ## write the tables, settings and examples of the README anew
+readme: $(READY) ## write the tables, settings and examples of the README and of docs/sql.md anew
 	$(BIN)/python -m tests.support.readme
 
 bench-refresh: $(READY) ## measure what the refresh policy costs and misses; write docs/refresh.md and its picture

@@ -5,6 +5,7 @@ from datetime import date
 import dagster as dg
 
 from assets.resources import ArchiveResource
+from pipeline.anomalies import latest_anomalies
 from pipeline.checks import (
     CHECKS,
     Check,
@@ -16,7 +17,7 @@ from pipeline.checks import (
 )
 from pipeline.lake.layout import Lake
 from pipeline.schema import OPERATIONS
-from pipeline.windows import days_between
+from pipeline.windows import RETENTION, days_between
 
 _SHOWN = 20
 
@@ -89,6 +90,21 @@ def newest_operation_fresh(archive: ArchiveResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(
+    asset="warehouse",
+    description="The rates of the last 8 days are what the 28 days before each let expect.",
+)
+def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Names the days whose rates left their band."""
+    unusual = [one for one in latest_anomalies(archive.lake()) if one.age_days <= RETENTION.days]
+    return dg.AssetCheckResult(
+        passed=not unusual,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(unusual)} rates left their band" if unusual else None,
+        metadata={"anomalies": dg.MetadataValue.json([str(one) for one in unusual[:_SHOWN]])},
+    )
+
+
 def _of_slots(findings: Findings, what: str) -> dg.AssetCheckResult:
     shown = [
         {"slot": f"{slot['slot']:%Y-%m-%dT%H:%MZ}", "hours_left": round(slot["hours_left"], 1)}
@@ -108,4 +124,5 @@ checks = [
     no_gaps,
     deadlines_held,
     newest_operation_fresh,
+    rates_as_usual,
 ]

@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.checks import checks
 from assets.extraction import landed_scans
-from assets.marts import delivery_hourly
+from assets.marts import marts
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import due, sync_job
 from assets.tables import lake_tables
@@ -21,7 +21,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
     """
     return dg.Definitions(
-        assets=[landed_scans, lake_tables, delivery_hourly, warehouse],
+        assets=[landed_scans, lake_tables, marts, warehouse],
         asset_checks=checks,
         jobs=[sync_job],
         schedules=[due],

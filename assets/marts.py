@@ -1,5 +1,7 @@
 """The delivery tables that are derived day by day."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from assets.metadata import add_per_day, days_of, describe, row_count
@@ -7,23 +9,35 @@ from assets.partitions import daily
 from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
 from pipeline.marts.summarize import summarize
-from pipeline.schema import DELIVERY_HOURLY
+from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, OPERATION_SIZES
 from pipeline.sync import summarize_pending
 
+SOURCES = {
+    DELIVERY_HOURLY: "operations",
+    OPERATION_SIZES: "operations",
+    DELIVERY_CURVE: "operation_history",
+}
 
-@dg.asset(
+
+@dg.multi_asset(
     partitions_def=daily,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=["operations"],
-    group_name="marts",
-    kinds={"duckdb", "parquet"},
-    description=DELIVERY_HOURLY.comment,
-    metadata=describe(DELIVERY_HOURLY),
+    specs=[
+        dg.AssetSpec(
+            table.name,
+            deps=[source],
+            description=table.comment,
+            group_name="marts",
+            kinds={"duckdb", "parquet"},
+            metadata=describe(table),
+        )
+        for table, source in SOURCES.items()
+    ],
 )
-def delivery_hourly(
+def marts(
     context: dg.AssetExecutionContext, archive: ArchiveResource
-) -> dg.MaterializeResult:
-    """Derive the days' delivery tables from their operations."""
+) -> Iterator[dg.MaterializeResult]:
+    """Derive the days' delivery tables from their operations and history."""
     lake = archive.lake()
     days = days_of(list(context.partition_keys))
     for partition in lake.partitions("operations"):
@@ -32,6 +46,8 @@ def delivery_hourly(
     # Days of earlier runs that died between folding and here.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
-    rows = {day: rows_of_day(lake, DELIVERY_HOURLY, day) for day in days}
-    add_per_day(context, {day: describe(DELIVERY_HOURLY) | row_count(n) for day, n in rows.items()})
-    return dg.MaterializeResult()
+    for table in SOURCES:
+        rows = {day: rows_of_day(lake, table, day) for day in days}
+        metadata = {day: describe(table) | row_count(n) for day, n in rows.items()}
+        add_per_day(context, metadata, table.name)
+        yield dg.MaterializeResult(asset_key=table.name)

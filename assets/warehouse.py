@@ -9,7 +9,7 @@ from pipeline.warehouse import publish
 
 
 @dg.asset(
-    deps=["delivery_hourly", "operation_history", "coverage"],
+    deps=["delivery_hourly", "operation_sizes", "delivery_curve", "operation_history", "coverage"],
     group_name="warehouse",
     kinds={"duckdb"},
     description="warehouse.duckdb: views over the lake and delivery tables with rates, for SQL.",

@@ -43,6 +43,15 @@ class OutputFormat(StrEnum):
     json = "json"
 
 
+class ExportFormat(StrEnum):
+    """How a table is exported."""
+
+    csv = "csv"
+    parquet = "parquet"
+    json = "json"
+    arrow = "arrow"
+
+
 class Counting(StrEnum):
     """The two readings of the counts."""
 
@@ -177,6 +186,40 @@ def sql(
 
 
 @app.command()
+def export(
+    table: Annotated[str, typer.Option(help="A table or view of the warehouse; see the README.")],
+    output: Annotated[
+        ExportFormat,
+        typer.Option("--format", "-f", help="json is newline-delimited: one object a line."),
+    ] = ExportFormat.csv,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only rows from then on (UTC), by the table's time.", formats=TIMES),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="... and before this.", formats=TIMES)
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--output", "-o", help="The file to make or to replace; - is stdout.")
+    ] = "-",
+    data: DataOption = None,
+) -> None:
+    """Write a table for other programs, in batches: a file is there whole, or not at all.
+
+    Example: email-archive export --table delivery_daily --since 2026-11-01 -f parquet -o daily.parquet
+    """
+    from pipeline.export import export as write
+
+    start, end = _utc(since), _utc(until)
+    if start and end:
+        _check_range(start, end)
+    sink = sys.stdout.buffer if to == "-" else Path(to)
+    rows = write(_lake(data), table, output.value, sink, since=start, until=end)
+    if to != "-":
+        typer.echo(f"exported {table} to {to}: {rows:,} rows")
+
+
+@app.command()
 def publish(data: DataOption = None) -> None:
     """Rebuild the delivery tables and the warehouse.
 
@@ -289,6 +332,10 @@ def emulate(
     faults: Annotated[
         str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7: see the README.")
     ] = "",
+    outage: Annotated[
+        datetime | None,
+        typer.Option(help="A UTC day on which little is delivered and opened.", formats=TIMES[:1]),
+    ] = None,
 ) -> None:
     """Serve the API on this machine, for a computed account.
 
@@ -309,6 +356,7 @@ def emulate(
         rate=rate,
         counting=counting.value,
         faults=faults,
+        outage=outage.date() if outage else None,
         say=typer.echo,
     )
 

@@ -156,6 +156,7 @@ _LEGEND: Final = {
     "never_asked": "before the archive",
 }
 _SHOWN_SLOTS: Final = 10
+_SHOWN_ANOMALIES: Final = 5
 
 
 def write_status(found: ArchiveStatus) -> None:
@@ -173,6 +174,11 @@ def write_status(found: ArchiveStatus) -> None:
                 console.print(f"  [bold red]{state}[/] {slot.slot:%Y-%m-%d %H:00} UTC{left}")
             if len(slots) > _SHOWN_SLOTS:
                 console.print(f"  ... and {len(slots) - _SHOWN_SLOTS} more {state}")
+        for unusual in account.anomalies[:_SHOWN_ANOMALIES]:
+            console.print(f"  [bold yellow]unusual[/] {unusual}")
+        if len(account.anomalies) > _SHOWN_ANOMALIES:
+            more = len(account.anomalies) - _SHOWN_ANOMALIES
+            console.print(f"  ... and {more} more in delivery_anomalies")
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from urllib.request import Request, urlopen
@@ -39,6 +39,9 @@ SEED: Final = 1
 FIRST_DAY: Final = datetime(2026, 9, 1, tzinfo=UTC)
 DAYS: Final = 30
 EVERY: Final = timedelta(hours=8)
+OUTAGE: Final = date(2026, 9, 16)
+"""A day in the third week on which the account's provider has an outage: for the archive to tell."""
+
 _NOTE: Final = ".demo"
 
 
@@ -83,7 +86,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     lake = Lake(data)
     _show_rates(console, lake)
     operations = _operations(lake)
-    world = World(SEED, per_day, FIRST_DAY)
+    world = World(SEED, per_day, FIRST_DAY, outage=OUTAGE)
     problems = differences(world, operations, FIRST_DAY, moments)
     console.print(
         f"The API still knows {known:,} operations of these 30 days; "
@@ -137,6 +140,7 @@ def _emulator(per_day: float) -> Iterator[str]:
     command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
     command += ["--seed", str(SEED), "--per-day", str(per_day)]
     command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
+    command += ["--outage", f"{OUTAGE}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own
         try:
             lines = iter(process.stdout or [])

@@ -19,10 +19,13 @@ from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
+from pipeline.lake.states import newest_states
 from pipeline.schema import (
     COVERAGE,
+    DELIVERY_CURVE,
     DELIVERY_HOURLY,
     HISTORY,
+    OPERATION_SIZES,
     OPERATIONS,
     REJECTS,
     TIMESTAMP,
@@ -61,10 +64,28 @@ class Archive:
         end: Bound | None = None,
         columns: Sequence[str] | None = None,
         account_id: str | None = None,
+        *,
+        as_of: Bound | None = None,
     ) -> pd.DataFrame:
-        """The newest state of each operation created in the range; one row per operation."""
+        """The newest state of each operation created in the range; one row per operation.
+
+        Args:
+            start: where the range of creation begins.
+            end: before where it ends.
+            columns: which columns.
+            account_id: one account's rows alone.
+            as_of: the operations as they were known at that moment: those that had been seen by then, each
+                in the newest of the states that had been (R3). None for what is known now.
+        """
+        moment = _moment(as_of, "as_of")
         return self._read(
-            OPERATIONS, "created_at", start=start, end=end, columns=columns, account_id=account_id
+            OPERATIONS,
+            "created_at",
+            start=start,
+            end=end,
+            columns=columns,
+            account_id=account_id,
+            as_of=moment,
         )
 
     def history(
@@ -115,6 +136,33 @@ class Archive:
             DELIVERY_HOURLY, "hour", start=start, end=end, columns=columns, account_id=account_id
         )
 
+    def operation_sizes(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """Operations and sums of counts per day of creation and size class; bounds count as days."""
+        return self._read(
+            OPERATION_SIZES, None, start=start, end=end, columns=columns, account_id=account_id
+        )
+
+    def delivery_curve(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """What was known per hour of creation and age; an age that is not reached yet has what is known.
+
+        The warehouse's `delivery_curve` says when the hour was looked at, and leaves such ages out.
+        """
+        return self._read(
+            DELIVERY_CURVE, "hour", start=start, end=end, columns=columns, account_id=account_id
+        )
+
     def _read(
         self,
         table: Table,
@@ -124,6 +172,7 @@ class Archive:
         end: Bound | None,
         columns: Sequence[str] | None,
         account_id: str | None,
+        as_of: datetime | None = None,
     ) -> pd.DataFrame:
         lake = Lake(Path(self.root)).must_exist()
         names = [column.name for column in table.published] if columns is None else list(columns)
@@ -135,8 +184,14 @@ class Archive:
             raise UsageError(msg)
         begin, stop = _moment(start, "start"), _moment(end, "end")
         needed = [name for name in table.names if name in {*names, time_column}]
+
+        def read(partition: Partition) -> pa.Table:
+            if as_of is not None:
+                return _known(lake, partition, as_of).select(needed)
+            return parquet.read(lake.part(table, partition), table.arrow, needed)
+
         parts = [
-            _between(_keyed(lake, table, partition, needed), time_column, begin, stop)
+            _between(_keyed(partition, read(partition)), time_column, begin, stop)
             for partition in lake.partitions(table.name)
             if account_id in (None, partition.account_id)
             and (begin is None or partition.day >= begin.date())
@@ -150,9 +205,16 @@ class Archive:
         return frame
 
 
-def _keyed(lake: Lake, table: Table, partition: Partition, columns: Sequence[str]) -> pa.Table:
+def _known(lake: Lake, partition: Partition, as_of: datetime) -> pa.Table:
+    """A partition's operations as they were known at a moment."""
+    states = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
+    return newest_states(
+        states.filter(pc.less_equal(states["observed_at"], pa.scalar(as_of, TIMESTAMP)))
+    )
+
+
+def _keyed(partition: Partition, rows: pa.Table) -> pa.Table:
     """A partition's rows with its hive keys as columns."""
-    rows = parquet.read(lake.part(table, partition), table.arrow, columns)
     keys = {
         "account_id": pa.repeat(partition.account_id, rows.num_rows),
         "created_date": pa.repeat(pa.scalar(partition.day, pa.date32()), rows.num_rows),

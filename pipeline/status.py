@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from pipeline.anomalies import Anomaly, latest_anomalies
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
@@ -45,6 +46,7 @@ class AccountStatus:
         at_risk: those that lose something soon, unless they are scanned.
         gaps: how many slots are lost in all.
         lost: those whose deadline passed since the latest scan: nobody has been told of them yet.
+        anomalies: rates of the last 28 days that left their band, the newest first.
     """
 
     account_id: str
@@ -62,6 +64,7 @@ class AccountStatus:
     at_risk: tuple[SlotStatus, ...]
     gaps: int
     lost: tuple[SlotStatus, ...]
+    anomalies: tuple[Anomaly, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +133,14 @@ def status(lake: Lake, now: datetime) -> ArchiveStatus:
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}
     states = slot_states(lake, now).to_pylist()
+    anomalies = latest_anomalies(lake)
     return ArchiveStatus(
         lake.root,
         now,
-        tuple(_account(lake, account_id, scanned, pending, states) for account_id in sorted(known)),
+        tuple(
+            _account(lake, account_id, scanned, pending, states, anomalies=anomalies)
+            for account_id in sorted(known)
+        ),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
     )
@@ -145,6 +152,8 @@ def _account(
     scanned: Iterable[Partition],
     pending: Iterable[Partition],
     states: Iterable[dict[str, Any]],
+    *,
+    anomalies: Iterable[Anomaly],
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
     mine = [p for p in scanned if p.account_id == account_id]
@@ -178,6 +187,7 @@ def _account(
         at_risk=tuple(slot for slot in shown if slot.state == "at_risk"),
         gaps=len(gaps),
         lost=tuple(slot for slot, due in gaps if last_scan_at is None or due > last_scan_at),
+        anomalies=tuple(one for one in anomalies if one.account_id == account_id),
     )
 
 

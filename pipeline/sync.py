@@ -24,7 +24,7 @@ from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.migration import up_to_date
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
-from pipeline.marts.summarize import summarize
+from pipeline.marts.summarize import mark_outdated, summarize
 from pipeline.refresh import (
     RefreshPolicy,
     due_lookups,
@@ -462,10 +462,13 @@ def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
 def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     """Summarize every day whose operations changed since it was summarized, in whatever run.
 
+    Also those whose delivery tables an older version made, or did not make yet.
+
     Returns:
         What went wrong: days with a damaged or foreign file, left as they are.
     """
     errors: list[LakeError] = []
+    mark_outdated(lake)
     with engine.connect() as connection:
         for partition in sorted(lake.stale()):
             try:
@@ -500,6 +503,7 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     """
     up_to_date(lake)
     errors = list(fold_pending(lake).errors)
+    mark_outdated(lake)
     summarized = 0
     with engine.connect() as connection:
         for partition in sorted(lake.partitions("history")):

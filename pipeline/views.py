@@ -1,4 +1,4 @@
-"""The lake's tables as SQL, and the views that say what its coverage amounts to."""
+"""The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,11 @@ import pyarrow as pa
 
 from pipeline import engine
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, SLOT_COVERAGE, Table
+from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
 _HOUR = timedelta(hours=1)
+_CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
 def select(lake: Lake, table: Table) -> str:
@@ -33,6 +34,32 @@ def coverage_slots(moments: str) -> str:
         retention_hours=str(RETENTION // _HOUR),
         final_hours=str(FINAL_WITHIN // _HOUR),
         risk_hours=str(RISK_WITHIN // _HOUR),
+    )
+
+
+def delivery_curve(lake: Lake, moments: str) -> str:
+    """The query of delivery_curve, as of the moments that another query gives."""
+    counts = ("operations", "rated_operations", "emails", "attempted", *_CURVE)
+    known = ", ".join(f"CASE WHEN is_reached THEN known.{name} END AS {name}" for name in counts)
+    return engine.render(
+        engine.sql("pipeline", "delivery_curve"),
+        curve=select(lake, DELIVERY_CURVE),
+        moments=moments,
+        ages=", ".join(f"({engine.literal(age)}, {minutes})" for age, minutes in AGES),
+        known=known,
+        retention_hours=str(RETENTION // _HOUR),
+    )
+
+
+def operations_as_of() -> str:
+    """The query of the table macro operations_as_of, whose argument is ``ts``."""
+    given = ("operation_id", "updated_at", "observed_at")
+    rest = (name for name in HISTORY.names if name not in given)
+    return engine.render(
+        engine.sql("pipeline", "operations_as_of"),
+        columns=", ".join(column.name for column in HISTORY.published),
+        retention_hours=str(RETENTION // _HOUR),
+        rest=", ".join(f"{name} DESC NULLS LAST" for name in rest),
     )
 
 

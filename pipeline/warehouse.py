@@ -9,31 +9,60 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
 from pipeline import engine, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
+    AS_OF_MEANING,
     COUNTING,
     COUNTING_EVIDENCE,
+    COVERAGE,
     COVERAGE_DAYS,
     COVERAGE_SLOTS,
+    DELIVERY_ANOMALIES,
     DELIVERY_DAILY,
     DELIVERY_HOURLY,
-    DELIVERY_MONTHLY,
+    DELIVERY_TABLES,
     LAKE_TABLES,
     MARTS,
+    OPERATION_SIZES,
     PUBLISHED,
-    PUBLISHED_HOURLY,
+    PUBLISHED_CURVE,
     WAREHOUSE_VIEWS,
     Table,
 )
 
 log = logging.getLogger(__name__)
 
+AS_OF: Final = "operations_as_of"
+
+ANOMALY_DAYS: Final = 28
+"""How many days before a day tell what to expect of it."""
+
+ANOMALY_FEWEST_DAYS: Final = 14
+"""How many of them have to be known for that."""
+
+ANOMALY_WIDTH: Final = 4
+"""The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
+
 _SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
 _SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
+_SLOTS = [c.name for c in DELIVERY_DAILY.columns if c.name.endswith("_slots")]
+_COLUMNS = {
+    "sums": _SUMS,
+    "slots": ", ".join(_SLOTS),
+    "slot_sums": ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SLOTS),
+    "zero": ", ".join(_SLOTS),
+    "zeros": ", ".join(f"coalesce({name}, 0) AS {name}" for name in _SLOTS),
+}
+_ANOMALIES = {
+    "days_before": str(ANOMALY_DAYS),
+    "fewest_days": str(ANOMALY_FEWEST_DAYS),
+    "width": str(ANOMALY_WIDTH),
+}
 
 
 def publish(lake: Lake, *, force: bool = True) -> bool:
@@ -91,16 +120,26 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
 def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     for table in LAKE_TABLES:
         _create_view(connection, table, views.select(lake, table))
+    connection.execute(f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}")
+    comment = engine.literal(AS_OF_MEANING)
+    connection.execute(f"COMMENT ON MACRO TABLE {AS_OF} IS {comment}")
     moments = engine.sql("pipeline", "last_scans")
     _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
     _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
+    connection.execute(f"CREATE TEMP TABLE slots AS FROM {COVERAGE_SLOTS.name}")
+    connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
+    _create_completeness(connection)
     _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
+    _create_source(connection, lake, "sizes", OPERATION_SIZES)
     _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
-    for table in (PUBLISHED_HOURLY, DELIVERY_DAILY, DELIVERY_MONTHLY):
-        summed = engine.render(engine.sql("pipeline", table.name), sums=_SUMS)
+    for table in DELIVERY_TABLES:
+        summed = engine.render(engine.sql("pipeline", table.name), **_COLUMNS)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW summed AS {summed}")
         _fill(connection, table, engine.sql("pipeline", "rates"))
+    anomalies = engine.sql("pipeline", DELIVERY_ANOMALIES.name)
+    _fill(connection, DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
+    _create_view(connection, PUBLISHED_CURVE, views.delivery_curve(lake, moments))
     connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))
 
 
@@ -118,13 +157,22 @@ def _create_source(
     connection.execute(f"CREATE TEMP TABLE {name} AS {views.select(lake, table)}")
 
 
+def _create_completeness(connection: duckdb.DuckDBPyConnection) -> None:
+    """How far a period is known, from its slots in each state, as a macro for the build alone."""
+    body = engine.sql("pipeline", "completeness")
+    arguments = "finals, closed, changing, gaps, never_asked"
+    connection.execute(f"CREATE TEMP MACRO completeness({arguments}) AS ({body})")
+
+
 def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
     """Make a table as schema.py has it, and fill it: a column that one lacks is an error."""
     columns = ", ".join(
         f"{c.name} {c.sql_type}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
     )
     connection.execute(f"CREATE TABLE {table.name} ({columns})")
-    connection.execute(f"INSERT INTO {table.name} BY NAME {query}")
+    names = ", ".join(c.name for c in table.columns)
+    rows = engine.render(engine.sql("pipeline", "columns"), columns=names, query=query)
+    connection.execute(f"INSERT INTO {table.name} BY NAME {rows}")
 
 
 def _comments(table: Table) -> list[str]:
@@ -139,14 +187,19 @@ def _comments(table: Table) -> list[str]:
 
 
 def _fingerprint(lake: Lake) -> str:
-    """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
+    """What the warehouse is made of: where the lake lies, its marts and coverage, which tables have any.
+
+    Coverage too: a scan that found nothing new can make a day final.
+    """
     digest = hashlib.sha256(str(lake.root.absolute()).encode())
-    for mart in MARTS:
-        for partition in lake.partitions(mart.name):
-            path = lake.part(mart, partition)
+    for published in PUBLISHED:
+        digest.update(f"{published.name}{published.published}".encode())
+    for source in (*MARTS, COVERAGE):
+        for partition in lake.partitions(source.name):
+            path = lake.part(source, partition)
             if path.exists():
                 stat = path.stat()
-                digest.update(f"{path.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+                digest.update(f"{source.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
     for table in LAKE_TABLES:
         digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
     return digest.hexdigest()

@@ -61,7 +61,8 @@ def test_help_shows_an_example(command: str | None, tmp_path: Path):
 
 
 def test_commands_are_these():
-    assert COMMANDS == ["sync", "sql", "publish", "status", "verify", "emulate", "demo"]
+    names = ["sync", "sql", "export", "publish", "status", "verify", "emulate", "demo"]
+    assert names == COMMANDS
 
 
 def test_version(tmp_path: Path):

@@ -1,10 +1,29 @@
 """summarize(): a day's delivery tables."""
 
+import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.lake.layout import Lake
+from pipeline.lake.states import distinct_states, newest_states
+from pipeline.marts.gains import gains, steps
 from pipeline.marts.summarize import summarize
-from pipeline.schema import COUNT_NAMES, DELIVERY_HOURLY, MARTS
+from pipeline.schema import (
+    AGES,
+    COUNT_NAMES,
+    DELIVERY_CURVE,
+    DELIVERY_HOURLY,
+    HISTORY,
+    MARTS,
+    OPERATION_SIZES,
+)
+from pipeline.sync import summarize_pending
 from tests.support.factories import (
     NOON,
     PARTITION,
@@ -100,7 +119,8 @@ def test_fewer_sent_than_delivered_means_that_sent_excludes_delivered(tmp_path: 
 def test_summarizing_again_writes_nothing(tmp_path: Path):
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
-    assert summarize(lake, PARTITION) == {"delivery_hourly": 1, "counting_evidence": 2}
+    rows = summarize(lake, PARTITION)
+    assert (rows["delivery_hourly"], rows["counting_evidence"]) == (1, 2)
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
 
 
@@ -114,3 +134,164 @@ def test_summarizing_clears_the_mark_that_folding_left(tmp_path: Path):
     summarize(lake, PARTITION)
     assert lake.stale() == set()
     assert lake.part(DELIVERY_HOURLY, PARTITION).exists()
+
+
+def test_days_that_an_older_version_summarized_get_the_marts_that_came_since(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    for mart in (OPERATION_SIZES, DELIVERY_CURVE):
+        shutil.rmtree(lake.root / mart.name)
+    lake = Lake(lake.root).open()
+    assert lake.stale() == set()
+    assert summarize_pending(lake) == ()
+    assert all(lake.part(mart, PARTITION).exists() for mart in MARTS)
+    assert lake.stale() == set()
+
+
+def test_days_are_summarized_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    summarize_pending(lake)
+    (lake.root / ".marts").write_text(json.dumps("made by other SQL"))
+    lake.part(DELIVERY_CURVE, PARTITION).unlink()
+    summarize_pending(lake)
+    assert lake.part(DELIVERY_CURVE, PARTITION).exists()
+
+
+def test_nothing_is_marked_once_the_marts_are_those_of_this_version(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    summarize_pending(lake)
+    written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
+    lake.part(DELIVERY_CURVE, PARTITION).unlink()  # what a look at the files would find
+    summarize_pending(lake)
+    assert not lake.part(DELIVERY_CURVE, PARTITION).exists()
+    assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS[:-1]] == written[:-1]
+
+
+# operation_sizes
+
+
+def test_operations_fall_into_classes_by_their_total(tmp_path: Path):
+    totals = [0, 1, 2, 10, 11, 100, 101, 1_000, 1_001, 10_000, 10_001]
+    unknown = record(99)
+    del unknown["stats"]["total"]
+    records = [record(n, stats={"total": total}) for n, total in enumerate(totals)]
+    lake = summarized(new_lake(tmp_path), scan([*records, unknown]))
+    rows = snapshot(lake)[f"operation_sizes {PARTITION}"]
+    assert [(r["size_class"], r["smallest"], r["operations"], r["total"]) for r in rows] == [
+        ("0", 0, 1, 0),
+        ("1", 1, 1, 1),
+        ("2-10", 2, 2, 12),
+        ("11-100", 11, 2, 111),
+        ("101-1,000", 101, 2, 1_101),
+        ("1,001-10,000", 1_001, 2, 11_001),
+        ("over 10,000", 10_001, 1, 10_001),
+        ("unknown", None, 1, None),
+    ]
+
+
+# delivery_curve
+
+
+def curve(lake) -> dict[int, dict[str, Any]]:
+    rows = snapshot(lake)[f"delivery_curve {PARTITION}"]
+    return {row["age_minutes"]: row for row in rows}
+
+
+def test_curve_has_what_was_known_at_each_age(tmp_path: Path):
+    """An operation first seen after 10 minutes, delivered by 2 hours, opened by 2 days."""
+    seen = [
+        (timedelta(minutes=10), {"delivered": 0}),
+        (timedelta(hours=2), {"delivered": 1}),
+        (timedelta(hours=47), {"delivered": 1, "opened": 1}),
+    ]
+    scans = [
+        scan(
+            [record(1, stats=stats, updated_at=NOON + age)],
+            observed_at=NOON + age,
+        )
+        for age, stats in seen
+    ]
+    found = curve(summarized(new_lake(tmp_path), *scans))
+    assert list(found) == [minutes for _, minutes in AGES]
+    assert [
+        (row["operations"], row["emails"], row["delivered"], row["opened"])
+        for row in found.values()
+    ] == [
+        (None, None, None, None),
+        (None, None, None, None),
+        (1, 1, 0, 0),
+        (1, 1, 0, 0),
+        *[(1, 1, 1, 0)] * 4,
+        *[(1, 1, 1, 1)] * 3,
+    ]
+    assert {row["hour_operations"] for row in found.values()} == {1}
+
+
+def test_curve_leaves_out_the_counts_of_operations_that_lack_one(tmp_path: Path):
+    lacking = record(1, stats={"total": 100})
+    del lacking["stats"]["opened"]
+    seen = NOON + timedelta(minutes=1)
+    row = curve(summarized(new_lake(tmp_path), scan([lacking, record(2)], observed_at=seen)))[1]
+    assert (row["operations"], row["rated_operations"], row["emails"]) == (2, 1, 1)
+    alone = curve(summarized(new_lake(tmp_path / "alone"), scan([lacking], observed_at=seen)))[1]
+    assert (alone["operations"], alone["rated_operations"], alone["emails"]) == (1, None, None)
+
+
+def test_scan_that_finds_nothing_new_leaves_the_marts_untouched(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
+    summarized(lake, scan([record(1)], observed_at=NOON + timedelta(hours=5)))
+    summarize(lake, PARTITION)
+    assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
+
+
+AGE_MINUTES = [minutes for _, minutes in AGES]
+SEEN = st.tuples(
+    st.integers(1, 3),  # the operation
+    st.sampled_from([0, 30, 59]),  # created so many minutes after noon
+    st.integers(0, 4),  # updated so many hours after
+    st.sampled_from([0, 1, 10, 100, 3000, 10_050, 10_079, 10_080, 10_081, 11_000]),  # seen, minutes
+    st.integers(0, 3),
+    st.integers(0, 3),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(SEEN, max_size=12))
+def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: list[tuple]):
+    """R3: among the states seen by an age, whatever came late, twice, at once or from a stale replica."""
+    created = {number: minutes for number, minutes, *_ in seen}
+    rows = [
+        {
+            "operation_id": operation_id(number),
+            "status": "COMPLETED",
+            **dict.fromkeys(COUNT_NAMES, 0),
+            "total": 3,
+            "delivered": delivered,
+            "opened": opened,
+            "created_at": (born := NOON + timedelta(minutes=created[number])),
+            "updated_at": born + timedelta(hours=updated),
+            "observed_at": born + timedelta(minutes=after),
+        }
+        for number, _, updated, after, delivered, opened in seen
+    ]
+    history = distinct_states(
+        HISTORY.arrow.empty_table(), pa.Table.from_pylist(rows, schema=HISTORY.arrow)
+    )
+    gained = steps(gains(history)).to_pylist()
+    for minutes in AGE_MINUTES:
+        age = timedelta(minutes=minutes)
+        known = history.filter(
+            pa.array(
+                [r["observed_at"] - r["created_at"] <= age for r in history.to_pylist()], pa.bool_()
+            )
+        )
+        newest = newest_states(known).to_pylist()
+        by_then = [g for g in gained if (g["age_minutes"] or 10**6) <= minutes]
+        for name, column in (
+            ("operations", None),
+            ("emails", "total"),
+            ("delivered", "delivered"),
+            ("opened", "opened"),
+        ):
+            expected = sum(row[column] if column else 1 for row in newest)
+            assert sum(g[name] for g in by_then) == expected, (minutes, name)

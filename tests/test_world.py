@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -179,6 +179,27 @@ def test_days_and_hours_have_a_rhythm():
     assert min(counted[d] for d in range(5)) > max(counted[d] for d in (5, 6))
     assert hours[10] > 5 * hours[3]
     assert sum(counted.values()) == pytest.approx(500 * 56, rel=0.05)
+
+
+def test_outage_is_of_one_day_and_changes_nothing_else():
+    """Ids, times and sizes stay; of what is sent on the day less is delivered, and less is opened."""
+    day = date(2026, 9, 10)
+    out = World(7, 500.0, START, outage=day)
+    numbers = WORLD.numbers(START, START + timedelta(days=20))
+    usual, unusual = (world.columns(numbers, at("2026-11-15")) for world in (WORLD, out))
+    for name in ("operation_id", "created_at", "total", "failed", "canceled"):
+        assert (usual[name] == unusual[name]).all()
+    differs = (usual["undelivered"] != unusual["undelivered"]) | (
+        usual["opened"] != unusual["opened"]
+    )
+    created = usual["created_at"].astype("datetime64[D]")
+    on_day = created == np.datetime64(day)
+    assert differs[on_day].any()
+    assert not differs[created > np.datetime64(day)].any()
+    assert differs[created < np.datetime64(day)].sum() < 10  # scheduled before, sent on the day
+    sums = {name: unusual[name][on_day].sum() for name in ("total", "undelivered", "opened")}
+    assert 0.15 < sums["undelivered"] / sums["total"] < 0.25
+    assert sums["opened"] / sums["total"] < 0.08
 
 
 def test_world_can_end():

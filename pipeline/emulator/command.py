@@ -1,7 +1,7 @@
 """What `email-archive emulate` does: serve a world, and say how to reach it."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import get_args
 
 from pipeline.emulator.clock import Clock
@@ -23,6 +23,7 @@ def run(
     rate: float,
     counting: str,
     faults: str,
+    outage: date | None,
     say: Callable[[str], None],
 ) -> None:
     """Serve until interrupted; `say` is told the settings that a sync against it needs.
@@ -34,7 +35,8 @@ def run(
     if reading is None or per_day <= 0:
         msg = "expected --counting cumulative or exclusive, and --per-day above 0"
         raise UsageError(msg)
-    world = World(seed, per_day, start or now - timedelta(days=30), counting=reading)
+    begin = start or now - timedelta(days=30)
+    world = World(seed, per_day, begin, counting=reading, outage=outage)
 
     def ready(url: str) -> None:
         say(

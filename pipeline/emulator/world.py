@@ -12,7 +12,7 @@ the count at an age is then a floor, and the time of the latest event is the del
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -38,12 +38,16 @@ _SINGLE, _SCHEDULED, _CANCELED, _FAILED, _UNDELIVERABLE, _OPENING = (
 """Shares: operations of one email; scheduled ones, and those of them that are canceled; emails that
 fail, that are not delivered, and that are opened once delivered."""
 
+_OUTAGE_UNDELIVERABLE, _OUTAGE_OPENING = 0.2, 0.05
+"""The last two for what is sent on a day on which the provider has an outage."""
+
 _PREFIX: Final = "comms_operation_"
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _TIME_CHARS, _RANDOM_CHARS = 10, 16
 _WEEK_HOURS: Final = 168
 _HOUR_MS: Final = 3_600_000
 _DAY_MS: Final = 24 * _HOUR_MS
+_EPOCH: Final = date(1970, 1, 1)
 _MONDAY_MS: Final = 4 * _DAY_MS  # 1970-01-05 was the first Monday of Unix time
 
 _BY_HOUR: Final = np.array(
@@ -80,6 +84,8 @@ class World:
         counting: whether `delivered` still counts what was opened, and `sent` what was delivered.
         omit_recipients_and_attempts: leave these counts out, as the guide's sample does.
         unknown_fields: add a field and a count that the reference does not know.
+        outage: a UTC day on which the provider has an outage: of what is sent on it, many more emails
+            are not delivered, and fewer are opened. None for none.
     """
 
     seed: int
@@ -89,6 +95,7 @@ class World:
     counting: Counting = "cumulative"
     omit_recipients_and_attempts: bool = False
     unknown_fields: bool = False
+    outage: date | None = None
 
     def numbers(self, start: datetime, end: datetime) -> range:
         """The numbers of the operations whose `createdAt`, a whole second, lies in ``[start, end)``."""
@@ -138,7 +145,7 @@ class World:
         now = _milliseconds(at)
         exists = created <= now
         every, created = every[exists], created[exists]
-        life = _Life.of(self.seed, every, created)
+        life = _Life.of(self.seed, every, created, self.outage)
         status, counts, updated = life.at(now, self.counting)
         return {
             "operation_id": self._ids(every, created),
@@ -234,7 +241,7 @@ class _Life:
     place: Floats
 
     @classmethod
-    def of(cls, seed: int, numbers: Ints, created: Ints) -> "_Life":
+    def of(cls, seed: int, numbers: Ints, created: Ints, outage: date | None) -> "_Life":
         def chance(stream: int) -> Floats:
             return _uniform(seed, numbers, stream)
 
@@ -250,9 +257,12 @@ class _Life:
         never = np.iinfo(np.int64).max
         canceled_at = np.where(canceled, created + (ahead * chance(8)).astype(np.int64), never)
         failed = _rounded(size * _FAILED, chance(9))
-        undelivered = np.minimum(_rounded(size * _UNDELIVERABLE * mood, chance(10)), size - failed)
+        is_out = send_at // _DAY_MS == (-1 if outage is None else (outage - _EPOCH).days)
+        undeliverable = np.where(is_out, _OUTAGE_UNDELIVERABLE, _UNDELIVERABLE) * mood
+        undelivered = np.minimum(_rounded(size * undeliverable, chance(10)), size - failed)
         delivered = size - failed - undelivered
-        opened = np.minimum(_rounded(delivered * _OPENING * mood, chance(11)), delivered)
+        opening = np.where(is_out, _OUTAGE_OPENING, _OPENING) * mood
+        opened = np.minimum(_rounded(delivered * opening, chance(11)), delivered)
         return cls(
             created=created,
             size=size,

@@ -8,7 +8,7 @@ import logging
 
 from pipeline.lake.fold import rebuild_derived
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, FORMAT_VERSION, HISTORY
+from pipeline.schema import COVERAGE, FORMAT_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,10 @@ def up_to_date(lake: Lake) -> Lake:
 
 
 def _from_1(lake: Lake) -> None:
-    """Format 1 had neither slots nor what is to be asked by id, and fewer delivery tables."""
+    """Format 1 had neither slots nor what is to be asked by id."""
     for partition in sorted(lake.partitions(COVERAGE.name)):
         try:
             rebuild_derived(lake, partition)
         except LakeError as error:
             # One damaged file must not keep the other days from the archive.
             log.warning("%s, then `email-archive publish` makes up for it", error)
-    for partition in sorted(lake.partitions(HISTORY.name)):
-        lake.files.touch(lake.stale_marker(partition))

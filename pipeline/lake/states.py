@@ -52,22 +52,26 @@ def newest_states(states: pa.Table) -> pa.Table:
     Returns:
         `schema.OPERATIONS`, ordered by operation.
     """
+    ranked = newest_first(states)
+    return ranked.filter(differs_from_previous(ranked, ["operation_id"]))
+
+
+def newest_first(states: pa.Table) -> pa.Table:
+    """States by operation, the newest of each ahead (R3); `extra`, the last to decide, may lack."""
     seen = pc.cast(states["observed_at"], pa.int64())
     created = pc.cast(states["created_at"], pa.int64())
     slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
     in_time = pc.less(seen, pc.add(slot, _RETENTION_US))
     # Negative before the deadline: all of these come first, the latest of them ahead.
     ranked = states.append_column("_seen", pc.if_else(in_time, pc.negate(seen), seen))
+    rest = [name for name in _STATE if name in states.schema.names]
     order = [
         ("operation_id", "ascending"),
         ("updated_at", "descending"),
         ("_seen", "ascending"),
-        *((name, "descending") for name in _STATE if name not in ("operation_id", "updated_at")),
+        *((name, "descending") for name in rest if name not in ("operation_id", "updated_at")),
     ]
-    ranked = ranked.sort_by(order).combine_chunks()
-    return ranked.filter(_differs_from_previous(ranked, ["operation_id"])).select(
-        states.schema.names
-    )
+    return ranked.sort_by(order).combine_chunks().select(states.schema.names)
 
 
 def distinct_rejects(known: pa.Table, landed: pa.Table) -> pa.Table:
@@ -196,7 +200,7 @@ def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
 def _first_of_each(rows: pa.Table, key: Sequence[str], then: Sequence[str]) -> pa.Table:
     """The first row, in the order of `then`, of those that are equal in all of `key`."""
     ordered = _sorted(rows, (*key, *then)).combine_chunks()
-    return ordered.filter(_differs_from_previous(ordered, key))
+    return ordered.filter(differs_from_previous(ordered, key))
 
 
 def _sorted(rows: pa.Table, order: Iterable[str]) -> pa.Table:
@@ -204,7 +208,7 @@ def _sorted(rows: pa.Table, order: Iterable[str]) -> pa.Table:
     return rows.sort_by([(name, "ascending") for name in unique])
 
 
-def _differs_from_previous(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
+def differs_from_previous(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
     """For each row whether it differs from the one before it in any of `columns`."""
     if rows.num_rows == 0:
         return pa.array([], pa.bool_())

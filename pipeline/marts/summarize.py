@@ -1,10 +1,14 @@
-"""summarize(): a day's delivery tables from that day's operations alone.
+"""summarize(): a day's delivery tables from that day's operations and history alone.
 
 The cost follows what changed and not the size of the archive. Each table is one SQL file beside this
 one, with its grain on top; its columns and their meanings are in schema.py.
 """
 
+import hashlib
+import json
 import logging
+from collections.abc import Iterable
+from typing import Final
 
 import duckdb
 
@@ -12,11 +16,86 @@ from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.schema import COUNT_NAMES, MARTS, OPERATIONS
+from pipeline.marts.gains import gains, steps
+from pipeline.schema import (
+    AGES,
+    COUNT_NAMES,
+    COUNTING_EVIDENCE,
+    DELIVERY_CURVE,
+    DELIVERY_HOURLY,
+    HISTORY,
+    MARTS,
+    OPERATION_SIZES,
+    OPERATIONS,
+    SIZE_CLASSES,
+    Table,
+)
 
 log = logging.getLogger(__name__)
 
-_SUMS = ",\n    ".join(f"sum({name}) AS {name}" for name in COUNT_NAMES)
+_HISTORY_NAMES: Final = [name for name in HISTORY.names if name != "extra"]
+_RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
+_SUMMED: Final = [name for name in DELIVERY_HOURLY.names if name not in ("hour", "status")]
+
+
+def _listed(lines: Iterable[str]) -> str:
+    return ",\n    ".join(lines)
+
+
+_PARTS: Final = {
+    "sums": _listed(f"sum({name}) AS {name}" for name in _SUMMED),
+    "counts": _listed(f"sum({name}) AS {name}" for name in COUNT_NAMES),
+    "rated": _listed(f"sum({name}) FILTER (is_rated) AS rated_{name}" for name in _RATED),
+    "classes": " ".join(
+        f"WHEN total >= {smallest} THEN {smallest}" for _, smallest in reversed(SIZE_CLASSES)
+    ),
+    "names": " ".join(
+        f"WHEN smallest = {smallest} THEN {engine.literal(name)}" for name, smallest in SIZE_CLASSES
+    ),
+    "ages": ", ".join(f"({minutes})" for _, minutes in AGES),
+    "known": _listed(
+        f"CASE WHEN sum(rated_operations) OVER by_then > 0 THEN sum({name}) OVER by_then END AS {name}"
+        for name in ("emails", *_RATED)
+    ),
+}
+
+
+def _query(name: str) -> str:
+    """One of the SQL files beside this module, filled in."""
+    return engine.render(engine.sql("pipeline.marts", name), **_PARTS)
+
+
+def mark_outdated(lake: Lake) -> None:
+    """Mark every day as stale if its marts were made by other SQL than ours, or not at all.
+
+    An archive that an older version kept lacks the marts that came since. A note in the lake says what
+    made those that are there, so that looking costs the same however many days there are.
+    """
+    made_by = _fingerprint()
+    note = lake.root / ".marts"
+    if _noted(lake) == made_by:
+        return
+    with lake.files.locked(lake.lock_file("marts"), "the marts"):
+        for partition in lake.partitions(HISTORY.name):
+            lake.files.touch(lake.stale_marker(partition))
+        # After the marks: killed before, the next run makes them again (R5).
+        with lake.files.replacing(note, lake.temporary_file("marts")) as file:
+            file.write(json.dumps(made_by).encode())
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for mart in MARTS:
+        digest.update(f"{mart.name}{mart.arrow}{_query(mart.name)}".encode())
+    digest.update(_query("counted").encode())
+    return digest.hexdigest()
+
+
+def _noted(lake: Lake) -> object:
+    try:
+        return json.loads((lake.root / ".marts").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def summarize(
@@ -49,16 +128,19 @@ def summarize(
 def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
+    rows = {}
+    # One after the other: a day's operations and its history are never held together.
     operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
     connection.register("operations", operations)
-    rows = {}
-    for mart in MARTS:
-        query = engine.render(engine.sql("pipeline.marts", mart.name), sums=_SUMS)
-        table = connection.sql(query).to_arrow_table().select(mart.names).cast(mart.arrow)
-        target = lake.part(mart, partition)
-        if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
-            parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))
-        rows[mart.name] = table.num_rows
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
+    for mart in (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES):
+        rows[mart.name] = _write(lake, partition, connection, mart)
+    connection.unregister("operations")
+    del operations
+    history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
+    connection.register("steps", steps(gains(history)))
+    rows[DELIVERY_CURVE.name] = _write(lake, partition, connection, DELIVERY_CURVE)
+    connection.unregister("steps")
     log.info(
         "summarized %s: %s",
         partition,
@@ -66,3 +148,14 @@ def _summarize(
         extra={"event": "summarize", **partition.fields(), "rows": rows},
     )
     return rows
+
+
+def _write(
+    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, mart: Table
+) -> int:
+    """Derive one mart, and write it if it is another; its rows."""
+    table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
+    target = lake.part(mart, partition)
+    if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
+        parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))
+    return int(table.num_rows)

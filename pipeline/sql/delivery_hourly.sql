@@ -1,2 +1,12 @@
 -- Grain: one row per account, hour of creation and status.
-SELECT * FROM hourly
+SELECT
+    hourly.*,
+    completeness(
+        (state = 'final')::INT,
+        (state = 'closed')::INT,
+        (state IN ('open', 'at_risk'))::INT,
+        (state = 'gap')::INT,
+        0
+    ) AS completeness
+FROM hourly
+LEFT JOIN slots ON slots.account_id = hourly.account_id AND slots.slot = hourly.hour

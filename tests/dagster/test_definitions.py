@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from assets.definitions import build_definitions, defs
+from assets.marts import SOURCES
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.tables import TABLES
@@ -14,7 +15,6 @@ from pipeline.checks import CHECKS
 from pipeline.facts import Partition
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
-from pipeline.schema import DELIVERY_HOURLY
 from pipeline.windows import Window, retained_days
 from tests.support.factories import ACCOUNT, NOON, at, landed, scan
 
@@ -24,7 +24,15 @@ GRAPH = {
     "operation_history": {"landed_scans"},
     "coverage": {"landed_scans"},
     "delivery_hourly": {"operations"},
-    "warehouse": {"delivery_hourly", "operation_history", "coverage"},
+    "operation_sizes": {"operations"},
+    "delivery_curve": {"operation_history"},
+    "warehouse": {
+        "delivery_hourly",
+        "operation_sizes",
+        "delivery_curve",
+        "operation_history",
+        "coverage",
+    },
 }
 
 
@@ -53,6 +61,8 @@ def test_assets_have_groups_kinds_and_descriptions():
         "operation_history": "lake",
         "coverage": "lake",
         "delivery_hourly": "marts",
+        "operation_sizes": "marts",
+        "delivery_curve": "marts",
         "warehouse": "warehouse",
     }
     for one in defs.resolve_all_asset_specs():
@@ -60,7 +70,9 @@ def test_assets_have_groups_kinds_and_descriptions():
         assert one.description
 
 
-@pytest.mark.parametrize(("key", "table"), [*TABLES.items(), ("delivery_hourly", DELIVERY_HOURLY)])
+@pytest.mark.parametrize(
+    ("key", "table"), [*TABLES.items(), *((table.name, table) for table in SOURCES)]
+)
 def test_columns_and_their_meaning_come_out_of_the_schema(key, table):
     schema = spec(key).metadata["dagster/column_schema"]
     assert [(column.name, column.type, column.description) for column in schema.columns] == [
@@ -162,4 +174,5 @@ def test_every_data_check_is_an_asset_check():
         "no_gaps",
         "deadlines_held",
         "newest_operation_fresh",
+        "rates_as_usual",
     }

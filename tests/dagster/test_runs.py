@@ -106,7 +106,13 @@ def test_every_day_of_the_range_is_materialized_with_its_own_figures(
     scans = metadata(instance, "landed_scans")
     assert {day: values["operations"] for day, values in scans.items()} == expected
     assert {(values["requests"], values["retries"]) for values in scans.values()} == {(1, 0)}
-    for key in ("operation_history", "coverage", "delivery_hourly"):
+    for key in (
+        "operation_history",
+        "coverage",
+        "delivery_hourly",
+        "operation_sizes",
+        "delivery_curve",
+    ):
         assert set(metadata(instance, key)) == set(DAYS)
 
 

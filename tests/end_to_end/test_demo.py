@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo import play
+from pipeline.anomalies import latest_anomalies
+from pipeline.demo import OUTAGE, play
 from pipeline.errors import UsageError
+from pipeline.lake.layout import Lake
 from tests.support import readme
 
 COMMANDS_OF_MAKE = re.compile(r"^([a-z-]+):", flags=re.MULTILINE)
@@ -33,6 +35,29 @@ def test_readme_is_true(demo: tuple[Path, str]):
     folder, said = demo
     text = readme.README.read_text()
     assert readme.made_anew(text, folder, said) == text
+
+
+def test_sql_examples_are_true(demo: tuple[Path, str]):
+    """The answer of every question in docs/sql.md; `make readme` writes them anew."""
+    folder, _ = demo
+    text = readme.SQL_EXAMPLES.read_text()
+    assert readme.answered_anew(text, folder) == text
+
+
+def test_sql_examples_are_twenty_and_have_answers_that_fit_a_page():
+    found = readme.questions(readme.SQL_EXAMPLES.read_text())
+    assert len(found) == 20
+    for query, answer in found:
+        assert len(answer.splitlines()) > 4, query
+        assert max(len(line) for line in (*query.splitlines(), *answer.splitlines())) <= 100, query
+
+
+def test_planted_outage_is_the_only_anomaly(demo: tuple[Path, str]):
+    folder, _ = demo
+    found = latest_anomalies(Lake(folder / "data" / "demo"))
+    assert {(one.created_date, one.rate) for one in found} == {
+        (OUTAGE, rate) for rate in ("delivery_rate", "open_rate", "undelivered_rate")
+    }
 
 
 def test_demo_never_empties_a_folder_that_no_demo_made(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""The parts of the README that are made, and not written: tables, settings, the examples' output.
+"""The parts of the README and of docs/sql.md that are made, and not written: tables, settings, answers.
 
 ``python -m tests.support.readme`` writes them anew; a test compares them with what is there.
 """
@@ -15,15 +15,21 @@ from contextlib import chdir, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipeline.console import write_table
 from pipeline.emulator import World
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
 from pipeline.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
 from pipeline.sync import sync
 from tests.support.archives import account
 
 README = Path(__file__).parents[2] / "README.md"
+SQL_EXAMPLES = README.parent / "docs" / "sql.md"
 _CONSOLE = re.compile(r"(```console\n\$ (email-archive .*\n(?:> .*\n)*))((?s:.*?))(```\n)")
 _PYTHON = re.compile(r"(```python\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
+
+_SQL = re.compile(r"(```sql\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
 
 
 def made_anew(text: str, folder: Path, demo_output: str) -> str:
@@ -42,6 +48,24 @@ def made_anew(text: str, folder: Path, demo_output: str) -> str:
     text = _section(text, "settings", settings())
     text = _CONSOLE.sub(_with_output(lambda lines: run_command(_joined(lines), folder)), text)
     return _PYTHON.sub(_with_output(lambda code: run_python(code, folder)), text)
+
+
+def answered_anew(text: str, folder: Path) -> str:
+    """docs/sql.md with every answer made anew; `folder` has the demo's archive as ``data/demo``."""
+    return _SQL.sub(_with_output(lambda query: answer(query, folder)), text)
+
+
+def questions(text: str) -> list[tuple[str, str]]:
+    """The queries of docs/sql.md with their answers."""
+    return [(match[2], match[3]) for match in _SQL.finditer(text)]
+
+
+def answer(query: str, folder: Path) -> str:
+    """What `email-archive sql` shows of a query."""
+    out = io.StringIO()
+    with redirect_stdout(out):
+        write_table(ask(Lake(folder / "data" / "demo"), query), max_rows=200)
+    return _tidy(out.getvalue())
 
 
 def _section(text: str, name: str, content: str) -> str:
@@ -134,23 +158,23 @@ def shortened(output: str) -> str:
 
 def tables() -> str:
     """Every table and column, out of schema.py."""
-    hourly, *marts = MARTS
-    listed = [*PUBLISHED, *marts]
+    published = {table.name for table in PUBLISHED}
+    listed = [*PUBLISHED, *(mart for mart in MARTS if mart.name not in published)]
     overview = [
         "| table | where | one row per |",
         "| --- | --- | --- |",
-        *(f"| [`{t.name}`](#{t.name}) | {_where(t, hourly)} | {_grain(t)} |" for t in listed),
+        *(f"| [`{t.name}`](#{t.name}) | {_where(t)} | {_grain(t)} |" for t in listed),
     ]
     return "\n".join(overview) + "\n\n" + "\n\n".join(_table(table) for table in listed)
 
 
-def _where(table: Table, hourly: Table) -> str:
+def _where(table: Table) -> str:
     match table.kind:
         case "lake":
             return f"`{table.name}/`, and a view in `warehouse.duckdb`"
         case "mart":
             return f"`{table.name}/`"
-        case _ if table.name == hourly.name:
+        case _ if table.name in {mart.name for mart in MARTS}:
             return f"`{table.name}/` (without rates), and `warehouse.duckdb`"
         case _:
             return "`warehouse.duckdb`"
@@ -183,10 +207,11 @@ def settings() -> str:
 
 
 def main() -> None:
-    """Write the made parts of the README anew."""
+    """Write the made parts of the README and of docs/sql.md anew."""
     with tempfile.TemporaryDirectory() as folder:
         output = run_demo(Path(folder))
         README.write_text(made_anew(README.read_text(), Path(folder), output))
+        SQL_EXAMPLES.write_text(answered_anew(SQL_EXAMPLES.read_text(), Path(folder)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,173 @@
+"""export(): a published table as a file or a stream, for loads into other warehouses.
+
+The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table. A file
+appears under its name when it is whole, or not at all.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final, Literal, TypeAlias
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from pipeline import engine
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.lake.files import Files
+from pipeline.lake.layout import Lake
+from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table
+
+Format: TypeAlias = Literal["csv", "parquet", "json", "arrow"]
+
+_BATCH: Final = 64 * 1024
+"""Rows at a time: for operations, some 10 MB."""
+
+
+def export(
+    lake: Lake,
+    name: str,
+    form: Format,
+    sink: IO[bytes] | Path,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> int:
+    """Write a table or view of the published warehouse.
+
+    csv has a header line, NULL as nothing, and times as ISO 8601 in UTC; json is newline-delimited: one
+    object a line, times as in csv; parquet is one file with zstd; arrow is an IPC file, also known as
+    Feather.
+
+    Args:
+        lake: the archive.
+        name: the table, one of `schema.PUBLISHED`.
+        form: what to write.
+        sink: an open binary stream, or the file to make or to replace when all of it is written.
+        since: only rows from then on, by the table's time column (`schema.Table.time_column`); UTC.
+        until: only rows before this.
+
+    Returns:
+        The rows written.
+
+    Raises:
+        UsageError: there is no such table, archive, warehouse or folder, or the table has no time column.
+        ArchiveError: DuckDB can't read the table; no file is left behind.
+    """
+    table = _table(name)
+    query, bounds = _query(table, form, since, until)
+    lake.must_exist()
+    if not lake.warehouse.exists():
+        msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
+        raise UsageError(msg)
+    try:
+        with (
+            engine.connect(str(lake.warehouse), read_only=True) as connection,
+            _opened(sink) as file,
+        ):
+            batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
+            return _write(batches, form, file)
+    except duckdb.CatalogException as error:
+        msg = (
+            f"the warehouse of {lake.root} has no {name} yet: make it with `email-archive publish`"
+        )
+        raise UsageError(msg) from error
+    except duckdb.Error as error:
+        raise ArchiveError(str(error)) from error
+
+
+def _table(name: str) -> Table:
+    tables = {table.name: table for table in PUBLISHED}
+    if name not in tables:
+        msg = f"expected one of the tables {', '.join(sorted(tables))}; got {name!r}"
+        raise UsageError(msg)
+    return tables[name]
+
+
+def _query(
+    table: Table, form: Format, since: datetime | None, until: datetime | None
+) -> tuple[str, list[datetime]]:
+    conditions, values = ["true"], []
+    for sign, moment in ((">=", since), ("<", until)):
+        if moment:
+            for condition in _conditions(table, sign):
+                conditions.append(condition)
+                values.append(moment)
+    query = engine.render(
+        engine.sql("pipeline", "export"),
+        columns=", ".join(_written(column, form) for column in table.published),
+        table=table.name,
+        bounds=" AND ".join(conditions),
+    )
+    if form == "json":
+        query = engine.render(engine.sql("pipeline", "export_json"), query=query)
+    return query, values
+
+
+def _conditions(table: Table, sign: str) -> Iterator[str]:
+    """That a row's time is on one side of a moment; a date's time is its midnight."""
+    time = table.time_column
+    if time is None:
+        msg = f"expected no --since or --until: the rows of {table.name} are of no time"
+        raise UsageError(msg)
+    yield f"{time.name}::TIMESTAMPTZ {sign} ?"
+    if time.name != CREATED_DATE.name and CREATED_DATE in table.published:
+        # So that the files of other days are not opened.
+        is_since = sign == ">="
+        yield (
+            "created_date >= (?::TIMESTAMPTZ)::DATE"
+            if is_since
+            else "created_date::TIMESTAMPTZ < ?"
+        )
+
+
+def _written(column: Column, form: Format) -> str:
+    """A column as it is selected: texts have times as ISO 8601."""
+    if form in ("csv", "json") and column.type == TIMESTAMP:
+        text = f"strftime({column.name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+        return f"replace({text}, '.000000Z', 'Z') AS {column.name}"
+    return column.name
+
+
+@contextmanager
+def _opened(sink: IO[bytes] | Path) -> Iterator[IO[bytes]]:
+    if not isinstance(sink, Path):
+        yield sink
+        return
+    target = sink.absolute()
+    if not target.parent.is_dir() or target.is_dir():
+        msg = f"expected a file in a folder that exists, got {sink}"
+        raise UsageError(msg)
+    with Files().replacing(target, target.with_name(f".{target.name}.tmp")) as file:
+        yield file
+
+
+def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes]) -> int:
+    match form:
+        case "csv":
+            options = pc.WriteOptions(quoting_header="none")
+            with pc.CSVWriter(file, batches.schema, write_options=options) as writer:
+                return _through(batches, writer.write_batch)
+        case "parquet":
+            with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
+                return _through(batches, writer.write_batch)
+        case "arrow":
+            with pa.ipc.new_file(file, batches.schema) as writer:
+                return _through(batches, writer.write_batch)
+        case "json":
+            return _through(batches, lambda batch: _write_lines(batch, file))
+
+
+def _through(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], None]) -> int:
+    rows = 0
+    for batch in batches:
+        write(batch)
+        rows += batch.num_rows
+    return rows
+
+
+def _write_lines(batch: pa.RecordBatch, file: IO[bytes]) -> None:
+    file.write("".join(f"{line}\n" for line in batch["line"].to_pylist()).encode())

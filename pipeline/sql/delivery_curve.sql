@@ -1,0 +1,65 @@
+-- Grain: one row per account, hour of creation and age.
+-- The mart has what was known by each age; when somebody looked comes from the scans. An operation from
+-- the middle of the hour stands for all of them: it was looked at by complete scans of a window around
+-- its creation that began after it, and ended before the deadline (R4).
+WITH ages AS (
+    SELECT * FROM (VALUES $ages) AS ages (age, age_minutes)
+),
+known AS (
+    SELECT
+        curve.*,
+        age,
+        hour + INTERVAL 30 MINUTE AS middle,
+        middle + to_minutes(age_minutes) AS moment,
+        hour + INTERVAL 1 HOUR + to_minutes(age_minutes) <= as_of AS is_reached
+    FROM ($curve) AS curve
+    JOIN ages USING (age_minutes)
+    JOIN ($moments) AS moments ON moments.account_id = curve.account_id
+),
+scanned AS (
+    SELECT
+        account_id,
+        unnest(
+            generate_series(
+                date_trunc('hour', window_start), window_end - INTERVAL 1 MICROSECOND, INTERVAL 1 HOUR
+            )
+        ) AS slot,
+        window_start,
+        window_end,
+        observed_at,
+        completed_at
+    FROM coverage
+    WHERE complete
+),
+scans AS (
+    SELECT account_id, slot, observed_at
+    FROM scanned
+    WHERE window_start <= slot + INTERVAL 30 MINUTE
+        AND slot + INTERVAL 30 MINUTE < least(window_end, observed_at)
+        AND completed_at < slot + INTERVAL $retention_hours HOUR
+)
+SELECT
+    known.* REPLACE ($known),
+    CASE WHEN is_reached THEN date_diff('second', middle, before.observed_at) / 60.0 END
+        AS scan_before_minutes,
+    CASE WHEN is_reached THEN date_diff('second', middle, after.observed_at) / 60.0 END
+        AS scan_after_minutes,
+    CASE reading WHEN 'exclusive' THEN known.delivered + known.opened ELSE known.delivered END
+        AS delivered_by_reading,
+    CASE WHEN is_reached THEN delivered_by_reading / nullif(known.attempted, 0) END AS delivery_rate,
+    CASE WHEN is_reached THEN known.opened / nullif(delivered_by_reading, 0) END AS open_rate,
+    CASE WHEN is_reached THEN known.undelivered / nullif(known.attempted, 0) END
+        AS undelivered_rate,
+    CASE WHEN is_reached THEN known.failed / nullif(known.attempted, 0) END AS failure_rate
+FROM known
+ASOF LEFT JOIN scans AS before
+    ON known.account_id = before.account_id
+    AND known.hour = before.slot
+    AND known.moment >= before.observed_at
+ASOF LEFT JOIN scans AS after
+    ON known.account_id = after.account_id
+    AND known.hour = after.slot
+    AND known.moment < after.observed_at
+LEFT JOIN counting
+    ON counting.account_id = known.account_id AND counting.question = 'opened_in_delivered'
+ORDER BY known.account_id, known.hour, known.age_minutes

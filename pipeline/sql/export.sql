@@ -1,0 +1,4 @@
+-- Grain: that of the table.
+SELECT $columns
+FROM $table
+WHERE $bounds

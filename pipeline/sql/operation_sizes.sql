@@ -1,0 +1,6 @@
+-- Grain: one row per account, UTC day of creation and size class.
+SELECT
+    sizes.*,
+    completeness($slots) AS completeness
+FROM sizes
+LEFT JOIN slot_counts USING (account_id, created_date)

@@ -1,0 +1,51 @@
+-- Grain: one row per account and UTC day, in whole weeks and months around the days that have slots.
+-- How many slots of the day are in which state (see coverage_slots). What lies before the first slot was
+-- never asked for, and what is still to come can still change.
+WITH days AS (
+    SELECT
+        account_id,
+        min(created_date) AS first_day,
+        max(created_date) AS last_day
+    FROM slots
+    GROUP BY account_id
+),
+calendar AS (
+    SELECT
+        account_id,
+        first_day,
+        unnest(
+            generate_series(
+                least(date_trunc('week', first_day), date_trunc('month', first_day))::TIMESTAMP,
+                greatest(
+                    date_trunc('week', last_day) + INTERVAL 6 DAY,
+                    date_trunc('month', last_day) + INTERVAL 1 MONTH - INTERVAL 1 DAY
+                )::TIMESTAMP,
+                INTERVAL 1 DAY
+            )
+        )::DATE AS created_date
+    FROM days
+),
+counted AS (
+    SELECT
+        account_id,
+        created_date,
+        first_day,
+        count(*) FILTER (state = 'final') AS final_slots,
+        count(*) FILTER (state = 'closed') AS closed_slots,
+        count(*) FILTER (state IN ('open', 'at_risk')) AS changing_slots,
+        count(*) FILTER (state = 'gap') AS gap_slots,
+        count(*) FILTER (state = 'never_asked') AS never_asked_slots,
+        24 - count(state) AS unknown_slots
+    FROM calendar
+    LEFT JOIN slots USING (account_id, created_date)
+    GROUP BY account_id, created_date, first_day
+)
+SELECT
+    * EXCLUDE (first_day, unknown_slots)
+    REPLACE (
+        changing_slots + CASE WHEN created_date < first_day THEN 0 ELSE unknown_slots END
+            AS changing_slots,
+        never_asked_slots + CASE WHEN created_date < first_day THEN unknown_slots ELSE 0 END
+            AS never_asked_slots
+    )
+FROM counted

@@ -1,0 +1,261 @@
+"""export(): published tables for other programs."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import engine
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.export import export
+from pipeline.lake.layout import Lake
+from pipeline.schema import (
+    COUNTING,
+    COVERAGE,
+    DELIVERY_BY_WEEKDAY_HOUR,
+    HISTORY,
+    OPERATIONS,
+    PUBLISHED,
+    REJECTS,
+    TIMESTAMP,
+    Table,
+)
+from pipeline.warehouse import publish
+from pipeline.windows import Window
+from tests.support.factories import NOON, new_lake, record, scan, summarized
+
+DAYS = [NOON + timedelta(days=n) for n in range(3)]
+ODD = 'a "quoted", \n broken text; ünïcödé'
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """Three days, with absent counts, fractions of a second and odd texts."""
+    lake = new_lake(tmp_path_factory.mktemp("export"))
+    for n, noon in enumerate(DAYS):
+        odd = record(3 * n, created_at=noon + timedelta(microseconds=5), remark=ODD)
+        del odd["stats"]["attempts"]
+        records = [odd, record(3 * n + 1, created_at=noon), {"id": ODD}]
+        moment = noon + timedelta(hours=2)
+        summarized(lake, scan(records, observed_at=moment, window=Window.of_day(noon.date())))
+    publish(lake)
+    return lake
+
+
+def exported(lake: Lake, table: Table, form: Any, **bounds: datetime) -> bytes:
+    sink = io.BytesIO()
+    export(lake, table.name, form, sink, **bounds)
+    return sink.getvalue()
+
+
+def opened(content: bytes) -> pa.Table:
+    return pa.ipc.open_file(content).read_all()
+
+
+def rows(lake: Lake, table: Table, where: str = "true") -> list[dict[str, Any]]:
+    with engine.connect(str(lake.warehouse), read_only=True) as connection:
+        query = f"SELECT * FROM {table.name} WHERE {where}"
+        return connection.sql(query).to_arrow_table().to_pylist()
+
+
+def from_text(table: Table, row: dict[str, Any]) -> dict[str, Any]:
+    """A row of texts with the types of the schema."""
+
+    def typed(column: Any, value: Any) -> Any:
+        if value is None:
+            return None
+        if column.type == TIMESTAMP:
+            return datetime.fromisoformat(value)
+        if column.type == pa.date32():
+            return date.fromisoformat(value)
+        if column.type == pa.bool_():
+            return value in (True, "true")
+        return {pa.int64(): int, pa.float64(): float, pa.string(): str}[column.type](value)
+
+    return {column.name: typed(column, row[column.name]) for column in table.published}
+
+
+def from_csv(content: bytes) -> Iterator[dict[str, Any]]:
+    """As PostgreSQL's COPY reads it: an empty field without quotes is NULL."""
+    reader = csv.reader(io.StringIO(content.decode(), newline=""))
+    names = next(reader)
+    for values in reader:
+        yield dict(zip(names, (value or None for value in values), strict=True))
+
+
+@pytest.mark.parametrize("table", PUBLISHED, ids=lambda table: table.name)
+def test_every_table_comes_back_from_every_format(lake: Lake, table: Table):
+    expected = rows(lake, table)
+    for form in ("parquet", "arrow"):
+        content = exported(lake, table, form)
+        is_parquet = form == "parquet"
+        found = pq.read_table(io.BytesIO(content)) if is_parquet else opened(content)
+        assert found.to_pylist() == expected
+        assert found.schema.names == [column.name for column in table.published]
+        assert found.schema.types == [column.type for column in table.published]
+    lines = exported(lake, table, "json").decode().splitlines()
+    assert [from_text(table, json.loads(line)) for line in lines] == expected
+    assert [from_text(table, row) for row in from_csv(exported(lake, table, "csv"))] == expected
+
+
+def test_texts_have_times_as_iso_8601_and_the_header_as_it_is(lake: Lake):
+    head, first, *_ = exported(lake, OPERATIONS, "csv").decode().splitlines()
+    assert head == ",".join(column.name for column in OPERATIONS.published)
+    assert ",2026-11-20," in first
+    (line,) = {
+        json.loads(one)["created_at"]
+        for one in exported(lake, OPERATIONS, "json").decode().splitlines()
+        if json.loads(one)["operation_id"].endswith("000")
+    }
+    assert line == "2026-11-20T12:00:00.000005Z"
+
+
+@pytest.mark.parametrize("table", [OPERATIONS, HISTORY, COVERAGE, REJECTS])
+def test_range_of_time_is_half_open_and_by_the_tables_own_time(lake: Lake, table: Table):
+    since, until = DAYS[1].replace(hour=0), DAYS[2].replace(hour=0)
+    assert table.time_column
+    expected = rows(lake, table, f"created_date = '{since.date()}'")
+    assert expected
+    content = exported(lake, table, "arrow", since=since, until=until)
+    assert opened(content).to_pylist() == expected
+
+
+def test_range_may_cut_a_day(lake: Lake):
+    """The operation of 12:00:00.000005 is out, the one of 12:00 in: until is not included."""
+    bounds = {"since": DAYS[1], "until": DAYS[1] + timedelta(microseconds=5)}
+    content = exported(lake, OPERATIONS, "arrow", **bounds)
+    assert opened(content)["created_at"].to_pylist() == [DAYS[1]]
+
+
+def test_time_columns_are_those_of_the_creation():
+    assert {table.name: table.time_column and table.time_column.name for table in PUBLISHED} == {
+        "operations": "created_at",
+        "history": "created_at",
+        "coverage": "window_start",
+        "rejects": "created_date",
+        "lookups": "created_date",
+        "operation_errors": "created_date",
+        "slot_coverage": "slot",
+        "coverage_slots": "slot",
+        "coverage_days": "created_date",
+        "delivery_curve": "hour",
+        "delivery_hourly": "hour",
+        "delivery_daily": "created_date",
+        "delivery_weekly": "week",
+        "delivery_monthly": "month",
+        "delivery_by_weekday_hour": None,
+        "operation_sizes": "created_date",
+        "delivery_anomalies": "created_date",
+        "counting": None,
+    }
+
+
+@pytest.mark.parametrize("table", [COUNTING, DELIVERY_BY_WEEKDAY_HOUR])
+def test_table_of_no_time_refuses_a_range(lake: Lake, table: Table):
+    with pytest.raises(UsageError, match="are of no time"):
+        exported(lake, table, "csv", since=NOON)
+
+
+def test_unknown_table_is_a_message_that_names_all(lake: Lake):
+    with pytest.raises(UsageError) as caught:
+        export(lake, "deliveries; DROP", "csv", io.BytesIO())
+    assert all(table.name in str(caught.value) for table in PUBLISHED)
+
+
+def test_file_is_replaced_whole_and_the_folder_has_to_exist(lake: Lake, tmp_path: Path):
+    target = tmp_path / "daily.csv"
+    target.write_text("old")
+    assert export(lake, "delivery_daily", "csv", target) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["daily.csv"]
+    assert len(target.read_text().splitlines()) == 4
+    for wrong in (tmp_path / "nowhere" / "daily.csv", tmp_path):
+        with pytest.raises(UsageError, match="folder that exists"):
+            export(lake, "delivery_daily", "csv", wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["daily.csv"]
+
+
+def test_broken_export_leaves_the_old_file_and_nothing_else(lake: Lake, tmp_path: Path):
+    """A day's file is damaged: half of the rows were written when it is read."""
+    copy = Lake(tmp_path / "lake")
+    day = "created_date=2026-11-22"
+    for path in lake.root.rglob("*"):
+        if path.is_file():
+            target = copy.root / path.relative_to(lake.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    publish(copy)
+    next((copy.root / "operations").rglob(f"{day}/part-0.parquet")).write_bytes(b"PAR1 torn PAR1")
+    out = tmp_path / "out"
+    out.mkdir()
+    target = out / "operations.csv"
+    target.write_text("old")
+    with pytest.raises(ArchiveError):
+        export(copy, "operations", "csv", target)
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"operations.csv": "old"}
+
+
+def test_killed_export_leaves_no_file_of_that_name_and_the_next_one_tidies_up(
+    lake: Lake, tmp_path: Path
+):
+    """The process is stopped for good while it writes."""
+    target = tmp_path / "operations.csv"
+    program = (
+        "import sys, time, pathlib, pipeline.export as e\n"
+        "from pipeline.lake.layout import Lake\n"
+        "def hang(batches, write):\n"
+        "    write(next(iter(batches))); print('writing', flush=True); time.sleep(60)\n"
+        "e._through = hang\n"
+        "e.export(Lake(pathlib.Path(sys.argv[1])), 'operations', 'csv', pathlib.Path(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", program, str(lake.root), str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(signal.SIGKILL)
+    assert not target.exists()
+    export(lake, "operations", "csv", target)
+    assert [path.name for path in tmp_path.iterdir()] == ["operations.csv"]
+
+
+def command(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "export", *arguments],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_command_writes_to_stdout_or_to_a_file(lake: Lake, tmp_path: Path):
+    here = ("--table", "delivery_daily", "--data", str(lake.root))
+    bounds = ("--since", "2026-11-21", "--until", "2026-11-22")
+    done = command(*here, *bounds, "--format", "json", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [json.loads(line)["created_date"] for line in done.stdout.splitlines()] == ["2026-11-21"]
+    done = command(*here, "-f", "parquet", "-o", "daily.parquet", cwd=tmp_path)
+    assert done.stdout == b"exported delivery_daily to daily.parquet: 3 rows\n"
+    assert pq.read_table(tmp_path / "daily.parquet").num_rows == 3
+
+
+def test_command_refuses_what_it_can_not_mean(lake: Lake, tmp_path: Path):
+    here = ("--data", str(lake.root))
+    unknown = command("--table", "daily", *here, cwd=tmp_path)
+    assert (unknown.returncode, unknown.stdout) == (2, b"")
+    assert b"delivery_daily" in unknown.stderr
+    range_ = ("--since", "2026-11-12", "--until", "2026-11-11")
+    backwards = command("--table", "operations", *range_, *here, cwd=tmp_path)
+    assert backwards.returncode == 2
+    assert b"expected --since before --until" in backwards.stderr
