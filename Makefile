@@ -64,8 +64,8 @@ bench-refresh: $(READY) ## measure what the refresh policy costs and misses; wri
 	$(BIN)/python -m tests.benchmarks.refresh
 
 SEEDS ?= 200
-simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes and power cuts, against the truth
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+simulate: $(READY) ## play SEEDS=200 lives of an archive with faults, crashes and power cuts; or one again: SEED=17
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist

@@ -56,8 +56,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             return False
         temporary = lake.temporary_file("warehouse.duckdb")
         lake.files.make_folder(temporary.parent)
-        for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
-            lake.files.discard(leftover)
+        _discard(lake, temporary)
         try:
             with engine.connect(str(temporary)) as connection:
                 connection.begin()
@@ -65,10 +64,10 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
                 connection.commit()
                 connection.execute("CHECKPOINT")
         except duckdb.Error as error:
-            lake.files.discard(temporary)
+            _discard(lake, temporary)  # a full disk is not to be filled further
             msg = (
-                f"the warehouse can't be built, the old one stays: {error}. Move a file that is damaged "
-                "or foreign away, then run `email-archive publish`"
+                f"the warehouse can't be built, the old one stays: {error}. Make room on a full disk, "
+                "move a file that is damaged or foreign away, then run `email-archive publish`"
             )
             raise LakeError(msg) from error
         lake.files.publish_file(temporary, lake.warehouse)
@@ -76,6 +75,12 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             file.write(json.dumps(inputs).encode())
     log.info("published %s", lake.warehouse)
     return True
+
+
+def _discard(lake: Lake, temporary: Path) -> None:
+    """Remove a file that DuckDB was writing, and its log."""
+    for file in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+        lake.files.discard(file)
 
 
 def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
