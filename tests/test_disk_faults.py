@@ -35,7 +35,14 @@ from pipeline.schema import HISTORY, LAKE_TABLES, LOOKUPS, OPERATION_ERRORS, OPE
 from pipeline.warehouse import publish
 from tests.conftest import Figures
 from tests.support.archives import rows, states
-from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, PowerlessDisk
+from tests.support.disks import (
+    CountingDisk,
+    Crash,
+    CrashingDisk,
+    FailingDisk,
+    Platter,
+    PowerlessDisk,
+)
 from tests.support.factories import (
     NOON,
     PARTITION,
@@ -272,12 +279,31 @@ def test_run_that_is_killed_at_any_step_loses_nothing_and_the_next_one_heals(
     trial: Trial, figures: Figures
 ):
     """R1, R5, R6: before and after every write, sync, rename and removal."""
-    disks = [CrashingDisk(number) for number in trial.moments]
-    for number, disk in zip(trial.moments, disks, strict=True):
+    disks: list[CountingDisk] = []
+    for number in trial.moments:
         here = trial.fresh(number)
+        disk = CrashingDisk(number)
         work, _ = trial.break_at(number, disk, here)
         trial.heal(here, work)
+        disks.append(disk)
     trial.check_covered(disks, figures, "kills")
+
+
+def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
+    trial: Trial, figures: Figures
+):
+    """R1, R5: a kill at any step, a run that heals, and then the power goes."""
+    for number in trial.moments:
+        here = trial.fresh(number)
+        platter = Platter(here)
+        trial.break_at(number, CrashingDisk(number, platter), here)
+        Work(trial.steps).run(Lake(here / "lake", Files(CountingDisk(platter))))
+        left = here.with_name(f"{here.name}-left")
+        platter.wreck(left, lambda _: False)
+        assert content(Lake(left / "lake")) == trial.wanted
+        figures("kills, each followed by a run and a power cut", 1)
+        shutil.rmtree(here)
+        shutil.rmtree(left)
 
 
 def test_power_that_fails_at_any_step_takes_nothing_that_was_told_to_be_done(

@@ -338,7 +338,8 @@ def _listing(
         records = _known(world, numbers, now, options.fading)
         records = [record for record in records if status in (None, record["status"])]
         if injector:
-            records = _answered(world, records, now, injector, fault)
+            ids = world.columns(numbers, now)["operation_id"].tolist()
+            records = _answered(records, dict(zip(ids, numbers, strict=True)), now, injector, fault)
         is_empty = False
     more = following < order.end
     following_token = _write_token(following, filters, is_empty=is_empty) if more else None
@@ -352,8 +353,8 @@ def _listing(
 
 
 def _answered(
-    world: World,
     records: list[dict[str, Any]],
+    numbers: dict[str, int],
     now: datetime,
     injector: Injector,
     fault: str | None,
@@ -361,10 +362,10 @@ def _answered(
     """The records of a page, as they are answered."""
     answered = []
     for record in records:
-        number = world.number_of(record["id"])
+        number = numbers[record["id"]]
         created_at = datetime.fromisoformat(record["createdAt"])
-        if number is None or not injector.hides(number, created_at, now, fault):
-            answered.append(record if number is None else injector.spoiled(number, record, fault))
+        if not injector.hides(number, created_at, now, fault):
+            answered.append(injector.spoiled(number, record, fault))
     if fault == "partial" and len(answered) < len(records):
         injector.count(fault)
     return answered

@@ -56,8 +56,9 @@ def _summarize(
         query = engine.render(engine.sql("pipeline.marts", mart.name), sums=_SUMS)
         table = connection.sql(query).to_arrow_table().select(mart.names).cast(mart.arrow)
         target = lake.part(mart, partition)
-        if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
-            parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))
+        before = parquet.read(target, mart.arrow)
+        temporary = lake.temporary_file(mart.name, partition)
+        parquet.write_if_changed(lake, before, table, target, temporary)
         rows[mart.name] = table.num_rows
     log.info("summarized %s: %s", partition, rows)
     return rows

@@ -88,6 +88,9 @@ class Truth:
         self._rejects = self._rows(REJECTS)
         self._rejected = "\n".join(row["raw"] for row in self._rejects)
         self._late = Injector(account.faults)
+        every = self._world.existing(now)
+        ids = self._world.columns(every, now)["operation_id"].tolist()
+        self._numbers: dict[str, int] = dict(zip(ids, every, strict=True))
 
     @property
     def operations(self) -> int:
@@ -145,34 +148,37 @@ class Truth:
 
     def _never_true(self) -> Iterator[str]:
         """R8: every state was the world's when it was seen, or when a stale replica had it."""
+        together: dict[datetime, list[Row]] = defaultdict(list)
         for row in self._history:
-            number = self._world.number_of(row["operation_id"])
-            if number is None:
-                yield f"R8: {row['operation_id']} is of no world"
-                continue
-            told = json.loads(record_json(row))
-            told.pop("campaign", None)
-            truths = [
-                record
-                for moment in self._moments_of(row["observed_at"])
-                for record in self._world.records([number], moment)
+            together[row["observed_at"]].append(row)
+        for observed_at, rows in together.items():
+            numbers = [
+                n for row in rows if (n := self._numbers.get(row["operation_id"])) is not None
             ]
-            if told["status"] == "PAUSED" and self._account.may_have("unknown-status"):
-                truths = [{**truth, "status": "PAUSED"} for truth in truths]
-            if told not in truths:
-                yield f"R8: {row['operation_id']} was never {told}, but {truths}"
+            truths: dict[str, list[Row]] = defaultdict(list)
+            for moment in self._moments_of(observed_at):
+                for record in self._world.records(sorted(numbers), moment):
+                    truths[record["id"]].append(record)
+            for row in rows:
+                told = json.loads(record_json(row))
+                told.pop("campaign", None)
+                known = truths[told["id"]]
+                if told["status"] == "PAUSED" and self._account.may_have("unknown-status"):
+                    known = [{**truth, "status": "PAUSED"} for truth in known]
+                if told not in known:
+                    yield f"R8: {told['id']} was never {told}, but {known}"
 
     def _moments_of(self, observed_at: datetime) -> list[datetime]:
         """The moments as of which the API may have answered what is stored under that time."""
         skew = self._account.skew
-        moments = [
+        moments = {
             moment
             for sync in self._account.syncs
             if sync[0] - skew <= observed_at <= sync[-1] + skew
             for moment in sync
-        ]
+        }
         ages = {timedelta(), self._account.staleness}
-        return [moment - age for moment in moments for age in sorted(ages)]
+        return sorted(moment - age for moment in moments for age in ages)
 
     def _less_than_covered(self) -> Iterator[str]:
         """R4: an hour that was covered at some moment is there as it was at that moment, or newer."""
@@ -199,7 +205,7 @@ class Truth:
         """Whether a record came damaged, so that it is a reject, or may not have come yet."""
         if record["id"] in self._rejected or f'"{record["createdAt"]}"' in self._rejected:
             return True
-        number = self._world.number_of(record["id"])
+        number = self._numbers.get(record["id"])
         created_at = datetime.fromisoformat(record["createdAt"])
         scripted = "late" if "late" in self._account.faults.script else None
         return number is not None and self._late.hides(number, created_at, moment, scripted)
@@ -238,7 +244,7 @@ class Truth:
         young = max(self._now - RETENTION + SLOT, self._world.start)
         alive = set(self._world.numbers(young, self._now))
         for one, row in self._operations.items():
-            number = self._world.number_of(one)
+            number = self._numbers.get(one)
             if number is None or not (told[one] or number in alive):
                 continue
             which = failures(self._world, number, range(row["failed"] or 0))
