@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate concurrency clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ bench-refresh: $(READY) ## measure what the refresh policy costs and misses; wri
 SEEDS ?= 200
 simulate: $(READY) ## play SEEDS=200 lives of an archive with faults, crashes and power cuts; or one again: SEED=17
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+SECONDS ?= 60
+concurrency: $(READY) ## 4 syncs, Dagster runs and 8 readers at once on one lake, for SECONDS=60
+	$(BIN)/python -m tests.end_to_end.busy --seconds $(SECONDS)
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist

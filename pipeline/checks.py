@@ -161,10 +161,15 @@ def silent_accounts(lake: Lake) -> pa.Table:
 
     Either nothing was sent, or the API or its filters have changed.
     """
-    with engine.connect() as connection:
-        for table in (COVERAGE, DELIVERY_HOURLY):
-            connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
-        return connection.sql(engine.sql("pipeline", "checks/newest_operation")).to_arrow_table()
+
+    def asked() -> pa.Table:
+        with engine.connect() as connection:
+            for table in (COVERAGE, DELIVERY_HOURLY):
+                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+            found = connection.sql(engine.sql("pipeline", "checks/newest_operation"))
+            return found.to_arrow_table()
+
+    return engine.asking_again(asked)
 
 
 def _states(lake: Lake) -> list[dict[str, Any]]:

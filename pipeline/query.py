@@ -25,7 +25,8 @@ def ask(lake: Lake, query: str) -> pa.Table:
     if not lake.warehouse.exists():
         msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
         raise UsageError(msg)
-    try:
+
+    def asked() -> pa.Table:
         with engine.connect(str(lake.warehouse), read_only=True) as connection:
             statements = connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type not in _QUESTIONS:
@@ -34,5 +35,8 @@ def ask(lake: Lake, query: str) -> pa.Table:
                 )
                 raise UsageError(msg)
             return connection.sql(query).to_arrow_table()
+
+    try:
+        return engine.asking_again(asked)
     except duckdb.Error as error:
         raise ArchiveError(str(error)) from error

@@ -40,7 +40,11 @@ def slot_states(lake: Lake, now: datetime) -> pa.Table:
         Rows of `schema.COVERAGE_SLOTS`, by account and slot.
     """
     moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    with engine.connect() as connection:
-        for table in (COVERAGE, SLOT_COVERAGE):
-            connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
-        return connection.sql(coverage_slots(moments)).to_arrow_table()
+
+    def asked() -> pa.Table:
+        with engine.connect() as connection:
+            for table in (COVERAGE, SLOT_COVERAGE):
+                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+            return connection.sql(coverage_slots(moments)).to_arrow_table()
+
+    return engine.asking_again(asked)

@@ -56,13 +56,17 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             return False
         temporary = lake.temporary_file("warehouse.duckdb")
         lake.files.make_folder(temporary.parent)
-        _discard(lake, temporary)
-        try:
+
+        def build() -> None:
+            _discard(lake, temporary)
             with engine.connect(str(temporary)) as connection:
                 connection.begin()
                 _build(connection, lake)
                 connection.commit()
                 connection.execute("CHECKPOINT")
+
+        try:
+            engine.asking_again(build)
         except duckdb.Error as error:
             _discard(lake, temporary)  # a full disk is not to be filled further
             msg = (
