@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -35,10 +35,10 @@ from pipeline.schema import (
     OPERATIONS,
     REJECTS,
 )
-from pipeline.sync import DUE, EVERYTHING, Observer, sync
+from pipeline.sync import DUE, EVERYTHING, Observer, Range, Scope, sync
 from pipeline.twilio.client import Page
 from pipeline.twilio.errors import ApiError
-from pipeline.windows import Window
+from pipeline.windows import Window, midnight
 from tests.simulation.truth import Account, Truth, all_tables, changed_by_folding_again, unsealed
 from tests.support.archives import settings_for, states
 from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, Platter
@@ -190,12 +190,31 @@ class _Life:
                 out.happened["syncs within another"] += 1
                 acknowledged.update(self._process(apis, lots.randrange(len(apis)), lambda: None)[0])
 
-        mine, cut = self._process(apis, number, turn, may_lose_power=True)
+        scope = EVERYTHING if lots.random() < 0.1 else DUE
+        mine, cut = self._process(apis, number, turn, scope=scope, may_lose_power=True)
         acknowledged |= mine
         if cut:
             self._go_on_with_what_is_left()
         when = f"at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         self._check_state(when, acknowledged)
+        if not cut and lots.random() < 0.15:
+            self._cut_at_a_record(apis, number)
+
+    def _cut_at_a_record(self, apis: Sequence[Emulator], number: int) -> None:
+        """Two syncs, of a day's windows before and after the very second of an operation (R4, R7)."""
+        account, now = self._accounts[number], self._clock.now()
+        young = account.world.numbers(max(now - _DAY, START), now)
+        if not young:
+            return
+        self._out.happened["days cut at an operation"] += 1
+        one = account.world.records([self._lots.choice(young)], now)[0]
+        moment = datetime.fromisoformat(one["createdAt"])
+        first = midnight(moment.date())
+        for start, end in ((first, moment), (moment, first + _DAY)):
+            if start < end:
+                self._process(apis, number, lambda: None, scope=Range(start, end))
+        truth = Truth(Lake(self._data), account, self._clock.now())
+        self._out.problems += truth.less_than_covered()
 
     def _process(
         self,
@@ -203,6 +222,7 @@ class _Life:
         number: int,
         turn: Callable[[], None],
         *,
+        scope: Scope = DUE,
         may_lose_power: bool = False,
     ) -> tuple[Acknowledged, bool]:
         """One process that syncs: what it said that it had landed, and whether the power went."""
@@ -233,7 +253,7 @@ class _Life:
         try:
             report = sync(
                 settings,
-                scope=EVERYTHING if lots.random() < 0.1 else DUE,
+                scope=scope,
                 observer=told,
                 publishing=lots.random() < 0.15,
                 files=Files(disk),

@@ -103,7 +103,7 @@ class Truth:
         yield from self._unlike_now()
         yield from self._not_newest()
         yield from self._never_true()
-        yield from self._less_than_covered()
+        yield from self.less_than_covered()
         yield from self._missing_without_a_gap()
         yield from self._wrong_about_single_operations()
         yield from self._wrong_errors()
@@ -180,7 +180,7 @@ class Truth:
         ages = {timedelta(), self._account.staleness}
         return sorted(moment - age for moment in moments for age in ages)
 
-    def _less_than_covered(self) -> Iterator[str]:
+    def less_than_covered(self) -> Iterator[str]:
         """R4: an hour that was covered at some moment is there as it was at that moment, or newer."""
         for slot in self._rows(SLOT_COVERAGE):
             covered_at = slot["covered_at"]
