@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate fuzz audit clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,8 +64,12 @@ bench-refresh: $(READY) ## measure what the refresh policy costs and misses; wri
 	$(BIN)/python -m tests.benchmarks.refresh
 
 SEEDS ?= 200
-simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes and power cuts, against the truth
-	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+simulate: $(READY) ## play SEEDS=200 lives of an archive with faults, crashes and power cuts; or one again: SEED=17
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+SECONDS ?= 60
+concurrency: $(READY) ## 4 syncs, Dagster runs and 8 readers at once on one lake, for SECONDS=60
+	$(BIN)/python -m tests.end_to_end.busy --seconds $(SECONDS)
 
 AUDIT := $(VENV)/audit
 audit: $(READY) ## look the pinned versions up among the known vulnerabilities; needs the network
@@ -73,7 +77,6 @@ audit: $(READY) ## look the pinned versions up among the known vulnerabilities; 
 		&& $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-SECONDS ?= 60
 fuzz: $(VENV)/.fuzzing ## fuzz for SECONDS=60 what reads the API's answers; needs Linux, for atheris
 	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 

@@ -26,7 +26,7 @@ from pipeline.schema import (
     STATUSES,
     Table,
 )
-from pipeline.views import connected, slot_states
+from pipeline.views import ask_lake, slot_states
 from pipeline.windows import RETENTION, RISK_WITHIN
 
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
@@ -169,8 +169,8 @@ def silent_accounts(lake: Lake) -> pa.Table:
 
     Either nothing was sent, or the API or its filters have changed.
     """
-    with connected(lake, (COVERAGE, DELIVERY_HOURLY)) as connection:
-        return connection.sql(engine.sql("pipeline", "checks/newest_operation")).to_arrow_table()
+    query = engine.sql("pipeline", "checks/newest_operation")
+    return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)
 
 
 def _states(lake: Lake) -> list[dict[str, Any]]:

@@ -5,11 +5,17 @@ handed over as Arrow, and the little that varies (a column list out of schema.py
 settings) is filled in with `render`.
 """
 
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
 from string import Template
+from typing import Final, TypeVar
 
 import duckdb
+
+_TRIES: Final = 5
+_TORN: Final = (duckdb.IOException, duckdb.InvalidInputException, duckdb.InternalException)
+_T = TypeVar("_T")
 
 
 def connect(path: str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
@@ -25,6 +31,26 @@ def connect(path: str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDB
     )
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def asking_again(ask: Callable[[], _T]) -> _T:
+    """What `ask` finds in files that may be replaced meanwhile, on a connection of its own.
+
+    DuckDB 2.0 opens a Parquet file up to three times in one query: it reads the footer through one of
+    them and the pages through another (seen with strace). A file that is replaced between the two looks
+    damaged to it, and is whole the next time.
+
+    Raises:
+        duckdb.Error: of the last try, or the first that no replaced file explains.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return ask()
+        except duckdb.Error as error:
+            # What the Parquet reader's Thrift code throws comes as the base class alone.
+            if type(error) is not duckdb.Error and not isinstance(error, _TORN):
+                raise
+    return ask()
 
 
 @cache

@@ -24,7 +24,8 @@ def ask(lake: Lake, query: str) -> pa.Table:
     if not lake.warehouse.exists():
         msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
         raise UsageError(msg)
-    try:
+
+    def asked() -> pa.Table:
         with engine.connect(str(lake.warehouse), read_only=True) as connection:
             # What is explained may be carried out: it has to be a question itself.
             for question in (query, _EXPLAIN.sub("", query, count=1)):
@@ -39,6 +40,9 @@ def ask(lake: Lake, query: str) -> pa.Table:
                     )
                     raise UsageError(msg)
             return connection.sql(query).to_arrow_table()
+
+    try:
+        return engine.asking_again(asked)
     except duckdb.IOException as error:
         msg = f"{error}\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
         raise ArchiveError(msg) from error

@@ -1,7 +1,6 @@
 """The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import duckdb
@@ -73,22 +72,24 @@ def slot_states(lake: Lake, now: datetime) -> pa.Table:
         LakeError: a file is damaged or foreign.
     """
     moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    with connected(lake, (COVERAGE, SLOT_COVERAGE)) as connection:
-        return connection.sql(coverage_slots(moments)).to_arrow_table()
+    return ask_lake(lake, (COVERAGE, SLOT_COVERAGE), coverage_slots(moments))
 
 
-@contextmanager
-def connected(lake: Lake, tables: Iterable[Table]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in memory with a view of each of some lake tables.
+def ask_lake(lake: Lake, tables: Iterable[Table], query: str) -> pa.Table:
+    """What a query of ours finds in some tables of the lake, by their names.
 
     Raises:
-        LakeError: DuckDB can't read a file of theirs, in the block too.
+        LakeError: a file of theirs is damaged or foreign.
     """
-    try:
+
+    def asked() -> pa.Table:
         with engine.connect() as connection:
             for table in tables:
                 connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
-            yield connection
+            return connection.sql(query).to_arrow_table()
+
+    try:
+        return engine.asking_again(asked)
     except duckdb.Error as error:
         msg = f"a file of the archive is damaged or not one of its; move it away and run again. ({error})"
         raise LakeError(msg) from error

@@ -87,19 +87,22 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             return False
         temporary = lake.temporary_file("warehouse.duckdb")
         lake.files.make_folder(temporary.parent)
-        for leftover in (temporary, temporary.with_name(temporary.name + ".wal")):
-            lake.files.discard(leftover)
-        try:
+
+        def build() -> None:
+            _discard(lake, temporary)
             with engine.connect(str(temporary)) as connection:
                 connection.begin()
                 _build(connection, lake)
                 connection.commit()
                 connection.execute("CHECKPOINT")
+
+        try:
+            engine.asking_again(build)
         except duckdb.Error as error:
-            lake.files.discard(temporary)
+            _discard(lake, temporary)  # a full disk is not to be filled further
             msg = (
-                f"the warehouse can't be built, the old one stays: {error}. Move a file that is damaged "
-                "or foreign away, then run `email-archive publish`"
+                f"the warehouse can't be built, the old one stays: {error}. Make room on a full disk, "
+                "move a file that is damaged or foreign away, then run `email-archive publish`"
             )
             raise LakeError(msg) from error
         lake.files.publish_file(temporary, lake.warehouse)
@@ -115,6 +118,12 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
     }
     log.info("published %s", lake.warehouse, extra=about)
     return True
+
+
+def _discard(lake: Lake, temporary: Path) -> None:
+    """Remove a file that DuckDB was writing, and its log."""
+    for file in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+        lake.files.discard(file)
 
 
 def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:

@@ -1,5 +1,8 @@
 """What all tests share: how Hypothesis runs, and an environment without this machine's settings."""
 
+from collections import Counter
+from collections.abc import Callable
+
 import pytest
 from hypothesis import Phase, settings
 
@@ -44,3 +47,43 @@ def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for proxy in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(proxy, raising=False)
         monkeypatch.delenv(proxy.upper(), raising=False)
+
+
+Figures = Callable[[str, int], None]
+"""Counts what a test has done, as ``figures("kills survived", 30)``."""
+
+
+@pytest.fixture
+def figures(record_property: Callable[[str, object], None]) -> Figures:
+    """What reliability is told in: sums over all tests, printed at the end of the run.
+
+    What is told of ``kills before: write`` and ``kills before: rename`` is summed on one line.
+    """
+
+    def count(name: str, times: int) -> None:
+        record_property(f"figure: {name}", times)
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, of all processes that tests ran in."""
+    sums: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", None) == "call":
+                sums += Counter(_figures(report))
+    if sums:
+        terminalreporter.section("figures")
+        for title in sorted({name.partition(": ")[0] for name in sums}):
+            kinds = {n.partition(": ")[2]: sums[n] for n in sums if n.partition(": ")[0] == title}
+            listed = ", ".join(f"{kind} {times:,}" for kind, times in sorted(kinds.items()) if kind)
+            terminalreporter.line(f"{title}: {sum(kinds.values()):,} {listed and f'({listed})'}")
+
+
+def _figures(report: pytest.TestReport) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for name, times in report.user_properties:
+        if name.startswith("figure: "):
+            found[name.removeprefix("figure: ")] += int(str(times))
+    return found

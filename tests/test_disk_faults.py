@@ -1,16 +1,19 @@
 """A run that is killed, fails or loses its power at any step that reaches the disk.
 
 A run of everything that writes is counted first, and then broken at each of its moments, one run for
-each: all of them with ``--every-step``, every fifth otherwise.
+each: all of them with ``--every-step``, every fifth otherwise. The last lines tell what was covered.
 """
 
 import errno
 import itertools
 import os
 import random
+import resource
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,21 @@ from pipeline.lake import landing
 from pipeline.lake.files import Files
 from pipeline.lake.fold import fold
 from pipeline.lake.landing import land, land_answers
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.seal import seal
 from pipeline.marts.summarize import summarize
 from pipeline.schema import HISTORY, LAKE_TABLES, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from pipeline.warehouse import publish
+from tests.conftest import Figures
 from tests.support.archives import rows, states
-from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, PowerlessDisk
+from tests.support.disks import (
+    CountingDisk,
+    Crash,
+    CrashingDisk,
+    FailingDisk,
+    Platter,
+    PowerlessDisk,
+)
 from tests.support.factories import (
     NOON,
     PARTITION,
@@ -88,6 +99,7 @@ ANSWERS = Answers(
 )
 
 
+SHARES = (0.0, 0.5, 1.0)
 Step = tuple[str, Callable[[Lake], object]]
 LAKE: list[Step] = [
     ("scan 0", lambda lake: land(lake, SCANS[0])),
@@ -110,15 +122,17 @@ class Work:
         done: the steps whose end was told.
     """
 
-    def __init__(self, steps: list[Step]) -> None:
-        self.done: list[str] = []
+    def __init__(self, steps: list[Step], done: Sequence[str] = ()) -> None:
+        self.done = list(done)
         self._steps = steps
 
-    def run(self, lake: Lake) -> None:
+    def run(self, lake: Lake, disk: CountingDisk | None = None) -> None:
         lake.open()
         for name, act in self._steps:
             if name not in self.done:
                 act(lake)
+                if disk and name == self._steps[-1][0]:
+                    disk.finish()
                 self.done.append(name)
 
     def acknowledged(self) -> set[tuple[Any, ...]]:
@@ -184,88 +198,184 @@ def check_warehouse(lake: Lake) -> None:
         assert connection.execute("SELECT count(*) FROM delivery_daily").fetchone() == (1,)
 
 
+@dataclass
 class Trial:
     """One run of the work for each moment at which it may be broken.
 
     Attributes:
         wanted: what the lake holds after a run that nothing breaks.
-        moments: of that run.
+        whole: the disk of that run.
+        every: break at every n-th moment, and at the last.
     """
 
-    def __init__(self, before: Path, folder: Path, steps: list[Step]) -> None:
-        self._before, self._folder, self._steps = before, folder, steps
-        self._past = on_disk(Lake(before))
-        whole = CountingDisk()
-        lake = Lake(copied(before, folder / "whole"), Files(whole))
-        Work(steps).run(lake)
-        self.wanted, self.moments, self.count = content(lake), whole.moments, whole.count
+    before: Path
+    folder: Path
+    steps: list[Step]
+    every: int
 
-    def broken_at(self, number: int, disk: CountingDisk, here: Path) -> Iterator[BaseException]:
-        """Break one run; then look at what is left, after the block, and heal it."""
-        work = Work(self._steps)
-        with pytest.raises((Crash, OSError)) as caught:
-            work.run(Lake(here / "lake", Files(disk)))
-        if isinstance(disk, PowerlessDisk):
-            lots = random.Random(number)  # noqa: S311 - no secret
-            share = (0.0, 0.5, 1.0)[number % 3]
-            left = here.with_name(f"{here.name}-left")
-            disk.wreck(left, lambda _: lots.random() < share)
-            here = left
+    def __post_init__(self) -> None:
+        self.whole = CountingDisk()
+        lake = Lake(copied(self.before, self.folder / "whole"), Files(self.whole))
+        Work(self.steps).run(lake, self.whole)
+        self.wanted = content(lake)
+        self._past = on_disk(Lake(self.before))
+
+    @property
+    def moments(self) -> list[int]:
+        return sorted({*range(1, self.whole.count + 1, self.every), self.whole.count})
+
+    @property
+    def acts(self) -> list[int]:
+        """The moments at which a step may fail: after the last there is none."""
+        return sorted({*range(1, self.whole.count, self.every), self.whole.count - 1})
+
+    def check_covered(self, disks: Sequence[CountingDisk], count: Figures, what: str) -> None:
+        """Every kind of step was met, before it and after it; every single one if that was asked for."""
+        came = Counter(disk.broken[0] for disk in disks)
+        after = Counter(disk.broken[1] for disk in disks)
+        wanted, wanted_after = self.whole.moments, self.whole.after
+        assert came <= wanted
+        assert len(came) > 4
+        assert self.every > 1 or came == wanted
+        assert self.every > 1 or after == wanted_after
+        for name, times in sorted(came.items()):
+            count(f"{what} before: {name}", times)
+        for name, times in sorted(after.items()):
+            count(f"{what} after: {name}", times)
+
+    def fresh(self, number: int) -> Path:
+        """A folder with a copy of the lake in it."""
+        here = self.folder / str(number)
+        copied(self.before, here)
+        return here
+
+    def break_at(self, number: int, disk: CountingDisk, here: Path) -> tuple[Work, BaseException]:
+        """Break one run of the work."""
+        work = Work(self.steps)
+        with pytest.raises((Crash, OSError, LakeError)) as caught:
+            work.run(Lake(here / "lake", Files(disk)), disk)
+        assert disk.count >= number
+        return work, caught.value
+
+    def heal(self, here: Path, work: Work) -> None:
+        """Look at what a broken run left, go on with it, and look again."""
         lake = Lake(here / "lake")
         check_whole(lake)
         assert self._past | work.acknowledged() <= on_disk(lake)
-        yield caught.value
-        work.run(lake)
+        Work(self.steps, work.done).run(lake)
         assert content(lake) == self.wanted
         assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
-        if "publish" in work.done:
+        if self.steps is WAREHOUSE:
             check_warehouse(lake)
-
-    def break_all(
-        self, disk: Callable[[int, Path], CountingDisk], every: int
-    ) -> Iterator[BaseException]:
-        """Break a run at every n-th moment, each on a fresh copy; give what it ended with."""
-        for number in range(1, self.count + 1, every):
-            here = self._folder / str(number)
-            copied(self._before, here)
-            yield from self.broken_at(number, disk(number, here), here)
-            for used in self._folder.glob(f"{number}*"):
-                shutil.rmtree(used)
+        shutil.rmtree(here)
 
 
 @pytest.fixture(params=[LAKE, WAREHOUSE], ids=["lake", "warehouse"])
-def trial(request: pytest.FixtureRequest, before: Path, tmp_path: Path) -> Trial:
-    return Trial(before, tmp_path, request.param)
+def trial(request: pytest.FixtureRequest, before: Path, tmp_path: Path, steps_to_try: int) -> Trial:
+    return Trial(before, tmp_path, request.param, steps_to_try)
 
 
 def test_run_that_is_killed_at_any_step_loses_nothing_and_the_next_one_heals(
-    trial: Trial, steps_to_try: int
+    trial: Trial, figures: Figures
 ):
-    """R1, R5, R6"""
-    broken = trial.break_all(lambda n, _: CrashingDisk(n), every=steps_to_try)
-    crashes = Counter(str(error) for error in broken)
-    assert crashes.total() > 10
-    assert len(crashes) > 3
-    assert crashes <= trial.moments
-    assert steps_to_try > 1 or crashes == trial.moments
+    """R1, R5, R6: before and after every write, sync, rename and removal."""
+    disks: list[CountingDisk] = []
+    for number in trial.moments:
+        here = trial.fresh(number)
+        disk = CrashingDisk(number)
+        work, _ = trial.break_at(number, disk, here)
+        trial.heal(here, work)
+        disks.append(disk)
+    trial.check_covered(disks, figures, "kills")
+
+
+def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
+    trial: Trial, figures: Figures
+):
+    """R1, R5: a kill at any step, a run that heals, and then the power goes."""
+    for number in trial.moments:
+        here = trial.fresh(number)
+        platter = Platter(here)
+        trial.break_at(number, CrashingDisk(number, platter), here)
+        Work(trial.steps).run(Lake(here / "lake", Files(CountingDisk(platter))))
+        left = here.with_name(f"{here.name}-left")
+        platter.wreck(left, lambda _: False)
+        assert content(Lake(left / "lake")) == trial.wanted
+        figures("kills, each followed by a run and a power cut", 1)
+        shutil.rmtree(here)
+        shutil.rmtree(left)
 
 
 def test_power_that_fails_at_any_step_takes_nothing_that_was_told_to_be_done(
-    trial: Trial, steps_to_try: int
+    trial: Trial, figures: Figures
 ):
     """R5, R6: of what was not synced, nothing, some or all comes through."""
-    cuts = list(trial.break_all(PowerlessDisk, every=steps_to_try))
-    assert len(cuts) >= trial.count // steps_to_try
+    disks: list[CountingDisk] = []
+    for number in trial.moments:
+        here = trial.fresh(number)
+        disk = PowerlessDisk(number, here)
+        work, _ = trial.break_at(number, disk, here)
+        shares = SHARES if trial.every == 1 else SHARES[number % 3 :][:1]
+        for share in shares:
+            lots = random.Random(number)  # noqa: S311 - no secret
+            left = here.with_name(f"{here.name}-{share}")
+            disk.wreck(left, lambda _, s=share, lots=lots: lots.random() < s)
+            trial.heal(left, work)
+        figures("disks left by power cuts, healed", len(shares))
+        shutil.rmtree(here)
+        disks.append(disk)
+    trial.check_covered(disks, figures, "power cuts")
 
 
-def test_full_disk_at_any_step_is_a_clear_error_and_the_next_run_heals(
-    trial: Trial, steps_to_try: int
+@pytest.mark.parametrize(
+    ("number", "once"), [(errno.ENOSPC, False), (errno.EIO, True)], ids=["full", "io-error"]
+)
+def test_disk_that_fails_at_any_step_is_a_clear_error_and_the_next_run_heals(
+    trial: Trial, figures: Figures, number: int, once: bool
 ):
-    """R5"""
-    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    errors = list(trial.break_all(lambda n, _: FailingDisk(n, full), every=steps_to_try))
-    assert errors
-    assert all("No space left on device" in str(error) for error in errors)
+    """R1, R5: a disk that is full stays so; one that fails once goes on."""
+    error = OSError(number, os.strerror(number))
+    disks = [FailingDisk(at, error, once=once) for at in trial.acts]
+    for at, disk in zip(trial.acts, disks, strict=True):
+        here = trial.fresh(at)
+        work, said = trial.break_at(at, disk, here)
+        assert error.strerror in str(said)
+        trial.heal(here, work)
+    what = "full disks" if number == errno.ENOSPC else "I/O errors"
+    for name, times in sorted(Counter(disk.failed for disk in disks).items()):
+        figures(f"{what} at: {name}", times)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No write of this process goes beyond so many bytes of a file: whoever writes gets EFBIG."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def test_disk_that_fails_while_duckdb_writes_is_a_clear_error_and_the_old_warehouse_stays(
+    before: Path, tmp_path: Path, figures: Figures
+):
+    """R5, R6: DuckDB writes its file itself; wherever it is stopped, nothing of it is left."""
+    lake = Lake(copied(before, tmp_path / "here"))
+    whole = lake.warehouse.stat().st_size
+    old = lake.warehouse.read_bytes()
+    said = set()
+    for size in range(0, whole, 64 * 1024):
+        with largest_file(size), pytest.raises(LakeError) as caught:
+            publish(lake)
+        said.add(os.strerror(errno.EFBIG) in str(caught.value))
+        assert "the old one stays" in str(caught.value)
+        assert lake.warehouse.read_bytes() == old
+        assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
+        figures("failed writes of DuckDB's", 1)
+    assert said == {True}
+    assert publish(lake)
+    check_warehouse(lake)
 
 
 def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path, tmp_path: Path):
@@ -275,7 +385,7 @@ def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path
         in_halves = False
 
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    trial = Trial(before, tmp_path, LAKE[:1])
+    trial = Trial(before, tmp_path, LAKE[:1], every=1)
     written, said = 0, set()
     for number in itertools.count(1):
         here = tmp_path / f"fragment-{number}"
@@ -292,4 +402,4 @@ def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path
         assert on_disk(lake) >= on_disk(Lake(before))
     assert written > 10
     assert said == {full.strerror}
-    assert trial.count < number
+    assert trial.whole.count < number

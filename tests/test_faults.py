@@ -223,6 +223,68 @@ def test_late_records_come_after_some_minutes(tmp_path: Path):
         assert set(everyone) <= set(ids(later))
 
 
+def test_partial_answer_leaves_out_half_of_the_hours_whose_deadline_has_passed(tmp_path: Path):
+    now = START + timedelta(days=7, hours=15, minutes=30)
+    options = Options(faults=Faults(script=["partial"]))
+    with account(WORLD, now, tmp_path, options=options) as (emulator, _):
+        with plain_client(emulator) as client:
+            partial, whole = (
+                client.get("Emails/Operations", params={"pageSize": "1000"}).json()["operations"]
+                for _ in range(2)
+            )
+        assert emulator.injected == {"partial": 1}
+    passed = "2026-11-10T16"  # 15:30 is in an hour that ends too
+    old = [record["id"] for record in whole if record["createdAt"] < passed]
+    kept = [record["id"] for record in partial if record["createdAt"] < passed]
+    assert len(old) / 4 < len(kept) < 3 * len(old) / 4
+    assert set(kept) < set(old)
+    assert [r for r in partial if r["createdAt"] >= passed] == [
+        r for r in whole if r["createdAt"] >= passed
+    ]
+
+
+def test_listings_end_with_the_retention_where_nothing_fades(tmp_path: Path):
+    now = START + timedelta(days=8)
+    for fading in (timedelta(days=3), timedelta()):
+        options = Options(fading=fading)
+        with (
+            account(WORLD, now, tmp_path, options=options) as (emulator, _),
+            plain_client(emulator) as client,
+        ):
+            answer = client.get("Emails/Operations", params={"pageSize": "1000"})
+        old = [r for r in answer.json()["operations"] if r["createdAt"] < "2026-11-11"]
+        assert bool(old) == bool(fading)
+
+
+def test_stale_replica_answers_about_one_operation_as_of_before(tmp_path: Path):
+    faults = Faults(script=["stale"], stale_by=timedelta(hours=40))
+    with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
+        numbers = range(PAGE)
+        now, before = (WORLD.records(numbers, NOW - age) for age in (timedelta(), faults.stale_by))
+        one = next(n for n in numbers if now[n] != before[n])
+        path = f"Emails/Operations/{now[one]['id']}"
+        assert client.get(path).json() == before[one]
+        assert client.get(path).json() == now[one]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_fault_of_records_befalls_half_of_one_answer_when_a_script_names_it(
+    tmp_path: Path, kind: str
+):
+    now = START + timedelta(hours=15)
+    faults = Faults(script=[kind], late_by=timedelta(hours=15))
+    options = Options(faults=faults)
+    with (
+        account(WORLD, now, tmp_path, options=options, page_size=PAGE) as (emulator, _),
+        plain_client(emulator) as client,
+    ):
+        first, second = (listing(client).json()["operations"] for _ in range(2))
+    assert second == WORLD.records(WORLD.numbers(START, now)[:PAGE], now)
+    as_they_are = [record for record in first if record in second]
+    assert len(as_they_are) == PAGE - emulator.injected[kind]
+    assert PAGE / 4 < emulator.injected[kind] < 3 * PAGE / 4
+
+
 def test_records_are_unknown_always_and_damaged_once(tmp_path: Path):
     faults = Faults(rates=dict.fromkeys(("malformed", "unknown-field", "unknown-status"), 0.2))
     with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
@@ -294,7 +356,7 @@ def test_token_that_leads_nowhere_is_an_error_of_its_own(tmp_path: Path, kind: s
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in FAULTS if kind not in ("stale", "malformed", "late")]
+    "kind", [kind for kind in FAULTS if kind not in ("stale", "partial", "malformed", "late")]
 )
 def test_archive_equals_the_truth_whatever_goes_wrong(tmp_path: Path, kind: str):
     """R7: one request in five; what a window's own retries do not mend, the next sync does."""
@@ -328,6 +390,18 @@ def test_stale_replica_never_brings_an_older_state_back(tmp_path: Path):
         assert emulator.injected["stale"] > 3
 
 
+def test_partial_answer_takes_nothing_that_was_seen(tmp_path: Path):
+    """R1, R4: and covers nothing, since the deadline has passed."""
+    with troubled(tmp_path, Faults(rates={"partial": 1.0})) as (emulator, settings):
+        sync_all(settings, publishing=False)
+        assert emulator.injected["partial"] == 0
+        known = set(rows(tmp_path, OPERATIONS)["operation_id"].to_pylist())
+        emulator.clock.set(START + timedelta(days=7, hours=20))
+        assert sync(settings, scope=SCOPE, publishing=False).ok
+        assert emulator.injected["partial"] > 0
+        assert known <= set(rows(tmp_path, OPERATIONS)["operation_id"].to_pylist())
+
+
 def test_damaged_record_is_a_reject_and_comes_whole_with_the_next_scan(tmp_path: Path):
     """R9"""
     with troubled(tmp_path, Faults(rates={"malformed": 0.1})) as (emulator, settings):
@@ -346,9 +420,12 @@ def test_damaged_record_is_a_reject_and_comes_whole_with_the_next_scan(tmp_path:
 
 def test_faults_are_read_from_a_text():
     assert Faults.parse("429=0.05, reset=0.01,seed=7") == Faults(7, {"429": 0.05, "reset": 0.01})
+    assert Faults.parse("script=429/none/late") == Faults(script=("429", None, "late"))
 
 
-@pytest.mark.parametrize("text", ["teapot=0.1", "429", "429=often", "429=1.5", "500=0.6,503=0.6"])
+@pytest.mark.parametrize(
+    "text", ["teapot=0.1", "script=teapot", "429", "429=often", "429=1.5", "500=0.6,503=0.6"]
+)
 def test_text_that_can_not_be_meant_names_the_kinds(text: str):
     with pytest.raises(UsageError, match=r"429.*reset"):
         Faults.parse(text)

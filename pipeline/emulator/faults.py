@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.emulator.world import chances
 from pipeline.errors import UsageError
+from pipeline.windows import deadline
 
 REFUSALS: Final = {
     "429": 429,
@@ -45,6 +46,7 @@ LISTINGS: Final = (
     "token-refused",
     "token-loop",
     "stale",
+    "partial",
 )
 RECORDS: Final = ("late", "malformed", "unknown-field", "unknown-status")
 FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *LISTINGS, *RECORDS)
@@ -52,6 +54,12 @@ FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *LISTINGS, *RECORDS)
 
 SCOPE: Final = "email_archive.fault"
 """Where a request's scope has its fault."""
+
+_SCRIPTED: Final = 0.5
+"""The share of an answer's records that a fault of records befalls when a script names it."""
+
+_LEFT_OUT: Final = 0.5
+"""The share of old records that a partial answer leaves out."""
 
 _HTML: Final = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 _DAMAGE: Final[tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]] = (
@@ -79,15 +87,17 @@ class Faults:
     - ``duplicates``: a page repeats records of its own and of the one before; ``reordered``: its records
       are in another order; ``empty-pages``: it is empty, with a token to go on.
     - ``token-refused``: its token is refused; ``token-loop``: its next token is its own.
-    - ``stale``: a replica answers, as of `stale_by` ago.
+    - ``stale``: a replica answers a listing, or about one operation, as of `stale_by` ago.
+    - ``partial``: a listing leaves out half of what lies in hours whose deadline has passed.
     - ``late``: the record is in no listing in its first `late_by`.
     - ``malformed``: the record comes damaged the first time; ``unknown-field``, ``unknown-status``: it
-      has one, always.
+      has one, always. In a script these four befall half of one answer's records.
 
     Attributes:
         seed: the same seed, the same faults.
         rates: for each kind its chance per request, or per record for the last four.
-        script: the faults of the first requests, in order; None for none. Then the rates hold.
+        script: the faults of the first requests, in order; None for none. Then the rates of requests
+            hold; those of records always do.
         retry_after: what a server asks to wait.
         stale_by: how old a stale replica is.
         late_by: how late a record may appear.
@@ -116,23 +126,26 @@ class Faults:
 
     @classmethod
     def parse(cls, text: str) -> "Faults":
-        """Faults out of a text like ``429=0.05,reset=0.01,seed=7``.
+        """Faults out of a text like ``429=0.05,reset=0.01,seed=7``, or ``script=429/none/reset``.
 
         Raises:
             UsageError: it can't be meant; the message names every kind.
         """
-        seed, rates = 0, {}
+        seed, rates = 0, dict[str, float]()
+        script: tuple[str | None, ...] = ()
         for part in filter(None, (part.strip() for part in text.split(","))):
             name, _, value = part.partition("=")
             try:
                 if name == "seed":
                     seed = int(value)
+                elif name == "script":
+                    script = tuple(None if kind == "none" else kind for kind in value.split("/"))
                 else:
                     rates[name] = float(value)
             except ValueError as error:
                 msg = f"expected name=rate, like 429=0.05,reset=0.01,seed=7; got {part!r}"
                 raise UsageError(msg) from error
-        return cls(seed, rates)
+        return cls(seed, rates, script)
 
 
 class Injector:
@@ -173,26 +186,32 @@ class Injector:
         with self._lock:
             self.injected[kind] += 1
 
-    def hides(self, number: int, created_at: datetime, now: datetime) -> bool:
-        """Whether a record is not in listings yet."""
-        if now - created_at >= self.faults.late_by or not self._has("late", number):
+    def hides(
+        self, number: int, created_at: datetime, now: datetime, fault: str | None = None
+    ) -> bool:
+        """Whether a record is left out of a listing that has this fault itself."""
+        if fault == "partial" and now >= deadline(created_at):
+            return self._chance(fault, number) < _LEFT_OUT
+        if now - created_at >= self.faults.late_by or not self._has("late", number, fault):
             return False
         self.count("late")
         return True
 
-    def spoiled(self, number: int, record: dict[str, Any]) -> dict[str, Any]:
-        """A record as it is answered this time."""
-        if self._has("unknown-field", number):
+    def spoiled(
+        self, number: int, record: dict[str, Any], fault: str | None = None
+    ) -> dict[str, Any]:
+        """A record as it is answered this time, by an answer that has this fault itself."""
+        if self._has("unknown-field", number, fault):
             self.count("unknown-field")
             record = record | {"campaign": {"name": f"c{number}", "steps": [1, None]}}
-        if self._has("unknown-status", number):
+        if self._has("unknown-status", number, fault):
             self.count("unknown-status")
             record = record | {"status": "PAUSED"}
-        if self._has("malformed", number):
+        if self._has("malformed", number, fault):
             with self._lock:
                 is_first = number not in self._damaged
                 self._damaged.add(number)
-            if is_first:
+            if is_first or fault == "malformed":
                 self.count("malformed")
                 return _DAMAGE[number % len(_DAMAGE)](record)
         return record
@@ -202,10 +221,13 @@ class Injector:
         seconds = self.faults.skew.total_seconds()
         return timedelta(seconds=round((2 * _lot(self.faults.seed, key, -1) - 1) * seconds))
 
-    def _has(self, kind: str, number: int) -> bool:
-        rate = self.faults.rates.get(kind, 0.0)
+    def _has(self, kind: str, number: int, fault: str | None) -> bool:
+        rate = _SCRIPTED if kind == fault else self.faults.rates.get(kind, 0.0)
+        return bool(rate) and self._chance(kind, number) < rate
+
+    def _chance(self, kind: str, number: int) -> float:
         seed = self.faults.seed + 1 + FAULTS.index(kind)
-        return bool(rate) and float(chances(seed, np.array([number]))[0]) < rate
+        return float(chances(seed, np.array([number]))[0])
 
 
 def _lot(seed: int, key: str, times: int) -> float:
@@ -237,7 +259,7 @@ class Unreliable:
         query = scope["query_string"].decode()
         kind = self._injector.of_request(scope["path"], query)
         scope = {**scope, SCOPE: kind}
-        if kind is None or kind in LISTINGS:
+        if kind is None or kind in LISTINGS or kind in RECORDS:
             await self._app(scope, receive, send)
             return
         self._injector.count(kind)

@@ -58,7 +58,6 @@ DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
 """What is served, as OpenAPI: written from the reference page."""
 
 _BLOCK: Final = 64
-_FADING: Final = timedelta(days=3)
 _CLOCK_YEARS: Final = (1970, 9000)
 _FASTEST: Final = 1e9
 _ERRORS: Final = (
@@ -86,6 +85,8 @@ class Options:
         page_limit: operations that a page holds at the most, whatever is asked for.
         empty_pages: let a third of the pages be empty, with a token to go on.
         records_key: where a page keeps its records.
+        fading: for so long beyond the retention listings still tell of fewer and fewer operations, half
+            of them at first; 0 for none.
         latency_seconds: what each answer is held back for, in real seconds.
         tells_unsettled: tell of an operation by its id beyond the retention while it is not settled,
             and for a day afterwards.
@@ -101,6 +102,7 @@ class Options:
     page_limit: int = MAX_PAGE_SIZE
     empty_pages: bool = False
     records_key: Literal["operations", "data"] = "operations"
+    fading: timedelta = timedelta(days=3)
     latency_seconds: float = 0.0
     tells_unsettled: bool = False
     faults: Faults | None = None
@@ -159,10 +161,15 @@ def create_app(
         return _listing(request, world, clock.now(), options, injector)
 
     def fetch(request: Request) -> dict[str, Any]:
-        now = clock.now()
+        now, fault = clock.now(), request.scope.get(SCOPE)
+        if injector and fault == "stale":
+            injector.count(fault)
+            now -= injector.faults.stale_by
         record = _fetch(request.path_params["operation_id"], world, now, options)
         number = world.number_of(record["id"])
-        return record if injector is None or number is None else injector.spoiled(number, record)
+        if injector is None or number is None:
+            return record
+        return injector.spoiled(number, record, fault)
 
     def errors(request: Request) -> dict[str, Any]:
         return _errors(request, world, clock.now(), options)
@@ -341,7 +348,11 @@ def _listing(
         if injector and fault == "reordered":
             injector.count(fault)
             numbers = numbers[1::2] + numbers[::2]
-        records = _answered(world, numbers, now, status, injector)
+        records = _known(world, numbers, now, options.fading)
+        records = [record for record in records if status in (None, record["status"])]
+        if injector:
+            ids = world.columns(numbers, now)["operation_id"].tolist()
+            records = _answered(records, dict(zip(ids, numbers, strict=True)), now, injector, fault)
         is_empty = False
     more = following < order.end
     following_token = write_token(following, filters, is_empty=is_empty) if more else None
@@ -355,22 +366,21 @@ def _listing(
 
 
 def _answered(
-    world: World,
-    numbers: list[int],
+    records: list[dict[str, Any]],
+    numbers: dict[str, int],
     now: datetime,
-    status: str | None,
-    injector: Injector | None,
+    injector: Injector,
+    fault: str | None,
 ) -> list[dict[str, Any]]:
     """The records of a page, as they are answered."""
-    records = [r for r in _known(world, numbers, now) if status in (None, r["status"])]
-    if injector is None:
-        return records
     answered = []
     for record in records:
-        number = world.number_of(record["id"])
+        number = numbers[record["id"]]
         created_at = datetime.fromisoformat(record["createdAt"])
-        if number is None or not injector.hides(number, created_at, now):
-            answered.append(record if number is None else injector.spoiled(number, record))
+        if not injector.hides(number, created_at, now, fault):
+            answered.append(injector.spoiled(number, record, fault))
+    if fault == "partial" and len(answered) < len(records):
+        injector.count(fault)
     return answered
 
 
@@ -403,15 +413,20 @@ def _errors(request: Request, world: World, now: datetime, options: Options) -> 
     failed = record["stats"]["failed"]
     number = world.number_of(operation_id) or 0
     stop = min(place + size, failed)
-    kinds = chances(world.seed + 2, number + np.arange(place, stop, dtype=np.int64))
-    found = [_ERRORS[int(chance * len(_ERRORS))] for chance in kinds.tolist()]
     return {
-        "errors": [{"code": code, "message": message} for code, message in found],
+        "errors": failures(world, number, range(place, stop)),
         "pagination": {
             "next": write_token(stop, filters, is_empty=False) if stop < failed else None,
             "self": str(request.url),
         },
     }
+
+
+def failures(world: World, number: int, which: range) -> list[dict[str, Any]]:
+    """The errors of some of the emails that failed in an operation."""
+    kinds = chances(world.seed + 2, number + np.asarray(which, dtype=np.int64))
+    found = [_ERRORS[int(chance * len(_ERRORS))] for chance in kinds.tolist()]
+    return [{"code": code, "message": message} for code, message in found]
 
 
 def _matching(
@@ -433,7 +448,9 @@ def _matching(
     return range(min(numbers.start, last), min(numbers.stop, last))
 
 
-def _known(world: World, numbers: list[int], now: datetime) -> list[dict[str, Any]]:
+def _known(
+    world: World, numbers: list[int], now: datetime, fading: timedelta
+) -> list[dict[str, Any]]:
     """The records that the API still tells of: all for 7 days, then fewer and fewer of them."""
     records = world.records(numbers, now)
     oldest = now - RETENTION
@@ -443,7 +460,7 @@ def _known(world: World, numbers: list[int], now: datetime) -> list[dict[str, An
     kept = []
     for number, record in zip(numbers, records, strict=True):
         beyond = oldest - datetime.fromisoformat(record["createdAt"])
-        if beyond <= timedelta() or lots[number] < 0.5 * (1 - beyond / _FADING):
+        if beyond <= timedelta() or (fading and lots[number] < 0.5 * (1 - beyond / fading)):
             kept.append(record)
     return kept
 

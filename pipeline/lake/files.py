@@ -124,6 +124,10 @@ class Files:
         self._disk.rename(source, target)
         self._disk.sync_folder(target.parent)
 
+    def keep(self, file: Path) -> None:
+        """Make a file that is as it should be last: who put it there may have been killed before that."""
+        self._disk.sync_folder(file.parent)
+
     def discard(self, file: Path) -> None:
         """Remove a file that nobody needs, if it is there: it does not matter if it comes back."""
         self._disk.remove(file)

@@ -2,7 +2,8 @@
 
 Each table's file is replaced by one rename, and only then are the landed files removed. Folding is a
 union of sets, so folding the same files again, or in another order, gives the same tables (R5): a
-crash anywhere leaves landed files behind, and the next fold does the same work again.
+crash anywhere leaves landed files behind, and the next fold does the same work again. A table that is
+as it should be already is made to last before they go: a fold that was killed may not have done that.
 """
 
 import logging
@@ -107,6 +108,9 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
             lake.files.touch(lake.stale_marker(partition))
         _write_if_changed(lake, HISTORY, partition, known, history)
         _write_if_changed(lake, OPERATIONS, partition, before, operations)
+    elif seen.num_rows:
+        for table in (HISTORY, OPERATIONS):
+            lake.files.keep(lake.part(table, partition))
 
     found_rejects = [one.rejects for one in landed]
     known_rejects, rejects = _fold_in(lake, REJECTS, partition, found_rejects, distinct_rejects)
@@ -187,8 +191,12 @@ def _write_watched(
     if rows.num_rows == 0:
         if target.exists():
             lake.files.remove(target)
-    elif not rows.equals(_watched_before(target)):
-        parquet.write(lake, rows, target, lake.temporary_file(WATCHED.name, partition))
+    else:
+        known = _watched_before(target)
+        if known is None:
+            known = WATCHED.arrow.empty_table()
+        temporary = lake.temporary_file(WATCHED.name, partition)
+        parquet.write_if_changed(lake, known, rows, target, temporary)
 
 
 def _watched_before(file: Path) -> pa.Table | None:
@@ -244,8 +252,8 @@ def _write_if_changed(
     lake: Lake, table: Table, partition: Partition, before: pa.Table, after: pa.Table
 ) -> None:
     target = lake.part(table, partition)
-    if not target.exists() or not after.equals(before):
-        marker = lake.unsealed_marker(partition)
-        if not marker.exists():
-            lake.files.touch(marker)
-        parquet.write(lake, after, target, lake.temporary_file(table.name, partition))
+    marker = lake.unsealed_marker(partition)
+    if not (target.exists() and after.equals(before)) and not marker.exists():
+        lake.files.touch(marker)
+    temporary = lake.temporary_file(table.name, partition)
+    parquet.write_if_changed(lake, before, after, target, temporary)

@@ -61,6 +61,16 @@ def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: F
         )
 
 
+def write_if_changed(
+    lake: Lake, before: pa.Table, after: pa.Table, target: Path, temporary: Path
+) -> None:
+    """Replace `target`, which holds `before`, by `after`; nothing is written that would be the same."""
+    if target.exists() and after.equals(before):
+        lake.files.keep(target)
+    else:
+        write(lake, after, target, temporary)
+
+
 def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """The file at `path` as one table of `schema`; an empty one if there is no file.
 

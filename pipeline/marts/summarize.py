@@ -156,6 +156,7 @@ def _write(
     """Derive one mart, and write it if it is another; its rows."""
     table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
     target = lake.part(mart, partition)
-    if not target.exists() or not table.equals(parquet.read(target, mart.arrow)):
-        parquet.write(lake, table, target, lake.temporary_file(mart.name, partition))
+    before = parquet.read(target, mart.arrow)
+    temporary = lake.temporary_file(mart.name, partition)
+    parquet.write_if_changed(lake, before, table, target, temporary)
     return int(table.num_rows)

@@ -2,17 +2,22 @@
 
 import multiprocessing
 import random
+import subprocess
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline.emulator import Options, World
 from pipeline.lake import landing
 from pipeline.lake.layout import Lake
 from pipeline.schema import HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
+from tests.conftest import Figures
+from tests.end_to_end.busy import dagster_job, run_dagster
 from tests.support.archives import account, rows, states, sync_all, unlike_truth
 from tests.support.factories import PARTITION, at, new_lake, record, scan
 
@@ -43,7 +48,7 @@ def landed_states(lake: Lake) -> set[tuple[object, ...]]:
     return found
 
 
-def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path):
+def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path, figures: Figures):
     """R1, R5, R6: SIGKILL at 30 random moments; whatever is on disk is whole, and nothing is lost."""
     world = World(9, 250.0, START)
     moments = random.Random(20261123)  # noqa: S311 - where to kill, not a secret
@@ -83,6 +88,53 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path)
         assert lake.pending() == set()
         assert lake.stale() == set()
         assert [path for path in (tmp_path / ".tmp").rglob("*") if path.is_file()] == []
+    figures("kills of syncs, survived", killed)
+
+
+@pytest.fixture
+def kills_of_dagster(request: pytest.FixtureRequest) -> int:
+    return 20 if request.config.getoption("--every-step") else 3
+
+
+def test_killed_dagster_runs_lose_nothing_and_the_next_equals_the_truth(
+    tmp_path: Path, kills_of_dagster: int, figures: Figures
+):
+    """R1, R5, R6: SIGKILL at random moments after some of the run's requests."""
+    world = World(13, 200.0, START)
+    moments = random.Random(4)  # noqa: S311 - where to kill, not a secret
+    data = tmp_path / "lake"
+    with account(world, START + timedelta(days=3), data, page_size=50) as (emulator, settings):
+        killed = 0
+        seen: set[tuple[object, ...]] = set()
+        while killed < kills_of_dagster:
+            emulator.clock.step(timedelta(hours=2))
+            wanted = len(emulator.requests) + moments.randint(1, 25)
+            with dagster_job(tmp_path / "dagster", settings, emulator.clock.now()) as process:
+                while process.poll() is None and len(emulator.requests) < wanted:
+                    wait(process, 0.01)
+                wait(process, moments.choice([0.0, 0.1, 0.5, 2.0]))
+                process.kill()
+                process.communicate()
+            killed += process.returncode == -9
+            for part in data.rglob("*.parquet"):
+                pq.read_table(part, partitioning=None)
+            lake = Lake(data)
+            now = states(rows(data, HISTORY)) | landed_states(lake)
+            assert seen <= now
+            seen = now
+        assert seen
+        emulator.clock.step(timedelta(hours=2))
+        assert run_dagster(tmp_path / "dagster", settings, emulator.clock.now()) is None
+        assert unlike_truth(emulator, data, START, [emulator.clock.now()]) == []
+        assert seen <= states(rows(data, HISTORY))
+        assert Lake(data).pending() == set()
+    figures("kills of Dagster runs, survived", killed)
+
+
+def wait(process: "subprocess.Popen[str]", seconds: float) -> None:
+    """Until it ends, or so long."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
 
 
 def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):

@@ -2,9 +2,13 @@
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
+import time
+import traceback
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
@@ -17,11 +21,15 @@ from tests.simulation.play import Outcome, play
 def play_seed(seed: int) -> Outcome:
     """Live through a seed; what it raises is a problem too, since it would stop the others."""
     logging.disable(logging.CRITICAL)  # what fails here is meant to
-    with tempfile.TemporaryDirectory() as folder:
+    in_memory = Path("/dev/shm")  # noqa: S108 - nothing here outlives the seed, and syncing is modelled
+    with tempfile.TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None) as folder:
         try:
             return play(seed, Path(folder))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this seed's
-            return Outcome(seed, problems=[f"it ended with {error!r}"])
+            return Outcome(
+                seed,
+                problems=[f"it ended with {error!r}", *traceback.format_exc().splitlines()[-6:]],
+            )
 
 
 def main() -> None:
@@ -36,33 +44,39 @@ def main() -> None:
         seeds = range(wanted.seed, wanted.seed + 1)
     else:
         seeds = range(wanted.first, wanted.first + wanted.seeds)
-    with ProcessPoolExecutor() as processes:
+    began = time.monotonic()
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(seeds))) as processes:
         playing = [processes.submit(play_seed, seed) for seed in seeds]
         done = track(as_completed(playing), "playing", len(playing), console=Console(stderr=True))
         outcomes = [one.result() for one in done]
-
-    total, crashed_at, injected = Counter[str](), Counter[str](), Counter[str]()
-    for one in outcomes:
-        total += one.happened
-        crashed_at += one.crashed_at
-        injected += one.injected
-    console.print(
-        f"{len(outcomes):,} seeds, {sum(one.operations for one in outcomes):,} operations"
-    )
-    for title, counts in (
-        ("happened", total),
-        ("crashed before", crashed_at),
-        ("faults", injected),
-    ):
-        listed = ", ".join(f"{name} {times:,}" for name, times in sorted(counts.items()))
-        console.print(f"{title}: {listed or 'none'}")
+    _show(console, outcomes)
     broken = sorted((one for one in outcomes if one.problems), key=lambda one: one.seed)
     for one in broken:
-        console.print(f"\nseed {one.seed}: python -m tests.simulation --seed {one.seed}")
+        console.print(f"\nseed {one.seed}: make simulate SEED={one.seed}")
         for problem in one.problems[:10]:
             console.print(f"  {problem}", markup=False)
-    console.print(f"\n{len(broken):,} seeds broke a rule")
+    console.print(
+        f"\n{len(broken):,} of {len(outcomes):,} seeds broke a rule "
+        f"(in {time.monotonic() - began:,.0f} s)"
+    )
     sys.exit(bool(broken))
+
+
+def _show(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """The figures of all seeds together."""
+    operations = sum(one.operations for one in outcomes)
+    console.print(f"{len(outcomes):,} seeds, {operations:,} operations")
+    for title, name in (
+        ("happened", "happened"),
+        ("crashes before", "crashed_before"),
+        ("crashes after", "crashed_after"),
+        ("failures of the disk at", "failed_at"),
+        ("faults of the API", "injected"),
+    ):
+        counts = sum((getattr(one, name) for one in outcomes), Counter[str]())
+        listed = ", ".join(f"{kind} {times:,}" for kind, times in sorted(counts.items()))
+        total = "" if name == "happened" else f"{counts.total():,} "
+        console.print(f"{title}: {total}({listed or 'none'})")
 
 
 if __name__ == "__main__":

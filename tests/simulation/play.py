@@ -1,42 +1,57 @@
 """play(): what one seed makes happen, and whether the rules held.
 
-The same seed makes the same world, API, schedule and breaks. Threads answer in an order of their own;
-no fault and no check depends on it.
+The same seed makes the same worlds, APIs, schedule and breaks, one after the other on one thread: also a
+second process that works on the same lake meanwhile, which gets its turns between the steps of the first.
 """
 
 import errno
-import json
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import pyarrow.parquet as pq
 
 from pipeline.emulator import FAULTS, Clock, Emulator, Faults, Options, World, running
+from pipeline.emulator.server import Bounds, Order
+from pipeline.emulator.world import Counting
+from pipeline.facts import Answers, ScanFacts
 from pipeline.lake import landing
-from pipeline.lake.files import Disk, Files
-from pipeline.lake.fold import fold
-from pipeline.lake.layout import Lake
+from pipeline.lake.files import Files
+from pipeline.lake.fold import FoldReport
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.query import ask
-from pipeline.schema import HISTORY, LAKE_TABLES, OPERATIONS, REJECTS
-from pipeline.sync import DUE, EVERYTHING, sync
+from pipeline.schema import (
+    COVERAGE,
+    HISTORY,
+    LAKE_TABLES,
+    LOOKUPS,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+)
+from pipeline.sync import DUE, EVERYTHING, Observer, Range, Scope, sync
+from pipeline.twilio.client import Page
 from pipeline.twilio.errors import ApiError
-from pipeline.twilio.wire import record_json
-from pipeline.windows import RETENTION
-from tests.support.archives import rows, settings_for, states
-from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, PowerlessDisk
-from tests.support.factories import at, snapshot
+from pipeline.windows import Window, midnight
+from tests.simulation.truth import Account, Truth, all_tables, changed_by_folding_again, unsealed
+from tests.support.archives import settings_for, states
+from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, Platter
+from tests.support.factories import at
 
 START: Final = at("2026-11-01")
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-_FULL: Final = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+_SIDS: Final = ("AC" + "0123456789abcdef" * 2, "AC" + "f" * 32)
+_BROKEN: Final = {
+    number: OSError(number, os.strerror(number)) for number in (errno.ENOSPC, errno.EIO)
+}
 
 
 @dataclass
@@ -46,7 +61,9 @@ class Outcome:
     Attributes:
         seed: the seed.
         happened: how often: syncs, crashes, power cuts, full disks, outages, failed syncs, requests.
-        crashed_at: the kinds of steps that crashes came before.
+        crashed_before: the kinds of steps that crashes and power cuts came before.
+        crashed_after: those that they came after.
+        failed_at: the kinds of steps that the disk failed at.
         injected: the API's faults.
         operations: in the archive at the end.
         problems: what breaks a rule; empty if all is well.
@@ -54,7 +71,9 @@ class Outcome:
 
     seed: int
     happened: Counter[str] = field(default_factory=Counter)
-    crashed_at: Counter[str] = field(default_factory=Counter)
+    crashed_before: Counter[str] = field(default_factory=Counter)
+    crashed_after: Counter[str] = field(default_factory=Counter)
+    failed_at: Counter[str] = field(default_factory=Counter)
     injected: Counter[str] = field(default_factory=Counter)
     operations: int = 0
     problems: list[str] = field(default_factory=list)
@@ -70,70 +89,172 @@ def play(seed: int, folder: Path) -> Outcome:
     return _Life(seed, folder).live()
 
 
+Acknowledged = set[tuple[Any, ...]]
+
+
+class _Told(Observer):
+    """Remembers what a sync said that it had landed, lets time pass, and gives others their turn."""
+
+    def __init__(self, passes: Callable[[], None], turn: Callable[[], None]) -> None:
+        self.acknowledged: Acknowledged = set()
+        self._passes, self._turn = passes, turn
+
+    def planned(self, windows: Sequence[Window]) -> None:  # noqa: ARG002 - an observer's
+        self._turn()
+
+    def received(self, page: Page) -> None:  # noqa: ARG002 - an observer's
+        self._passes()
+
+    def landed(self, facts: ScanFacts) -> None:
+        self.acknowledged.add((facts.window.start, facts.window.end, facts.observed_at))
+        self._turn()
+
+    def looked_up(self, answers: Answers) -> None:
+        self.acknowledged |= {tuple(row.values()) for row in answers.lookups.to_pylist()}
+        self._turn()
+
+    def folded(self, report: FoldReport) -> None:  # noqa: ARG002 - an observer's
+        self._turn()
+
+
 class _Life:
     def __init__(self, seed: int, folder: Path) -> None:
         self._lots = random.Random(seed)  # noqa: S311 - a simulation's, no secret
         self._folder = folder
         self._data = folder / "0" / "lake"
         self._data.parent.mkdir()
+        self._platter = Platter(self._data.parent)
         self._seen: set[tuple[Any, ...]] = set()
         self._out = Outcome(seed)
         lots = self._lots
         days = lots.randint(3, 10)
-        self._world = World(seed, lots.uniform(10, 40), START, end=START + days * _DAY)
         self._end = START + days * _DAY + lots.uniform(0, 30) * _HOUR
-        self._faults = _faults(lots, seed)
-        self._options = Options(
-            order=lots.choice(["oldest", "newest", "scrambled"]),
-            bounds=lots.choice(["inclusive", "exclusive", "start_inclusive", "end_inclusive"]),
-            page_limit=lots.choice([15, 40, 1000]),
-            empty_pages=lots.random() < 0.3,
-            records_key=lots.choice(["operations", "data"]),
-            tells_unsettled=lots.random() < 0.3,
-            faults=self._faults,
-        )
+        sids = _SIDS if lots.random() < 0.2 else _SIDS[:1]
+        self._accounts = [
+            Account(_world(lots, seed + 1_000_000 * number, days), _options(lots, seed, sid))
+            for number, sid in enumerate(sids)
+        ]
+        begun = START + timedelta(seconds=lots.randint(360, 180_000))
+        self._clock = Clock(begun)
 
     def live(self) -> Outcome:
-        clock = Clock(START + self._lots.uniform(0.1, 50) * _HOUR)
-        with running(self._world, clock=clock, options=self._options) as emulator:
+        out, clock = self._out, self._clock
+        with ExitStack() as stack:
+            apis = [
+                stack.enter_context(running(one.world, clock=clock, options=one.options))
+                for one in self._accounts
+            ]
             while clock.now() < self._end:
-                self._sync(emulator)
-                clock.set((clock.now() + self._pause()).replace(microsecond=0))
-            self._out.happened["requests"] += len(emulator.requests)
-            self._out.injected += emulator.injected
-        calm = Options(bounds=self._options.bounds)
-        with running(self._world, clock=clock, options=calm) as emulator:
-            settings = settings_for(emulator, self._data)
-            self._check(
-                sync(settings, scope=EVERYTHING).ok, "the last sync, without faults, failed"
-            )
-            self._check_state("after the last sync")
-            self._check_truth(clock.now())
-        return self._out
+                self._sync(apis)
+                clock.step(self._pause())
+            out.happened["requests"] += sum(len(api.requests) for api in apis)
+            for api in apis:
+                out.injected += api.injected
+        for account in self._accounts:
+            self._last_sync(account)
+        lake = Lake(self._data)
+        for account in self._accounts:
+            truth = Truth(lake, account, clock.now())
+            out.operations += truth.operations
+            out.problems += truth.problems()
+        out.problems += unsealed(lake, clock.now())
+        out.problems += changed_by_folding_again(lake)
+        return out
+
+    def _last_sync(self, account: Account) -> None:
+        """A sync that no fault, no crash and no other process keeps from anything."""
+        calm = replace(account.options, faults=None)
+        with running(account.world, clock=self._clock, options=calm) as api:
+            account.syncs.append([self._clock.now()])
+            ok = sync(settings_for(api, self._data), scope=EVERYTHING).ok
+        self._check(ok, "the last sync, without faults, failed")
+        self._check_state("after the last sync", set())
 
     def _pause(self) -> timedelta:
         lot = self._lots.random()
         if lot < 0.04:
-            self._out.happened["outages"] += 1
-            return self._lots.uniform(1, 9) * _DAY
+            self._out.happened["outages of the archive"] += 1
+            return timedelta(seconds=self._lots.randint(86_400, 9 * 86_400))
         return self._lots.choice([10 * _MINUTE, 3 * _HOUR, 8 * _HOUR, 11 * _HOUR, 20 * _HOUR])
 
-    def _sync(self, emulator: Emulator) -> None:
-        """One sync, on a disk that may break."""
+    def _sync(self, apis: Sequence[Emulator]) -> None:
+        """One sync, on a disk that may break, with another one between its steps or not."""
         lots, out = self._lots, self._out
+        number = lots.randrange(len(apis))
+        has_company, turn_at = lots.random() < 0.15, lots.randint(1, 12)
+        turns = iter(range(1, 1_000_000))
+        acknowledged: Acknowledged = set()
+
+        def turn() -> None:
+            if has_company and next(turns) == turn_at:
+                out.happened["syncs within another"] += 1
+                acknowledged.update(self._process(apis, lots.randrange(len(apis)), lambda: None)[0])
+
+        scope = EVERYTHING if lots.random() < 0.1 else DUE
+        mine, cut = self._process(apis, number, turn, scope=scope, may_lose_power=True)
+        acknowledged |= mine
+        if cut:
+            self._go_on_with_what_is_left()
+        when = f"at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
+        self._check_state(when, acknowledged)
+        if not cut and lots.random() < 0.15:
+            self._cut_at_a_record(apis, number)
+
+    def _cut_at_a_record(self, apis: Sequence[Emulator], number: int) -> None:
+        """Two syncs, of a day's windows before and after the very second of an operation (R4, R7)."""
+        account, now = self._accounts[number], self._clock.now()
+        young = account.world.numbers(max(now - _DAY, START), now)
+        if not young:
+            return
+        self._out.happened["days cut at an operation"] += 1
+        one = account.world.records([self._lots.choice(young)], now)[0]
+        moment = datetime.fromisoformat(one["createdAt"])
+        first = midnight(moment.date())
+        for start, end in ((first, moment), (moment, first + _DAY)):
+            if start < end:
+                self._process(apis, number, lambda: None, scope=Range(start, end))
+        truth = Truth(Lake(self._data), account, self._clock.now())
+        self._out.problems += truth.less_than_covered()
+
+    def _process(
+        self,
+        apis: Sequence[Emulator],
+        number: int,
+        turn: Callable[[], None],
+        *,
+        scope: Scope = DUE,
+        may_lose_power: bool = False,
+    ) -> tuple[Acknowledged, bool]:
+        """One process that syncs: what it said that it had landed, and whether the power went."""
+        lots, out, api = self._lots, self._out, apis[number]
         disk = self._disk()
+        cuts_power = may_lose_power and lots.random() < 1 / 3
+        seconds = lots.choice([0, 0, 1, 90])
+        moments = [self._clock.now()]
+        self._accounts[number].syncs.append(moments)
+
+        def passes() -> None:
+            if seconds:
+                self._clock.step(timedelta(seconds=lots.randint(1, seconds)))
+            moments.append(self._clock.now())
+
+        told = _Told(passes, turn)
         settings = settings_for(
-            emulator,
+            api,
             self._data,
-            page_size=lots.choice([15, 1000]),
+            page_size=2 if lots.random() < 0.03 else lots.choice([15, 1000, 1000]),
             retry_attempts=lots.choice([2, 6]),
-            concurrency=lots.choice([1, 4]),
+            concurrency=1,
         )
+        if lots.random() < 0.02:
+            out.happened["outages of the API"] += 1
+            settings = settings.model_copy(update={"api_url": "http://127.0.0.1:9/v1"})
         out.happened["syncs"] += 1
         try:
             report = sync(
                 settings,
-                scope=EVERYTHING if lots.random() < 0.1 else DUE,
+                scope=scope,
+                observer=told,
                 publishing=lots.random() < 0.15,
                 files=Files(disk),
                 sleep=lambda _: None,
@@ -141,141 +262,121 @@ class _Life:
             out.happened["failed syncs"] += not report.ok
         except ApiError:
             out.happened["failed syncs"] += 1
-        except OSError as error:
-            self._check(
-                isinstance(disk, FailingDisk) and error.errno == errno.ENOSPC, f"a sync: {error!r}"
-            )
-            out.happened["full disks"] += 1
-        except Crash as crash:
-            out.crashed_at[str(crash)] += 1
-            if isinstance(disk, PowerlessDisk):
-                out.happened["power cuts"] += 1
-                self._go_on_with_what_is_left(disk)
-            else:
-                out.happened["crashes"] += 1
-        self._check_state(f"at {emulator.clock.now():%Y-%m-%dT%H:%M:%SZ}")
+        except (OSError, LakeError) as error:
+            is_told = isinstance(disk, FailingDisk) and disk.error.strerror in str(error)
+            self._check(is_told, f"a sync: {error!r}")
+        except Crash:
+            out.happened["power cuts" if cuts_power else "kills"] += 1
+        moments.append(self._clock.now())
+        if isinstance(disk, CrashingDisk) and disk.broken:
+            out.crashed_before[disk.broken[0]] += 1
+            out.crashed_after[disk.broken[1]] += 1
+            return told.acknowledged, cuts_power
+        if isinstance(disk, FailingDisk) and disk.failed:
+            out.failed_at[disk.failed] += 1
+        return told.acknowledged, False
 
-    def _disk(self) -> Disk:
-        lot, moment = self._lots.random(), self._lots.randint(1, self._lots.choice([20, 150, 600]))
-        if lot < 0.2:
-            return CrashingDisk(moment)
+    def _disk(self) -> CountingDisk:
+        lots, platter = self._lots, self._platter
+        lot, moment = lots.random(), lots.randint(1, lots.choice([20, 150, 600]))
         if lot < 0.3:
-            return PowerlessDisk(moment, self._data.parent)
-        if lot < 0.38:
-            return FailingDisk(moment, _FULL)
-        return CountingDisk()
+            return CrashingDisk(moment, platter)
+        if lot < 0.35:
+            return FailingDisk(moment, _BROKEN[errno.ENOSPC], platter=platter)
+        if lot < 0.4:
+            return FailingDisk(moment, _BROKEN[errno.EIO], once=True, platter=platter)
+        return CountingDisk(platter)
 
-    def _go_on_with_what_is_left(self, disk: PowerlessDisk) -> None:
+    def _go_on_with_what_is_left(self) -> None:
         share = self._lots.choice([0.0, 0.5, 1.0])
         left = self._folder / str(self._out.happened["power cuts"])
-        disk.wreck(left, lambda _: self._lots.random() < share)
+        self._platter.wreck(left, lambda _: self._lots.random() < share)
         self._data = left / "lake"
+        self._platter = Platter(left)
 
     def _check(self, holds: bool, problem: str) -> None:
         if not holds:
             self._out.problems.append(problem)
 
-    def _check_state(self, when: str) -> None:
-        """R1, R5, R6: what lies on the disk is whole, and never less than it was."""
+    def _check_state(self, when: str, acknowledged: Acknowledged) -> None:
+        """R1, R5, R6: what lies on the disk is whole, and never less than it was or was said to be."""
         lake = Lake(self._data)
         for table in LAKE_TABLES:
             for path in (lake.root / table.name).rglob("*"):
                 if path.is_file():
                     self._check(path.name == "part-0.parquet", f"R6 {when}: {path} is in the way")
                     pq.read_metadata(path)
-        seen = states(rows(lake.root, HISTORY))
-        for partition in lake.partitions("landing"):
-            for path in lake.landed(partition):
-                seen |= states(landing.read(path).operations)
-        self._check(self._seen <= seen, f"R1 {when}: {len(self._seen - seen)} states are gone")
+        seen = _facts(lake)
+        gone = self._seen - seen
+        self._check(
+            not gone, f"R1 {when}: {len(gone)} facts are gone, as {sorted(gone, key=str)[:1]}"
+        )
+        lost = acknowledged - seen
+        self._check(
+            not lost, f"R5 {when}: {len(lost)} landed and are not there, as {list(lost)[:1]}"
+        )
         self._seen = seen
-        ids = rows(lake.root, OPERATIONS)["operation_id"].to_pylist()
-        self._check(len(ids) == len(set(ids)), f"R2 {when}: operations are there twice")
+        for rows in all_tables(lake, [OPERATIONS]):
+            ids = rows["operation_id"].to_pylist()
+            self._check(len(ids) == len(set(ids)), f"R2 {when}: operations are there twice")
+        if lake.warehouse.exists() and self._lots.random() < 0.1:
+            ask(lake, "SELECT count(*) FROM delivery_daily")
 
-    def _check_truth(self, now: datetime) -> None:
-        lake = Lake(self._data)
-        operations = {row["operation_id"]: row for row in rows(lake.root, OPERATIONS).to_pylist()}
-        history = rows(lake.root, HISTORY).to_pylist()
-        self._out.operations = len(operations)
-        for problem in (
-            *self._unlike_now(operations, now),
-            *self._not_newest(operations, history),
-            *self._never_true(history),
-            *self._missing_without_a_gap(lake, operations, now),
-            *self._changed_by_folding_again(lake),
-        ):
-            self._check(False, problem)
 
-    def _unlike_now(self, operations: dict[str, Any], now: datetime) -> Iterator[str]:
-        """R7, R8: what the API still knows is archived as it is, and can be told as JSON again."""
-        alive = self._world.numbers(max(now - RETENTION, START), now)
-        for record in self._world.records(alive, now):
-            row = operations.get(record["id"])
-            if row is None:
-                yield f"R7: {record['id']} of {record['createdAt']} is missing"
-            elif json.loads(record_json(row)) != record:
-                yield f"R8: {record['id']} is {record_json(row)}, not {json.dumps(record)}"
+def _facts(lake: Lake) -> set[tuple[Any, ...]]:
+    """All that was ever seen and is still there: states, rejects, errors, what was asked, what was scanned.
 
-    def _not_newest(
-        self, operations: dict[str, Any], history: list[dict[str, Any]]
-    ) -> Iterator[str]:
-        """R2, R3"""
-        newest: dict[str, datetime] = {}
-        for row in history:
-            one = row["operation_id"]
-            newest[one] = max(newest.get(one, row["updated_at"]), row["updated_at"])
-        if newest.keys() != operations.keys():
-            yield "R1: operations and history name others"
-        for one, row in operations.items():
-            if row["updated_at"] != newest[one]:
-                yield f"R2: {one} is of {row['updated_at']}, not {newest[one]}"
+    Of two scans of one window at one moment one is enough.
+    """
+    found: set[tuple[Any, ...]] = set()
+    landed = [
+        landing.read(path) for part in lake.partitions("landing") for path in lake.landed(part)
+    ]
+    for rows in (*all_tables(lake, [HISTORY]), *(one.operations for one in landed)):
+        found |= states(rows)
+    for names, tables in (
+        (("raw", "reason"), [*all_tables(lake, [REJECTS]), *(one.rejects for one in landed)]),
+        (("operation_id", "code", "message", "raw"),
+         [*all_tables(lake, [OPERATION_ERRORS]), *(one.errors for one in landed)]),
+        (tuple(LOOKUPS.names), [*all_tables(lake, [LOOKUPS]), *(one.lookups for one in landed)]),
+        (("window_start", "window_end", "observed_at"),
+         [*all_tables(lake, [COVERAGE]), *(one.coverage for one in landed)]),
+    ):  # fmt: skip
+        for rows in tables:
+            found |= {tuple(row.values()) for row in rows.select(list(names)).to_pylist()}
+    return found
 
-    def _never_true(self, history: list[dict[str, Any]]) -> Iterator[str]:
-        """Every state was the world's when it was seen, or when a stale replica had it."""
-        rates = self._faults.rates
-        if rates.get("date-skew"):
-            return
-        ages = [timedelta(), self._faults.stale_by] if rates.get("stale") else [timedelta()]
-        for row in history:
-            number = self._world.number_of(row["operation_id"])
-            truths = [
-                record
-                for age in ages
-                for record in self._world.records([number], row["observed_at"] - age)
-            ]
-            told = json.loads(record_json(row))
-            known = [{**truth, "status": told["status"]} for truth in truths]
-            told.pop("campaign", None)
-            if told not in (known if told["status"] == "PAUSED" else truths):
-                yield f"R8: {row['operation_id']} was never {told}, but {truths}"
 
-    def _missing_without_a_gap(
-        self, lake: Lake, operations: dict[str, Any], now: datetime
-    ) -> Iterator[str]:
-        """R4: what is not in the archive is in no hour that it claims to have covered."""
-        query = "SELECT slot, state FROM coverage_slots"
-        slots = {row["slot"]: row["state"] for row in ask(lake, query).to_pylist()}
-        rejected = " ".join(rows(lake.root, REJECTS)["raw"].to_pylist())
-        expired = range(self._world.numbers(START, max(now - RETENTION, START)).stop)
-        for record in self._world.records(expired, now):
-            if record["id"] in operations or record["id"] in rejected:
-                continue
-            if f'"{record["createdAt"]}"' in rejected:
-                continue  # a record without its id
-            slot = datetime.fromisoformat(record["createdAt"]).replace(minute=0, second=0)
-            if slots.get(slot, "never_asked") not in ("gap", "never_asked"):
-                yield f"R4: {record['id']} is missing, and its hour {slot} is {slots[slot]}"
+def _world(lots: random.Random, seed: int, days: int) -> World:
+    return World(
+        seed,
+        lots.uniform(10, 40),
+        START,
+        end=START + days * _DAY,
+        counting=lots.choice(get_args(Counting)),
+        omit_recipients_and_attempts=lots.random() < 0.2,
+        unknown_fields=lots.random() < 0.2,
+    )
 
-    def _changed_by_folding_again(self, lake: Lake) -> Iterator[str]:
-        """R5"""
-        before = snapshot(lake)
-        for partition in lake.partitions("history"):
-            fold(lake, partition)
-        if snapshot(lake) != before:
-            yield "R5: folding again changed something"
+
+def _options(lots: random.Random, seed: int, sid: str) -> Options:
+    return Options(
+        account_sid=sid,
+        order=lots.choice(get_args(Order)),
+        bounds=lots.choice(get_args(Bounds)),
+        page_limit=lots.choice([15, 40, 1000]),
+        empty_pages=lots.random() < 0.3,
+        records_key=lots.choice(["operations", "data"]),
+        fading=lots.choice([timedelta(), 3 * _DAY]),
+        tells_unsettled=lots.random() < 0.3,
+        faults=_faults(lots, seed),
+    )
 
 
 def _faults(lots: random.Random, seed: int) -> Faults:
-    """Some kinds of faults, none of them so often that nothing comes through."""
-    kinds = [kind for kind in FAULTS if kind != "drip" and lots.random() < 0.3]
-    return Faults(seed, {kind: lots.uniform(0.01, 0.06) for kind in kinds})
+    """Some kinds of faults, none of them so often that nothing comes through; a few first by a script."""
+    kinds = [kind for kind in FAULTS if lots.random() < 0.3]
+    script = [lots.choice([None, *FAULTS]) for _ in range(lots.choice([0, 0, 8]))]
+    rates = {kind: lots.uniform(0.01, 0.06) for kind in kinds}
+    late_by = lots.choice([10, 50]) * _MINUTE
+    return Faults(seed, rates, script, late_by=late_by, drip_seconds=0.0)
