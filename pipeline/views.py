@@ -1,7 +1,7 @@
 """The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -15,11 +15,23 @@ _HOUR = timedelta(hours=1)
 _CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
-def select(lake: Lake, table: Table) -> str:
-    """All rows of a lake table with the hive keys as proper types; none if it has no file yet."""
+def select(lake: Lake, table: Table, since: date = date.min) -> str:
+    """All rows of a lake table with the hive keys as proper types; none if it has no file yet.
+
+    Args:
+        lake: the archive.
+        table: the table.
+        since: only days from then on, by a list of their files; by default whatever files there are when
+            the query runs.
+    """
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    if any(lake.part(table, partition).exists() for partition in lake.partitions(table.name)):
+    found = (lake.part(table, p) for p in lake.partitions(table.name) if p.day >= since)
+    if path := next((path for path in found if path.exists()), None):
         files = engine.literal(lake.glob(table))
+        if since > date.min:
+            rest = (str(other.absolute()) for other in found if other.exists())
+            listed = ", ".join(map(engine.literal, [str(path.absolute()), *rest]))
+            files = f"[{listed}]"
         return engine.render(engine.sql("pipeline", "view"), columns=columns, files=files)
     nothing = ", ".join(f"NULL AS {c.name}" for c in table.published)
     return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nothing)

@@ -8,6 +8,8 @@ import hashlib
 import json
 import logging
 import time
+from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -31,13 +33,18 @@ from pipeline.schema import (
     OPERATION_SIZES,
     PUBLISHED,
     PUBLISHED_CURVE,
+    SLOT_COVERAGE,
     WAREHOUSE_VIEWS,
     Table,
 )
+from pipeline.windows import RETENTION
 
 log = logging.getLogger(__name__)
 
 AS_OF: Final = "operations_as_of"
+
+_SETTLING: Final = RETENTION + timedelta(days=2)
+"""How long after a day began any of its slots can get another state; a day more for safety."""
 
 ANOMALY_DAYS: Final = 28
 """How many days before a day tell what to expect of it."""
@@ -81,9 +88,15 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         began = time.monotonic()
         # Taken before the build: what changes during it makes the next publish build again.
-        inputs = _fingerprint(lake)
+        inputs = {"marts": _fingerprint(lake), "coverage": _fingerprint_of(lake, COVERAGE)}
         note = lake.root / ".published"
-        if not force and lake.warehouse.exists() and _noted(note) == inputs:
+        noted = _noted(note) if lake.warehouse.exists() and not force else {}
+        if noted.items() >= inputs.items():
+            return False
+        # A scan that found nothing new can make a slot final, but most don't.
+        inputs["settled"] = _settled(lake)
+        if all(noted.get(name) == inputs[name] for name in ("marts", "settled")):
+            _note(lake, note, inputs)
             return False
         temporary = lake.temporary_file("warehouse.duckdb")
         lake.files.make_folder(temporary.parent)
@@ -100,14 +113,9 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             engine.asking_again(build)
         except duckdb.Error as error:
             _discard(lake, temporary)  # a full disk is not to be filled further
-            msg = (
-                f"the warehouse can't be built, the old one stays: {error}. Make room on a full disk, "
-                "move a file that is damaged or foreign away, then run `email-archive publish`"
-            )
-            raise LakeError(msg) from error
+            raise _unreadable(error) from error
         lake.files.publish_file(temporary, lake.warehouse)
-        with lake.files.replacing(note, lake.temporary_file("published")) as file:
-            file.write(json.dumps(inputs).encode())
+        _note(lake, note, inputs)
     seconds = round(time.monotonic() - began, 6)
     size = lake.warehouse.stat().st_size
     about = {
@@ -196,27 +204,68 @@ def _comments(table: Table) -> list[str]:
 
 
 def _fingerprint(lake: Lake) -> str:
-    """What the warehouse is made of: where the lake lies, its marts and coverage, which tables have any.
-
-    Coverage too: a scan that found nothing new can make a day final.
-    """
+    """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
     digest = hashlib.sha256(str(lake.root.absolute()).encode())
     for published in PUBLISHED:
         digest.update(f"{published.name}{published.published}".encode())
-    for source in (*MARTS, COVERAGE):
-        for partition in lake.partitions(source.name):
-            path = lake.part(source, partition)
-            if path.exists():
-                stat = path.stat()
-                digest.update(f"{source.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+    for mart in MARTS:
+        digest.update(_fingerprint_of(lake, mart).encode())
     for table in LAKE_TABLES:
         digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
     return digest.hexdigest()
 
 
-def _noted(note: Path) -> str | None:
+def _fingerprint_of(lake: Lake, table: Table) -> str:
+    """Which files a table has, and when each was written."""
+    digest = hashlib.sha256()
+    for partition in lake.partitions(table.name):
+        path = lake.part(table, partition)
+        if path.exists():
+            stat = path.stat()
+            digest.update(f"{table.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+def _settled(lake: Lake) -> str:
+    """Which slots are final, closed or lost: what the coverage can add to the delivery tables.
+
+    Those of the newest days tell; an older one changes no more, or has no coverage yet.
+    """
+    days = [partition.day for partition in lake.partitions(SLOT_COVERAGE.name)]
+    recent = max(days) - _SETTLING if days else date.min
+    digest = hashlib.sha256(f"{len(days)}".encode())
+    slots = views.coverage_slots(engine.sql("pipeline", "last_scans"))
+    query = engine.render(engine.sql("pipeline", "settled_slots"), slots=slots)
+
+    def asked() -> list[tuple[object, ...]]:
+        with engine.connect() as connection:
+            for table in (COVERAGE, SLOT_COVERAGE):
+                rows = views.select(lake, table, since=recent)
+                connection.execute(f"CREATE VIEW {table.name} AS {rows}")
+            return connection.sql(query).fetchall()
+
+    try:
+        digest.update(f"{engine.asking_again(asked)}".encode())
+    except duckdb.Error as error:
+        raise _unreadable(error) from error
+    return digest.hexdigest()
+
+
+def _unreadable(error: duckdb.Error) -> LakeError:
+    return LakeError(
+        f"the warehouse can't be built, the old one stays: {error}. Make room on a full disk, move a "
+        "file that is damaged or foreign away, then run `email-archive publish`"
+    )
+
+
+def _note(lake: Lake, note: Path, inputs: Mapping[str, str]) -> None:
+    with lake.files.replacing(note, lake.temporary_file("published")) as file:
+        file.write(json.dumps(inputs).encode())
+
+
+def _noted(note: Path) -> dict[str, str]:
     try:
         noted = json.loads(note.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return None
-    return noted if isinstance(noted, str) else None
+        return {}
+    return noted if isinstance(noted, dict) else {}

@@ -11,9 +11,9 @@ import pytest
 from pipeline import engine
 from pipeline.anomalies import latest_anomalies
 from pipeline.emulator.world import World
-from pipeline.facts import Scan
-from pipeline.lake.layout import Lake
-from pipeline.schema import AGES, DELIVERY_DAILY
+from pipeline.facts import Partition, Scan
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.schema import AGES, COVERAGE, DELIVERY_DAILY, SLOT_COVERAGE
 from pipeline.status import status
 from pipeline.warehouse import _ANOMALIES as ANOMALIES
 from pipeline.warehouse import publish
@@ -362,3 +362,22 @@ def test_ages_rise_and_are_shown_as_what_they_are():
     units = {"min": 1, "h": 60}
     shown = [int(age.split()[0]) * units[age.split()[1]] for age, _ in AGES]
     assert shown == sorted(minutes for _, minutes in AGES)
+
+
+def test_scan_that_settles_nothing_is_no_reason_to_publish(tmp_path: Path):
+    lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
+    summarized(lake, day_scan(DAY, NOON + timedelta(hours=3), record(1)))
+    assert publish(lake, force=False) is False
+    assert publish(lake, force=False) is False
+    summarized(lake, day_scan(DAY, FINAL[0], record(1)))
+    assert publish(lake, force=False) is True
+
+
+def test_damaged_coverage_is_an_error_that_leaves_the_old_warehouse(tmp_path: Path):
+    lake = published(tmp_path, day_scan(DAY, NOON, record(1)))
+    before = lake.warehouse.stat().st_ino
+    lake.part(SLOT_COVERAGE, Partition(ACCOUNT, DAY)).write_bytes(b"PAR1 torn PAR1")
+    lake.part(COVERAGE, Partition(ACCOUNT, DAY)).touch()
+    with pytest.raises(LakeError, match="the old one stays"):
+        publish(lake, force=False)
+    assert lake.warehouse.stat().st_ino == before

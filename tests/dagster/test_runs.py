@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from assets.checks import rates_as_usual
 from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
@@ -17,9 +18,10 @@ from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
 from pipeline.schema import COVERAGE, OPERATION_ERRORS, OPERATIONS
-from pipeline.windows import retained_days
+from pipeline.warehouse import publish
+from pipeline.windows import Window, retained_days
 from tests.support.archives import account, rows, unlike_truth
-from tests.support.factories import ACCOUNT, at, body, record
+from tests.support.factories import ACCOUNT, at, body, record, scan, summarized
 from tests.support.scripted_api import Answer, Received, scripted
 
 START = at("2026-11-10")
@@ -260,6 +262,7 @@ def test_all_checks_pass_on_sound_data(
         "known_to_reference": True,
         "embedded_time": True,
         "rejects": True,
+        "rates_as_usual": True,
         "no_gaps": True,
         "deadlines_held": True,
         "newest_operation_fresh": True,
@@ -303,6 +306,25 @@ def test_impossible_counts_are_an_error_of_their_check(
     failed = failed_checks(result)
     assert set(failed) == {"parts_within_total"}
     assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
+
+
+def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(
+    tmp_path: Path,
+):
+    """Three weeks of one operation a day, the last but one of them on a bad day."""
+    usual = {"total": 200, "sent": 200, "delivered": 195, "undelivered": 5, "opened": 50}
+    outage = usual | {"delivered": 120, "undelivered": 80}
+    lake = Lake(tmp_path).open()
+    for n in range(21):
+        noon = at("2026-10-31 12:00") + timedelta(days=n)
+        one = record(n, created_at=noon, stats=outage if n == 19 else usual)
+        moment = noon + timedelta(days=2)
+        summarized(lake, scan([one], observed_at=moment, window=Window.of_day(noon.date())))
+    publish(lake)
+    result = rates_as_usual(archive=ArchiveResource(data=str(tmp_path)))
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert "2026-11-19 undelivered_rate 40.00%" in str(result.metadata["anomalies"].value)
 
 
 # What goes wrong.
