@@ -63,13 +63,18 @@ def export(
     if not lake.warehouse.exists():
         msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
         raise UsageError(msg)
-    try:
+
+    def exported() -> int:
         with (
             engine.connect(str(lake.warehouse), read_only=True) as connection,
             _opened(sink) as file,
         ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
             return _write(batches, form, file)
+
+    try:
+        # What was written to a file is thrown away with it; what went down a pipe is not.
+        return engine.asking_again(exported) if isinstance(sink, Path) else exported()
     except duckdb.CatalogException as error:
         msg = (
             f"the warehouse of {lake.root} has no {name} yet: make it with `email-archive publish`"
@@ -163,10 +168,22 @@ def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes]) -> int:
 
 def _through(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], None]) -> int:
     rows = 0
-    for batch in batches:
+    for batch in _read(batches):
         write(batch)
         rows += batch.num_rows
     return rows
+
+
+def _read(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches; what DuckDB can't read is its error, and not one of whatever is written to."""
+    while True:
+        try:
+            batch = batches.read_next_batch()
+        except StopIteration:
+            return
+        except (pa.ArrowException, OSError) as error:
+            raise duckdb.IOException(str(error)) from error
+        yield batch
 
 
 def _write_lines(batch: pa.RecordBatch, file: IO[bytes]) -> None:

@@ -18,7 +18,7 @@ from pipeline.status import status
 from pipeline.warehouse import _ANOMALIES as ANOMALIES
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
-from tests.support.factories import ACCOUNT, NOON, new_lake, record, scan, summarized
+from tests.support.factories import ACCOUNT, NOON, at, new_lake, record, scan, summarized
 
 DAY = NOON.date()
 FIRST = midnight(DAY)
@@ -118,7 +118,7 @@ def test_weeks_begin_on_monday_and_count_their_days(tmp_path: Path):
     """2026-11-22 is a Sunday, 2026-11-23 a Monday."""
     days = [date(2026, 11, day) for day in (20, 22, 23)]
     scans = [
-        day_scan(day, midnight(day) + timedelta(days=1), record(n, created_at=midnight(day)))
+        day_scan(day, at("2026-11-24"), record(n, created_at=midnight(day)))
         for n, day in enumerate(days)
     ]
     lake = published(tmp_path, *scans)
@@ -366,7 +366,7 @@ def test_ages_rise_and_are_shown_as_what_they_are():
 
 def test_scan_that_settles_nothing_is_no_reason_to_publish(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
-    summarized(lake, day_scan(DAY, NOON + timedelta(hours=3), record(1)))
+    summarized(lake, day_scan(DAY, NOON + timedelta(hours=2, minutes=50), record(1)))
     assert publish(lake, force=False) is False
     assert publish(lake, force=False) is False
     summarized(lake, day_scan(DAY, FINAL[0], record(1)))

@@ -1,4 +1,5 @@
--- Grain: one row per slot: account and UTC hour of creation, from 7 days before the archive began.
+-- Grain: one row per slot: account and UTC hour of creation, from the day on that was 7 days ago when
+-- the archive began.
 -- What the scans of a slot amount to, as of a moment of the API's clock: that of the latest scan in the
 -- published view, now where somebody asks whether all is well. In the order of the cases: what began
 -- before the archive did could not be asked for; without a scan after its end a slot is lost; and a
@@ -16,7 +17,7 @@ first_slots AS (
         account_id,
         least(
             min(slot),
-            date_trunc('hour', (archive_since - INTERVAL $retention_hours HOUR) AT TIME ZONE 'UTC')
+            date_trunc('day', (archive_since - INTERVAL $retention_hours HOUR) AT TIME ZONE 'UTC')
                 AT TIME ZONE 'UTC'
         ) AS first_slot
     FROM begun

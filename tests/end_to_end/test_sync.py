@@ -317,7 +317,8 @@ def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp
         damaged.write_bytes(b"PAR1")
         emulator.clock.step(timedelta(hours=12))
         report = sync(settings)
-        assert [str(damaged) in str(error) for error in report.errors] == [True]
+        assert report.errors
+        assert all(str(damaged) in str(error) for error in report.errors)
         found = len(rows(tmp_path, OPERATIONS))
         damaged.unlink()  # what its user is told to do; it is gone, and so is what it claimed
         assert sync_all(settings).ok
