@@ -39,7 +39,7 @@ class Truth:
 
 def world(operations: int) -> World:
     """A world with at least so many operations in the 7 days up to `NOW`."""
-    return World(SEED, operations / RETENTION.days * 1.2, NOW - RETENTION)
+    return World(SEED, operations / RETENTION.days * 1.06, NOW - RETENTION)
 
 
 def columns(operations: int, at: datetime = NOW) -> Iterator[pa.Table]:
