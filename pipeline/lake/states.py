@@ -45,18 +45,25 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     Returns:
         `schema.HISTORY`, ordered by operation, then as its states came about.
     """
-    rows = by_id(pa.concat_tables([known, landed]))
-    follows = _follows(rows)
+    rows = pa.concat_tables([known, landed])
+    ids = _ids(rows)
+    order = _order(ids)
+    follows = _follows(ids.take(order))
     if not pc.any(follows, min_count=0).as_py():
-        return rows
+        return rows.take(order).combine_chunks()
     is_several = _of_the_same(follows)
     if known.num_rows:
         # What is known of the others is distinct and in order.
-        is_landed = pc.is_in(rows["operation_id"], value_set=_ids(landed))
+        is_landed = pc.is_in(ids.take(order), value_set=_ids(landed))
         is_several = pc.and_(is_several, is_landed)
-    first = _first_of_each(rows.filter(is_several), _STATE, then=("observed_at",))
-    several = _sorted(first, _COMING_ABOUT)
-    return by_id(pa.concat_tables([rows.filter(pc.invert(is_several)), several]))
+    places = order.filter(is_several)
+    first = _first_of_each(
+        rows.take(places).append_column("_place", places), _STATE, then=("observed_at",)
+    )
+    several = _sorted(first, _COMING_ABOUT)["_place"]
+    kept = pa.chunked_array([order.filter(pc.invert(is_several)), *several.chunks]).combine_chunks()
+    # Each row is copied once, to its place.
+    return rows.take(kept.take(_order(ids.take(kept)))).combine_chunks()
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -71,7 +78,7 @@ def newest_states(states: pa.Table) -> pa.Table:
         `schema.OPERATIONS`, ordered by operation.
     """
     rows = by_id(states)
-    follows = _follows(rows)
+    follows = _follows(_ids(rows))
     if not pc.any(follows, min_count=0).as_py():
         return rows
     # Where the states of an operation come about with rising times, the last one is the newest.
@@ -113,14 +120,14 @@ def by_id(rows: pa.Table) -> pa.Table:
     ids = _ids(rows)
     if pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
         return rows
-    return rows.take(pc.array_sort_indices(ids))  # a stable order, and quick for one that is nearly so
+    return rows.take(_order(ids))
 
 
-def in_order(tables: Iterable[pa.Table]) -> pa.Table:
-    """All rows ordered by operation. Tables that are ranges of ids, each in order, are only chained."""
+def chained(tables: Iterable[pa.Table]) -> pa.Table:
+    """All rows, chained so that they are nearly ordered by operation: tables are mostly ranges of ids."""
     filled = [table for table in tables if table.num_rows]
     filled.sort(key=lambda table: str(table["operation_id"][0]))
-    return by_id(pa.concat_tables([OPERATIONS.arrow.empty_table(), *filled]))
+    return pa.concat_tables([OPERATIONS.arrow.empty_table(), *filled])
 
 
 def _ids(rows: pa.Table) -> pa.Array:
@@ -132,9 +139,13 @@ def _column(rows: pa.Table, name: str) -> pa.Array:
     return rows[name].combine_chunks()
 
 
-def _follows(rows: pa.Table) -> pa.BooleanArray:
-    """For each row but the first, whether it is of the same operation as the one before it."""
-    ids = _ids(rows)
+def _order(ids: pa.Array) -> pa.Array:
+    """The places of ids in their order, those of equal ones as they were: quick for what is nearly so."""
+    return pc.array_sort_indices(ids)
+
+
+def _follows(ids: pa.Array) -> pa.BooleanArray:
+    """For each id but the first, whether it is the same as the one before it."""
     return pc.equal(ids[1:], ids[:-1])
 
 
@@ -276,8 +287,9 @@ def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
 
 
 def count_operations(states: pa.Table) -> int:
-    """How many operations there are in states that are ordered by operation."""
-    return states.num_rows - (pc.sum(_follows(states)).as_py() or 0)
+    """How many operations there are in some states."""
+    ids = _ids(states)
+    return states.num_rows - (pc.sum(_follows(ids.take(_order(ids)))).as_py() or 0)
 
 
 def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:

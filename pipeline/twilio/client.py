@@ -6,7 +6,7 @@ Usable alone::
         for page in client.pages(Window(start, end)):
             page.operations  # a pyarrow.Table
 
-One client may be used by many threads at once.
+One client may be used by many threads at once: their requests share one pace (see `pace`).
 """
 
 import json
@@ -38,6 +38,7 @@ from pipeline.twilio.errors import (
     RetriableApiError,
     UnexpectedAnswerError,
 )
+from pipeline.twilio.pace import Gate
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
 from pipeline.twilio.wire import (
     ErrorRecord,
@@ -123,8 +124,8 @@ class OperationsClient:
 
     def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
         self._settings = settings
-        self._sleep = sleep
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
+        self._gate = Gate(settings.concurrency, sleep)
         connections = settings.concurrency + 1
         self._http = httpx2.Client(
             # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.
@@ -265,7 +266,9 @@ class OperationsClient:
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> tuple[_Answer[_Parsed], int]:
         """An answer, and how many tries it took."""
-        return retry.run(self._policy, lambda: self._request(path, parse, query), sleep=self._sleep)
+        return retry.run(
+            self._policy, lambda: self._request(path, parse, query), sleep=self._gate.pause
+        )
 
     def _request(
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
@@ -274,20 +277,21 @@ class OperationsClient:
         url = f"{self._settings.api_url}{path}"
         what = f"GET {urlsplit(url).path}"
         began = time.monotonic()
-        try:
-            with self._http.stream("GET", url, params=query) as response:
-                body = self._body(response, what)
-        except httpx2.TransportError as error:
-            raise self._no_answer(what, error) from None
-        log.debug(
-            "%s: %d, %d bytes, %.0f ms",
-            what,
-            response.status_code,
-            len(body),
-            1000 * (time.monotonic() - began),
-        )
-        if response.status_code != httpx2.codes.OK:
-            raise _refusal(what, response, body, has_token="pageToken" in query)
+        with self._gate.request():
+            try:
+                with self._http.stream("GET", url, params=query) as response:
+                    body = self._body(response, what)
+            except httpx2.TransportError as error:
+                raise self._no_answer(what, error) from None
+            log.debug(
+                "%s: %d, %d bytes, %.0f ms",
+                what,
+                response.status_code,
+                len(body),
+                1000 * (time.monotonic() - began),
+            )
+            if response.status_code != httpx2.codes.OK:
+                raise _refusal(what, response, body, has_token="pageToken" in query)
         request_id = _request_id(response)
         try:
             parsed = parse(body)
