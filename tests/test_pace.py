@@ -127,7 +127,7 @@ def test_server_that_admits_20_a_second_refuses_less_than_5_percent(latency: flo
 
 def test_gate_takes_a_sleep_that_returns_early_for_having_waited():
     slept: list[float] = []
-    gate = Gate(4, slept.append)
+    gate = Gate(Pace.starting(4), slept.append)
     refusal = RetriableApiError("no", status=429, retry_after=timedelta(seconds=30))
     with pytest.raises(RetriableApiError), gate.request():
         raise refusal

@@ -38,7 +38,7 @@ from pipeline.twilio.errors import (
     RetriableApiError,
     UnexpectedAnswerError,
 )
-from pipeline.twilio.pace import Gate
+from pipeline.twilio.pace import Gate, Pace
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
 from pipeline.twilio.wire import (
     ErrorRecord,
@@ -115,6 +115,7 @@ class OperationsClient:
     Args:
         settings: address, credentials, page size, time-outs, retries, limits.
         sleep: waits so many seconds between tries.
+        pace: how fast to ask at first; by default slowly, and up to the settings' concurrency.
 
     Every method raises:
         CredentialsError: 401 or 403.
@@ -122,10 +123,16 @@ class OperationsClient:
         RetriableApiError: what did not go away within the settings' tries.
     """
 
-    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        pace: Pace | None = None,
+    ) -> None:
         self._settings = settings
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
-        self._gate = Gate(settings.concurrency, sleep)
+        self._gate = Gate(pace or Pace.starting(settings.concurrency), sleep)
         connections = settings.concurrency + 1
         self._http = httpx2.Client(
             # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.

@@ -121,12 +121,12 @@ class Gate:
     """Holds requests back; one for all threads of a client.
 
     Args:
-        ceiling: requests under way at once, at the most.
+        pace: how fast to ask at first.
         sleep: waits so many seconds. One that returns early is taken for having waited.
     """
 
-    def __init__(self, ceiling: int, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._pace = Pace.starting(ceiling)
+    def __init__(self, pace: Pace, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._pace = pace
         self._sleep = sleep
         self._changed = threading.Condition()
         self._under_way = 0

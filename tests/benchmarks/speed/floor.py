@@ -33,9 +33,7 @@ RECORD = pa.struct(
         "updatedAt": MOMENT,
     }
 )
-PAGE = pa.schema(
-    {"operations": pa.list_(RECORD), "pagination": pa.struct({"next": pa.string()})}
-)
+PAGE = pa.schema({"operations": pa.list_(RECORD), "pagination": pa.struct({"next": pa.string()})})
 OPTIONS = pj.ParseOptions(explicit_schema=PAGE, unexpected_field_behavior="ignore")
 LOCAL = threading.local()
 
@@ -71,9 +69,7 @@ def listing(url: str, window: tuple[str, str]) -> list[pa.Table]:
 def windows(connections: int) -> list[tuple[str, str]]:
     """The last 7 days: by day, or for many connections by 3 hours, so that all are busy to the end."""
     hours = 24 if connections == 1 else 3
-    texts = [
-        f"2026-11-{18 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(0, 8 * 24 + 1, hours)
-    ]
+    texts = [f"2026-11-{18 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(0, 8 * 24 + 1, hours)]
     return list(zip(texts, texts[1:], strict=False))
 
 

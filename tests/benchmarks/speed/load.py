@@ -81,7 +81,12 @@ def json_records(table: pa.Table) -> pa.Array:
         whole = pc.cast(table[name].combine_chunks(), pa.timestamp("s", tz="UTC"))
         return pc.strftime(whole, format="%Y-%m-%dT%H:%M:%SZ")
 
-    parts: list[pa.Array | str] = ['{"id":"', texts("operation_id"), '","status":"', texts("status")]
+    parts: list[pa.Array | str] = [
+        '{"id":"',
+        texts("operation_id"),
+        '","status":"',
+        texts("status"),
+    ]
     for place, name in enumerate(COUNT_NAMES):
         parts += ['","stats":{"' if place == 0 else ',"', f'{name}":', texts(name)]
     parts += ['},"createdAt":"', times("created_at"), '","updatedAt":"', times("updated_at"), '"},']

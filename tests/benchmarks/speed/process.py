@@ -94,11 +94,18 @@ class Server:
 @contextmanager
 def serving(operations: int) -> Iterator[Server]:
     """Serve so many operations in another process, while the block lasts."""
-    command = [sys.executable, "-m", "tests.benchmarks.speed.server", "--operations", str(operations)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.speed.server",
+        "--operations",
+        str(operations),
+    ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as process:
-        assert process.stdin and process.stdout
+        assert process.stdin
+        assert process.stdout
         try:
             yield Server(process.stdout.readline().strip())
         finally:
