@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from pipeline import engine, views
+from pipeline import engine, sources, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     COUNTING,
@@ -104,8 +104,10 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str
 def _create_source(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
 ) -> None:
-    """A mart's rows for the build alone: it reads each file once."""
-    connection.execute(f"CREATE TEMP TABLE {name} AS {views.select(lake, table)}")
+    """A mart's rows for the build alone: only files that changed since the last build are opened."""
+    connection.register("source", sources.collect(lake, table))
+    connection.execute(f"CREATE TEMP TABLE {name} AS SELECT * FROM source")
+    connection.unregister("source")
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
@@ -135,8 +137,7 @@ def _fingerprint(lake: Lake) -> str:
         for partition in lake.partitions(mart.name):
             path = lake.part(mart, partition)
             if path.exists():
-                stat = path.stat()
-                digest.update(f"{path.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+                digest.update(f"{path.name}{partition}{sources.stamp(path)}".encode())
     for table in LAKE_TABLES:
         digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
     return digest.hexdigest()

@@ -26,7 +26,7 @@ FLOORS = [
         "pipeline.twilio",
         "pipeline.lake",
     },
-    {"pipeline.scan", "pipeline.marts", "pipeline.views"},
+    {"pipeline.scan", "pipeline.marts", "pipeline.sources", "pipeline.views"},
     {
         "pipeline.lookup",
         "pipeline.warehouse",
