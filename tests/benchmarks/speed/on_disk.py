@@ -177,18 +177,20 @@ def _stamps(lake: Lake) -> dict[Path, tuple[int, int]]:
 
 
 def _history_bytes(lake: Lake, plan: Plan, rows: pa.Table, at: datetime) -> float:
-    """Bytes of a further state: the day, as it changes in the world, seen again and again."""
+    """Bytes of a further state: the day as it comes about and changes, seen at the policy's ages."""
     shutil.rmtree(lake.root)
     lake = Lake(lake.root).open()
-    count = min(rows.num_rows, plan.of(300_000))
+    count = min(rows.num_rows, plan.of(100_000))
     sizes, states = [], []
-    for hours in (26, 30, 38, 50, 74, 120):
+    for hours in (*range(2, 26, 2), 26, 30, 34, 42, 50, 58, 66, 74, 98, 122, 146, 167):
         at = midnight(_DAY) + hours * _HOUR
         _take_in(lake, _scan(_rows(count, at), at))
         file = lake.part(HISTORY, _PARTITION)
         sizes.append(file.stat().st_size)
         states.append(parquet.count(file))
-    return (sizes[-1] - sizes[0]) / max(states[-1] - states[0], 1)
+    operations = parquet.read(lake.part(OPERATIONS, _PARTITION), OPERATIONS.arrow)
+    once = parquet.encode(operations).size
+    return (sizes[-1] - once) / max(states[-1] - operations.num_rows, 1)
 
 
 def query(plan: Plan) -> list[Figure]:
