@@ -172,7 +172,7 @@ def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
         return 0.0
     if first == last or listed <= timedelta():
         return 0.0
-    return len(pages) * ((end - window.start) / listed)
+    return len(pages) * float((end - window.start) / listed)
 
 
 def _parts(window: Window, listed: pa.Table, pages: Sequence[Page]) -> tuple[Window, ...]:

@@ -18,13 +18,13 @@ from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import (
-    chained,
     count_changes,
     count_operations,
     distinct_errors,
     distinct_lookups,
     distinct_rejects,
     distinct_states,
+    gathered,
     newest_states,
     news,
     watched,
@@ -92,7 +92,7 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     landed = [landing.read(path) for path in lake.landed(partition)]
-    seen = chained(one.operations for one in landed)
+    seen = gathered(one.operations for one in landed)
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left

@@ -10,9 +10,10 @@ that have several go through an order of all columns.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,25 +46,33 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     Returns:
         `schema.HISTORY`, ordered by operation, then as its states came about.
     """
-    rows = pa.concat_tables([known, landed])
-    ids = _ids(rows)
-    order = _order(ids)
-    follows = _follows(ids.take(order))
+    if not known.num_rows:
+        return _settled(landed)
+    # What is known of the operations that did not land is distinct and in order: it is left as it is.
+    landed_ids = pc.unique(_ids(landed))
+    has_landed = pc.is_in(_ids(known), value_set=landed_ids)
+    settled = _settled(pa.concat_tables([known.filter(has_landed), landed]))
+    return _merged(known.filter(pc.invert(has_landed)), settled)
+
+
+def _settled(states: pa.Table) -> pa.Table:
+    """States in any order, each once and in order."""
+    rows = by_id(states)
+    follows = _follows(_ids(rows))
     if not pc.any(follows, min_count=0).as_py():
-        return rows.take(order).combine_chunks()
+        return rows
     is_several = _of_the_same(follows)
-    if known.num_rows:
-        # What is known of the others is distinct and in order.
-        is_landed = pc.is_in(ids.take(order), value_set=_ids(landed))
-        is_several = pc.and_(is_several, is_landed)
-    places = order.filter(is_several)
-    first = _first_of_each(
-        rows.take(places).append_column("_place", places), _STATE, then=("observed_at",)
-    )
-    several = _sorted(first, _COMING_ABOUT)["_place"]
-    kept = pa.chunked_array([order.filter(pc.invert(is_several)), *several.chunks]).combine_chunks()
-    # Each row is copied once, to its place.
-    return rows.take(kept.take(_order(ids.take(kept)))).combine_chunks()
+    first = _first_of_each(rows.filter(is_several), _STATE, then=("observed_at",))
+    return _merged(rows.filter(pc.invert(is_several)), _sorted(first, _COMING_ABOUT))
+
+
+def _merged(many: pa.Table, few: pa.Table) -> pa.Table:
+    """The rows of two ordered tables in order. No operation is in both."""
+    if not few.num_rows or not many.num_rows:
+        return many if many.num_rows else few
+    before = pc.search_sorted(_ids(many), _ids(few)).to_numpy().astype(np.int64)
+    places = np.insert(np.arange(many.num_rows), before, many.num_rows + np.arange(few.num_rows))
+    return pa.concat_tables([many, few]).combine_chunks().take(pa.array(places))
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -92,7 +101,7 @@ def newest_states(states: pa.Table) -> pa.Table:
     is_unclear = pc.is_in(rows["operation_id"], value_set=unclear_ids)
     newest = _newest_of_several(rows.filter(is_unclear))
     others = rows.filter(pc.and_(is_last, pc.invert(is_unclear)))
-    return by_id(pa.concat_tables([others, newest]))
+    return _merged(others, newest)
 
 
 def _newest_of_several(states: pa.Table) -> pa.Table:
@@ -115,19 +124,20 @@ def _newest_of_several(states: pa.Table) -> pa.Table:
 
 
 def by_id(rows: pa.Table) -> pa.Table:
-    """Rows ordered by operation; those of one operation stay in the order in which they were."""
-    rows = rows.combine_chunks()
+    """Rows in one piece and ordered by operation; those of one operation stay in their order."""
+    if any(column.num_chunks != 1 for column in rows.columns):
+        rows = rows.combine_chunks()
     ids = _ids(rows)
     if pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
         return rows
     return rows.take(_order(ids))
 
 
-def chained(tables: Iterable[pa.Table]) -> pa.Table:
-    """All rows, chained so that they are nearly ordered by operation: tables are mostly ranges of ids."""
+def gathered(tables: Iterable[pa.Table]) -> pa.Table:
+    """All states ordered by operation. Scans are mostly ranges of ids: chained, they are nearly so."""
     filled = [table for table in tables if table.num_rows]
     filled.sort(key=lambda table: str(table["operation_id"][0]))
-    return pa.concat_tables([OPERATIONS.arrow.empty_table(), *filled])
+    return by_id(pa.concat_tables(filled)) if filled else OPERATIONS.arrow.empty_table()
 
 
 def _ids(rows: pa.Table) -> pa.Array:
@@ -135,8 +145,9 @@ def _ids(rows: pa.Table) -> pa.Array:
 
 
 def _column(rows: pa.Table, name: str) -> pa.Array:
-    """A column in one piece."""
-    return rows[name].combine_chunks()
+    """A column in one piece; copied only if it is in several."""
+    column = rows[name]
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _order(ids: pa.Array) -> pa.Array:
@@ -208,32 +219,38 @@ def watched(operations: pa.Table, lookups: pa.Table) -> pa.Table:
     )
     is_settled = pc.and_(is_settled, pc.equal(_count(operations, "queued"), 0))
     has_failed = pc.greater(_count(operations, "failed"), 0)
-    names = ("operation_id", "created_at", "observed_at", "failed")
-    open_ones = operations.filter(pc.invert(is_settled)).select(names).to_pylist()
-    failures = operations.filter(has_failed).select(names).to_pylist()
-    if not open_ones and not failures:
-        return WATCHED.arrow.empty_table()
-    asked_at: dict[str, datetime] = {}
-    gone, asked = set(), set()
-    for row in lookups.to_pylist():
-        if row["subject"] == "errors":
-            asked.add((row["operation_id"], row["failed"]))
-            continue
-        latest = asked_at.get(row["operation_id"], row["asked_at"])
-        asked_at[row["operation_id"]] = max(latest, row["asked_at"])
-        if row["gone_at"] is not None:
-            gone.add(row["operation_id"])
-    rows = [
-        {**row, "subject": "operation", "asked_at": asked_at.get(row["operation_id"])}
-        for row in open_ones
-        if row["operation_id"] not in gone
-    ]
-    rows += [
-        {**row, "subject": "errors", "asked_at": None}
-        for row in failures
-        if (row["operation_id"], row["failed"]) not in asked
-    ]
-    return pa.Table.from_pylist(rows, schema=WATCHED.arrow)
+    is_open = pc.invert(is_settled)
+    of_states = lookups.filter(pc.equal(lookups["subject"], "operation"))
+    gone = of_states.filter(of_states["gone_at"].is_valid())["operation_id"].combine_chunks()
+    open_ones = operations.filter(
+        pc.and_(is_open, pc.invert(pc.is_in(operations["operation_id"], value_set=gone)))
+    )
+    latest = of_states.group_by("operation_id", use_threads=False).aggregate([("asked_at", "max")])
+    places = pc.index_in(open_ones["operation_id"], value_set=_ids(latest))
+    failures = operations.filter(has_failed)
+    of_errors = lookups.filter(pc.equal(lookups["subject"], "errors"))
+    was_asked = pc.is_in(_failure(failures), value_set=_failure(of_errors).combine_chunks())
+    failures = failures.filter(pc.invert(was_asked))
+    never = pa.nulls(failures.num_rows, latest["asked_at_max"].type)
+    return pa.concat_tables(
+        [
+            _to_watch(open_ones, "operation", latest["asked_at_max"].take(places)),
+            _to_watch(failures, "errors", never),
+        ]
+    )
+
+
+def _failure(rows: pa.Table) -> pa.ChunkedArray:
+    """An operation with its failed emails, as one text."""
+    failed = pc.fill_null(pc.cast(rows["failed"], pa.string()), "")
+    return pc.binary_join_element_wise(rows["operation_id"], failed, " ")
+
+
+def _to_watch(rows: pa.Table, subject: str, asked_at: pa.Array | pa.ChunkedArray) -> pa.Table:
+    columns = {name: rows[name] for name in WATCHED.names if name in rows.schema.names}
+    columns["subject"] = pa.repeat(subject, rows.num_rows)
+    columns["asked_at"] = asked_at
+    return pa.table([columns[name] for name in WATCHED.names], schema=WATCHED.arrow)
 
 
 def _count(operations: pa.Table, name: str) -> pa.ChunkedArray:
@@ -287,9 +304,8 @@ def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
 
 
 def count_operations(states: pa.Table) -> int:
-    """How many operations there are in some states."""
-    ids = _ids(states)
-    return states.num_rows - (pc.sum(_follows(ids.take(_order(ids)))).as_py() or 0)
+    """How many operations there are in states that are ordered by operation."""
+    return states.num_rows - int(pc.sum(_follows(_ids(states))).as_py() or 0)
 
 
 def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
