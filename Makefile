@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test lint types definitions check format readme bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,14 @@ format: $(READY) ## let ruff mend what it can
 
 readme: $(READY) ## write the tables, settings and examples of the README and of docs/sql.md anew
 	$(BIN)/python -m tests.support.readme
+
+ONLY ?=
+SCALE ?= 1
+bench: $(READY) ## measure what the archive costs, against a floor and targets; write docs/performance.md
+	$(BIN)/python -m tests.benchmarks.speed --only "$(ONLY)" --scale $(SCALE)
+
+bench-peers: $(READY) ## measure dlt beside it, in an environment of its own; write docs/performance.md
+	$(BIN)/python -m tests.benchmarks.peers --scale $(SCALE)
 
 bench-refresh: $(READY) ## measure what the refresh policy costs and misses; write docs/refresh.md and its picture
 	$(BIN)/python -m tests.benchmarks.refresh

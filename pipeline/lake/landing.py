@@ -101,7 +101,8 @@ def _land(
     landed = pa.concat_tables([_STATES.empty_table(), *parts], promote_options="default")
     landed = landed.replace_schema_metadata(dict(metadata))
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
-        parquet.write(lake, landed, target, lake.temporary_file("landing", partition))
+        temporary = lake.temporary_file("landing", partition)
+        parquet.write(lake, landed, target, temporary, form=parquet.LANDED)
     return target
 
 
@@ -119,11 +120,13 @@ def read(path: Path) -> Landed:
     """
     try:
         with pa.OSFile(str(path), "rb") as file:
-            table = pq.ParquetFile(file).read()
+            table = pq.ParquetFile(file).read(use_threads=False)
         metadata = table.schema.metadata or {}
         rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
         table = table.replace_schema_metadata(None)
-        operations = table.filter(table["operation_id"].is_valid()).select(OPERATIONS.names)
+        has_others = table["operation_id"].null_count
+        states = table.filter(table["operation_id"].is_valid()) if has_others else table
+        operations = states.select(OPERATIONS.names)
         landed = Landed(
             path,
             coverage=pa.Table.from_pylist(rows, schema=COVERAGE.arrow),

@@ -3,12 +3,17 @@
 Everything is a function of a *set* of rows and ends in a total order, so that the same content is the
 same file, whatever landed first or twice (R5). Sorting and comparing neighbours is what pyarrow does
 fastest here: a third of the processor time of a GROUP BY over all columns.
+
+Ids sort by creation, listings mostly come in that order, and most operations have one state. So rows are
+ordered by id alone, which is next to nothing for what is in order already, and only the rows of operations
+that have several go through an order of all columns.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,6 +28,7 @@ from pipeline.schema import (
 from pipeline.windows import RETENTION
 
 _STATE: Final = tuple(name for name in OPERATIONS.names if name != "observed_at")
+_COMING_ABOUT: Final = ("operation_id", "updated_at", "observed_at", *_STATE)
 _REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "scan_id"))
 _HOUR_US: Final = 3_600_000_000
 _RETENTION_US: Final = RETENTION // timedelta(microseconds=1)
@@ -33,12 +39,40 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
 
     A state is everything but the moment of seeing it. Absence removes nothing.
 
+    Args:
+        known: what an earlier call returned, or nothing.
+        landed: states in any order, known ones among them.
+
     Returns:
         `schema.HISTORY`, ordered by operation, then as its states came about.
     """
-    rows = pa.concat_tables([known, landed])
-    first = _first_of_each(rows, _STATE, then=("observed_at",))
-    return _sorted(first, ("operation_id", "updated_at", "observed_at", *_STATE))
+    if not known.num_rows:
+        return _settled(landed)
+    # What is known of the operations that did not land is distinct and in order: it is left as it is.
+    landed_ids = pc.unique(_ids(landed))
+    has_landed = pc.is_in(_ids(known), value_set=landed_ids)
+    settled = _settled(pa.concat_tables([known.filter(has_landed), landed]))
+    return _merged(known.filter(pc.invert(has_landed)), settled)
+
+
+def _settled(states: pa.Table) -> pa.Table:
+    """States in any order, each once and in order."""
+    rows = by_id(states)
+    follows = _follows(_ids(rows))
+    if not pc.any(follows, min_count=0).as_py():
+        return rows
+    is_several = _of_the_same(follows)
+    first = _first_of_each(rows.filter(is_several), _STATE, then=("observed_at",))
+    return _merged(rows.filter(pc.invert(is_several)), _sorted(first, _COMING_ABOUT))
+
+
+def _merged(many: pa.Table, few: pa.Table) -> pa.Table:
+    """The rows of two ordered tables in order. No operation is in both."""
+    if not few.num_rows or not many.num_rows:
+        return many if many.num_rows else few
+    before = pc.search_sorted(_ids(many), _ids(few)).to_numpy().astype(np.int64)
+    places = np.insert(np.arange(many.num_rows), before, many.num_rows + np.arange(few.num_rows))
+    return pa.concat_tables([many, few]).combine_chunks().take(pa.array(places))
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -52,6 +86,25 @@ def newest_states(states: pa.Table) -> pa.Table:
     Returns:
         `schema.OPERATIONS`, ordered by operation.
     """
+    rows = by_id(states)
+    follows = _follows(_ids(rows))
+    if not pc.any(follows, min_count=0).as_py():
+        return rows
+    # Where the states of an operation come about with rising times, the last one is the newest.
+    updated = _column(rows, "updated_at")
+    is_unclear = pc.and_(follows, pc.less_equal(updated[1:], updated[:-1]))
+    unclear_ids = _ids(rows)[1:].filter(is_unclear)
+    no = pa.array([False])
+    is_last = pc.invert(pa.concat_arrays([follows, no]))
+    if not len(unclear_ids):
+        return rows.filter(is_last)
+    is_unclear = pc.is_in(rows["operation_id"], value_set=unclear_ids)
+    newest = _newest_of_several(rows.filter(is_unclear))
+    others = rows.filter(pc.and_(is_last, pc.invert(is_unclear)))
+    return _merged(others, newest)
+
+
+def _newest_of_several(states: pa.Table) -> pa.Table:
     ranked = newest_first(states)
     return ranked.filter(differs_from_previous(ranked, ["operation_id"]))
 
@@ -72,6 +125,49 @@ def newest_first(states: pa.Table) -> pa.Table:
         *((name, "descending") for name in rest if name not in ("operation_id", "updated_at")),
     ]
     return ranked.sort_by(order).combine_chunks().select(states.schema.names)
+
+
+def by_id(rows: pa.Table) -> pa.Table:
+    """Rows in one piece and ordered by operation; those of one operation stay in their order."""
+    if any(column.num_chunks != 1 for column in rows.columns):
+        rows = rows.combine_chunks()
+    ids = _ids(rows)
+    if pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
+        return rows
+    return rows.take(_order(ids))
+
+
+def gathered(tables: Iterable[pa.Table]) -> pa.Table:
+    """All states ordered by operation. Scans are mostly ranges of ids: chained, they are nearly so."""
+    filled = [table for table in tables if table.num_rows]
+    filled.sort(key=lambda table: str(table["operation_id"][0]))
+    return by_id(pa.concat_tables(filled)) if filled else OPERATIONS.arrow.empty_table()
+
+
+def _ids(rows: pa.Table) -> pa.Array:
+    return _column(rows, "operation_id")
+
+
+def _column(rows: pa.Table, name: str) -> pa.Array:
+    """A column in one piece; copied only if it is in several."""
+    column = rows[name]
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def _order(ids: pa.Array) -> pa.Array:
+    """The places of ids in their order, those of equal ones as they were: quick for what is nearly so."""
+    return pc.array_sort_indices(ids)
+
+
+def _follows(ids: pa.Array) -> pa.BooleanArray:
+    """For each id but the first, whether it is the same as the one before it."""
+    return pc.equal(ids[1:], ids[:-1])
+
+
+def _of_the_same(follows: pa.BooleanArray) -> pa.BooleanArray:
+    """For each row whether the one before or after it is of the same operation."""
+    no = pa.array([False])
+    return pc.or_(pa.concat_arrays([no, follows]), pa.concat_arrays([follows, no]))
 
 
 def distinct_rejects(known: pa.Table, landed: pa.Table) -> pa.Table:
@@ -127,74 +223,122 @@ def watched(operations: pa.Table, lookups: pa.Table) -> pa.Table:
     )
     is_settled = pc.and_(is_settled, pc.equal(_count(operations, "queued"), 0))
     has_failed = pc.greater(_count(operations, "failed"), 0)
-    names = ("operation_id", "created_at", "observed_at", "failed")
-    open_ones = operations.filter(pc.invert(is_settled)).select(names).to_pylist()
-    failures = operations.filter(has_failed).select(names).to_pylist()
-    if not open_ones and not failures:
-        return WATCHED.arrow.empty_table()
-    asked_at: dict[tuple[str, int | None], datetime] = {}
-    done = set()
-    for row in lookups.to_pylist():
-        # What is asked about an operation's state has no count of failed emails.
-        question = row["operation_id"], row["failed"]
-        asked_at[question] = max(asked_at.get(question, row["asked_at"]), row["asked_at"])
-        is_answered = row["subject"] == "errors" and row["refusal"] is None
-        if is_answered or row["gone_at"] is not None:
-            done.add(question)
-    questions = [
-        *(("operation", (row["operation_id"], None), row) for row in open_ones),
-        *(("errors", (row["operation_id"], row["failed"]), row) for row in failures),
-    ]
-    rows = [
-        {**row, "subject": subject, "asked_at": asked_at.get(question)}
-        for subject, question, row in questions
-        if question not in done
-    ]
-    return pa.Table.from_pylist(rows, schema=WATCHED.arrow)
+    is_open = pc.invert(is_settled)
+    of_states = lookups.filter(pc.equal(lookups["subject"], "operation"))
+    gone = of_states.filter(of_states["gone_at"].is_valid())["operation_id"].combine_chunks()
+    open_ones = operations.filter(
+        pc.and_(is_open, pc.invert(pc.is_in(operations["operation_id"], value_set=gone)))
+    )
+    of_errors = lookups.filter(pc.equal(lookups["subject"], "errors"))
+    answered = _failure(of_errors.filter(of_errors["refusal"].is_null())).combine_chunks()
+    failures = operations.filter(has_failed)
+    failures = failures.filter(pc.invert(pc.is_in(_failure(failures), value_set=answered)))
+    open_asked = _last_asked(of_states["operation_id"], of_states, open_ones["operation_id"])
+    failures_asked = _last_asked(_failure(of_errors), of_errors, _failure(failures))
+    return pa.concat_tables(
+        [
+            _to_watch(open_ones, "operation", open_asked),
+            _to_watch(failures, "errors", failures_asked),
+        ]
+    )
+
+
+def _failure(rows: pa.Table) -> pa.ChunkedArray:
+    """An operation with its failed emails, as one text."""
+    failed = pc.fill_null(pc.cast(rows["failed"], pa.string()), "")
+    return pc.binary_join_element_wise(rows["operation_id"], failed, " ")
+
+
+def _last_asked(
+    asked: pa.ChunkedArray, lookups: pa.Table, wanted: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """When each of the wanted questions was asked last; NULL if it never was."""
+    keyed = pa.table({"question": asked, "asked_at": lookups["asked_at"]})
+    latest = keyed.group_by("question", use_threads=False).aggregate([("asked_at", "max")])
+    return latest["asked_at_max"].take(pc.index_in(wanted, value_set=_column(latest, "question")))
+
+
+def _to_watch(rows: pa.Table, subject: str, asked_at: pa.ChunkedArray) -> pa.Table:
+    columns = {name: rows[name] for name in WATCHED.names if name in rows.schema.names}
+    columns["subject"] = pa.repeat(subject, rows.num_rows)
+    columns["asked_at"] = asked_at
+    return pa.table([columns[name] for name in WATCHED.names], schema=WATCHED.arrow)
 
 
 def _count(operations: pa.Table, name: str) -> pa.ChunkedArray:
     return pc.fill_null(operations[name], 0)
 
 
-def all_known(operations: pa.Table, seen: pa.Table) -> bool:
-    """Whether every state in `seen` is the newest one of its operation, and was known by then.
+def news(operations: pa.Table, seen: pa.Table) -> pa.Table:
+    """What of `seen` is not the newest state of its operation, or was not known by then.
 
-    Then folding it changes nothing: the common case of a rescan, told without reading history.
+    Folding the rest changes nothing: the common case of a rescan, told without reading history.
+
+    Args:
+        operations: the newest states, ordered by operation.
+        seen: states that were seen.
     """
-    places = pc.index_in(
-        seen["operation_id"], value_set=operations["operation_id"].combine_chunks()
-    )
-    if places.null_count:
-        return False
-    known = operations.take(places)
-    if pc.any(pc.less(seen["observed_at"], known["observed_at"])).as_py():
-        return False
-    return not any(pc.any(_unequal(seen[name], known[name])).as_py() for name in _STATE)
+    if not operations.num_rows:
+        return seen
+    known, is_news = _as_known(operations, seen)
+    is_news = pc.or_(is_news, pc.less(seen["observed_at"], known["observed_at"]))
+    for name in _STATE:
+        is_news = pc.or_(is_news, _unequal(seen[name], known[name]))
+    return seen.filter(is_news) if pc.any(is_news).as_py() else seen.slice(0, 0)
 
 
 def is_newest(operations: pa.Table, seen: pa.Table) -> pa.ChunkedArray:
-    """For each state in `seen`, whether it is the newest one of its operation."""
-    places = pc.index_in(
-        seen["operation_id"], value_set=operations["operation_id"].combine_chunks()
-    )
-    known = operations.take(places)
-    same = pc.is_valid(places)
+    """For each state in `seen`, whether it is the newest one of its operation.
+
+    Args:
+        operations: the newest states, ordered by operation.
+        seen: states that were seen.
+    """
+    if not operations.num_rows:
+        return pa.chunked_array([pa.repeat(pa.scalar(value=False), seen.num_rows)])
+    known, differs = _as_known(operations, seen)
     for name in _STATE:
-        same = pc.and_(same, pc.invert(_unequal(seen[name], known[name])))
-    return same
+        differs = pc.or_(differs, _unequal(seen[name], known[name]))
+    return pc.invert(differs)
 
 
 def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
-    """How many operations are new in `after`, and how many have another state than in `before`."""
-    if after.equals(before):
-        return 0, 0
-    places = pc.index_in(before["operation_id"], value_set=after["operation_id"].combine_chunks())
-    same = after.take(places)
-    differs = pa.chunked_array([pa.repeat(pa.scalar(value=False), before.num_rows)])
+    """How many operations are new in `after`, and how many have another state than in `before`.
+
+    Both are ordered by operation, and `after` has every operation of `before`.
+    """
+    if not before.num_rows or after.equals(before):
+        return after.num_rows - before.num_rows, 0
+    same, differs = _as_known(after, before)
     for name in before.schema.names:
         differs = pc.or_(differs, _unequal(before[name], same[name]))
     return after.num_rows - before.num_rows, pc.sum(differs).as_py() or 0
+
+
+def count_operations(states: pa.Table) -> int:
+    """How many operations there are in states that are ordered by operation."""
+    repeated: int = pc.sum(_follows(_ids(states))).as_py() or 0
+    return int(states.num_rows) - repeated
+
+
+def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:
+    """For each row of `seen` the row of the same operation, and whether there is none.
+
+    Args:
+        operations: each operation once, ordered, and not empty.
+        seen: rows in any order; the row beside one that has none is any.
+    """
+    if not seen.num_rows:
+        return operations.slice(0, 0), pa.chunked_array([pa.array([], pa.bool_())])
+    known, wanted = _ids(operations), _ids(seen)
+    begin = pc.search_sorted(known, wanted[0]).as_py()
+    end = begin + len(wanted)
+    if end <= len(known) and known[begin:end].equals(wanted):
+        nothing = pa.repeat(pa.scalar(value=False), len(wanted))
+        return operations.slice(begin, len(wanted)), pa.chunked_array([nothing])
+    places = pc.min_element_wise(pc.search_sorted(known, wanted), len(known) - 1)
+    found = operations.take(places)
+    return found, _unequal(seen["operation_id"], found["operation_id"])
 
 
 def _first_of_each(rows: pa.Table, key: Sequence[str], then: Sequence[str]) -> pa.Table:

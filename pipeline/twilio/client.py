@@ -6,7 +6,7 @@ Usable alone::
         for page in client.pages(Window(start, end)):
             page.operations  # a pyarrow.Table
 
-One client may be used by many threads at once.
+One client may be used by many threads at once: their requests share one pace (see `pace`).
 """
 
 import json
@@ -39,6 +39,7 @@ from pipeline.twilio.errors import (
     RetriableApiError,
     UnexpectedAnswerError,
 )
+from pipeline.twilio.pace import Gate, Pace
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
 from pipeline.twilio.wire import (
     ErrorRecord,
@@ -59,7 +60,6 @@ _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _STRAY: Final = timedelta(days=1)
 """How far an answer's date may be from that of the first: no run lasts so long."""
-_CHUNK: Final = 64 * 1024
 _EXCERPT: Final = 200
 _Parsed = TypeVar("_Parsed")
 
@@ -122,6 +122,7 @@ class OperationsClient:
     Args:
         settings: address, credentials, page size, time-outs, retries, limits.
         sleep: waits so many seconds between tries; by default until then, or until it is closed.
+        pace: how fast to ask at first; by default slowly, and up to the settings' concurrency.
 
     Closing it ends what other threads still ask: at their next try, page or wait.
 
@@ -132,13 +133,18 @@ class OperationsClient:
     """
 
     def __init__(
-        self, settings: Settings, *, sleep: Callable[[float], object] | None = None
+        self,
+        settings: Settings,
+        *,
+        sleep: Callable[[float], object] | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._settings = settings
         self._closed = threading.Event()
         self._first_clock: datetime | None = None
         self._sleep = sleep or self._closed.wait
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
+        self._gate = Gate(pace or Pace.starting(settings.concurrency), self._sleep)
         connections = settings.concurrency + 1
         self._http = httpx2.Client(
             # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.
@@ -282,41 +288,44 @@ class OperationsClient:
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> tuple[_Answer[_Parsed], int]:
         """An answer, and how many tries it took."""
-        return retry.run(self._policy, lambda: self._request(path, parse, query), sleep=self._sleep)
+        return retry.run(
+            self._policy, lambda: self._request(path, parse, query), sleep=self._gate.pause
+        )
 
     def _request(
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> _Answer[_Parsed]:
         """One try."""
-        if self._closed.is_set():
-            msg = f"GET {path}: not asked, since the client is closed"
-            raise FatalApiError(msg)
         url = f"{self._settings.api_url}{path}"
         what = f"GET {urlsplit(url).path}"
         began = time.monotonic()
-        try:
-            with self._http.stream("GET", url, params=query) as response:
-                body = self._body(response, what)
-        except httpx2.TransportError as error:
-            raise self._no_answer(what, error) from None
-        seconds = time.monotonic() - began
-        log.debug(
-            "%s: %d, %d bytes, %.0f ms",
-            what,
-            response.status_code,
-            len(body),
-            1000 * seconds,
-            extra={
-                "event": "request",
-                "request": what,
-                "status": response.status_code,
-                "bytes": len(body),
-                "seconds": round(seconds, 6),
-                "request_id": _request_id(response),
-            },
-        )
-        if response.status_code != httpx2.codes.OK:
-            raise _refusal(what, response, body, has_token="pageToken" in query)
+        with self._gate.request():
+            if self._closed.is_set():
+                msg = f"{what}: not asked, since the client is closed"
+                raise FatalApiError(msg)
+            try:
+                with self._http.stream("GET", url, params=query) as response:
+                    body = self._body(response, what)
+            except httpx2.TransportError as error:
+                raise self._no_answer(what, error) from None
+            seconds = time.monotonic() - began
+            log.debug(
+                "%s: %d, %d bytes, %.0f ms",
+                what,
+                response.status_code,
+                len(body),
+                1000 * seconds,
+                extra={
+                    "event": "request",
+                    "request": what,
+                    "status": response.status_code,
+                    "bytes": len(body),
+                    "seconds": round(seconds, 6),
+                    "request_id": _request_id(response),
+                },
+            )
+            if response.status_code != httpx2.codes.OK:
+                raise _refusal(what, response, body, has_token="pageToken" in query)
         request_id = _request_id(response)
         try:
             parsed = parse(body)
@@ -357,17 +366,18 @@ class OperationsClient:
             msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
             raise DamagedAnswerError(msg, status=response.status_code)
         decoder = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
-        body = bytearray()
-        received = 0
-        for chunk in response.iter_raw(_CHUNK):
+        parts: list[bytes] = []
+        received = size = 0
+        for chunk in response.iter_raw():
             received += len(chunk)
             try:
                 # One byte beyond the limit is enough to know that it is passed.
-                body += decoder.decompress(chunk, limit + 1 - len(body)) if decoder else chunk
+                parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
             except zlib.error as error:
                 msg = f"{what}: the compressed answer is damaged ({error})"
                 raise DamagedAnswerError(msg, status=response.status_code) from None
-            if max(received, len(body)) > limit:
+            size += len(parts[-1])
+            if max(received, size) > limit:
                 msg = (
                     f"{what}: the answer is larger than {limit} bytes: ask for smaller pages with "
                     "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
@@ -376,7 +386,7 @@ class OperationsClient:
         if decoder is not None and received and not decoder.eof:
             msg = f"{what}: the compressed answer is cut off"
             raise DamagedAnswerError(msg, status=response.status_code)
-        return bytes(body)
+        return b"".join(parts)
 
     def _no_answer(self, what: str, error: httpx2.TransportError) -> RetriableApiError:
         kind = type(error).__name__

@@ -11,7 +11,6 @@ microsecond. Writing a row back lays it over again, so that nothing is lost. Tim
 same instant, written in UTC; numbers with all their digits, and -0 as 0.
 """
 
-import io
 import json
 import re
 from collections import Counter
@@ -274,12 +273,10 @@ def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
 
 def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
     """The page, or None if pyarrow refuses it or would not read it without loss."""
-    if len(_NULL.findall(body)) != len(_NEXT_IS_NULL.findall(body)):
-        return None  # an explicit null in a record is not the same as an absent field
     try:
         body.decode()  # pyarrow takes any bytes for a text
         table = pj.read_json(
-            io.BytesIO(body),
+            pa.BufferReader(body),  # a file of Python's would be read under the GIL, and copied
             read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
             parse_options=pj.ParseOptions(
                 explicit_schema=_PAGE_SCHEMA,
@@ -298,6 +295,9 @@ def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
     operations = _operations_of(page[found[0]].chunk(0).flatten())
     if operations is None:
         return None
+    lacks_counts = any(operations[name].null_count for name in COUNT_NAMES)
+    if lacks_counts and len(_NULL.findall(body)) != len(_NEXT_IS_NULL.findall(body)):
+        return None  # an explicit null in a record is not the same as an absent field
     next_token = pc.struct_field(page["pagination"].chunk(0), "next")[0].as_py()
     return ParsedPage(operations, (), next_token, operations.num_rows)
 

@@ -1,0 +1,63 @@
+"""The speed benchmark: ``python -m tests.benchmarks.speed`` measures, shows the figures, writes them down.
+
+``--only load,rescan`` measures some alone, ``--scale 0.05`` takes smaller sizes: both for a quick look, which
+is shown and not written. Every result is checked against the truth; one that is wrong ends the run.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from tests.benchmarks.speed import on_disk, over_http, report
+from tests.benchmarks.speed.process import ROOT
+from tests.benchmarks.speed.report import Figure, Plan
+
+MEASURES: Final[dict[str, Callable[[Plan], list[Figure]]]] = {
+    "load": over_http.load,
+    "memory": over_http.memory,
+    "rescan": on_disk.rescan,
+    "query": on_disk.query,
+    "archive": on_disk.archive_size,
+    "start": over_http.start,
+    "idle": over_http.idle,
+    "pace": over_http.pace,
+}
+
+
+def measure(
+    names: list[str], plan: Plan, tell: Callable[[str], None] = lambda _: None
+) -> list[Figure]:
+    """The figures of some measures, in order."""
+    figures: list[Figure] = []
+    for name in names:
+        tell(f"measuring {name}")
+        figures += MEASURES[name](plan)
+    return figures
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description="Measure what the archive costs.")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(MEASURES)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the sizes; 1 is the targets'")
+    parser.add_argument("--runs", type=int, default=3, help="of which each figure is the median")
+    asked = parser.parse_args()
+    names = [name for name in asked.only.split(",") if name] or list(MEASURES)
+    if unknown := set(names) - set(MEASURES):
+        parser.error(f"expected some of {', '.join(MEASURES)}; got {', '.join(sorted(unknown))}")
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="email-archive-bench-") as folder:
+        plan = Plan(asked.scale, asked.runs, Path(folder))
+        figures = measure(names, plan, lambda text: console.print(text, style="dim"))
+    console.print(report.table(figures))
+    if names == list(MEASURES) and asked.scale == 1:
+        report.write(ROOT / "docs" / "performance.md", figures, "make bench")
+        console.print("written: docs/performance.md", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""What is measured over HTTP: a full load, its wall time and memory, the pace, a sync with nothing due."""
+
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from pipeline.refresh import cut
+from pipeline.schema import COUNT_NAMES
+from pipeline.settings import Settings
+from pipeline.sync import DUE, Range, Scope, sync
+from pipeline.twilio.client import OperationsClient
+from pipeline.twilio.pace import Pace
+from pipeline.windows import RETENTION, midnight, windows_between
+from tests.benchmarks.speed.load import NOW, Truth, columns, truth
+from tests.benchmarks.speed.process import Cost, Server, run, serving
+from tests.benchmarks.speed.report import Figure, Plan, at_most, check
+from tests.benchmarks.speed.server import ACCOUNT_SID, AUTH_TOKEN
+
+MIB: Final = 1024**2
+_CONNECTIONS: Final = 8
+
+
+def variables(server: Server) -> dict[str, str]:
+    """The environment of a sync. What failed in operations is not asked for: the floor doesn't either."""
+    return {
+        "EMAIL_ARCHIVE_API_URL": server.url,
+        "EMAIL_ARCHIVE_CONCURRENCY": str(_CONNECTIONS),
+        "EMAIL_ARCHIVE_OPERATION_ERRORS": "false",
+    }
+
+
+def ours(server: Server, data: Path) -> Cost:
+    """A full load into an empty archive, from start-up to the published warehouse."""
+    shutil.rmtree(data, ignore_errors=True)
+    command = [sys.executable, "-m", "pipeline.cli", "sync", "--data", data, "--json"]
+    return run(command, variables(server))
+
+
+def floor(server: Server, file: Path, connections: int) -> Cost:
+    """The same pages by the floor."""
+    return run(
+        [sys.executable, "-m", "tests.benchmarks.speed.floor", server.url, file, str(connections)]
+    )
+
+
+def check_archive(data: Path, expected: Truth) -> None:
+    """Counts, uniqueness and sums against the truth."""
+    files = sorted(map(str, (data / "operations").rglob("*.parquet")))
+    found = ds.dataset(files).to_table(columns=["operation_id", *COUNT_NAMES])
+    check(found.num_rows == expected.operations, f"{found.num_rows} of {expected.operations} rows")
+    check(pc.count_distinct(found["operation_id"]).as_py() == found.num_rows, "ids come twice")
+    sums = {name: pc.sum(found[name]).as_py() for name in COUNT_NAMES}
+    check(sums == expected.sums, f"expected sums {expected.sums}, got {sums}")
+
+
+def check_floor(file: Path, expected: Truth) -> None:
+    """The floor has to do the work that it is compared for."""
+    found = pq.read_table(file, columns=["id", "delivered"])
+    check(found.num_rows == expected.operations, "the floor lacks rows")
+    check(pc.sum(found["delivered"]).as_py() == expected.sums["delivered"], "the floor lacks sums")
+
+
+def load(plan: Plan) -> list[Figure]:
+    """Processor time and memory of a full load; wall time of one with 100 ms latency."""
+    operations = plan.of(1_000_000)
+    expected = truth(columns(operations))
+    data, file = plan.folder / "archive", plan.folder / "floor.parquet"
+    with serving(operations) as server:
+        ours(server, data), floor(server, file, 1)  # the server compresses its pages
+
+        def processor() -> tuple[float, float, float, float]:
+            least, whole = floor(server, file, 1), ours(server, data)
+            check_floor(file, expected)
+            check_archive(data, expected)
+            return least.cpu, whole.cpu, whole.cpu / least.cpu, whole.memory / MIB
+
+        least, whole, ratio, memory = plan.median(processor)
+        floor(server, file, _CONNECTIONS)
+
+        def wall() -> tuple[float, float, float]:
+            server.set(latency=0.1)
+            least, whole = floor(server, file, _CONNECTIONS), ours(server, data)
+            server.set()
+            check_archive(data, expected)
+            return least.wall, whole.wall, whole.wall / least.wall
+
+        slow, slow_ours, slow_ratio = plan.median(wall)
+    return [
+        at_most(
+            f"full load of {operations:,} operations, processor time",
+            ratio, 1.75, "x the floor", f"{whole:.2f} s against {least:.2f} s",
+        ),
+        at_most(
+            "the same, wall time at 100 ms latency",
+            slow_ratio, 1.25, "x the floor", f"{slow_ours:.1f} s against {slow:.1f} s",
+        ),
+        at_most("the same, peak memory", memory, 400, "MiB"),
+    ]  # fmt: skip
+
+
+def memory(plan: Plan) -> list[Figure]:
+    """Peak memory of a load five times as large."""
+    operations = plan.of(5_000_000)
+    data = plan.folder / "archive"
+    with serving(operations) as server:
+        peak = ours(server, data).memory / MIB
+    check_archive(data, truth(columns(operations)))
+    shutil.rmtree(data)
+    return [at_most(f"full load of {operations:,} operations, peak memory", peak, 600, "MiB")]
+
+
+def pace(plan: Plan) -> list[Figure]:
+    """Adaptive concurrency against every fixed one, and under a limit of requests."""
+    operations = plan.of(150_000)
+    figures = []
+    with serving(operations) as server:
+        for latency in (0.0, 0.05, 0.3):
+            server.set(latency=latency)
+            if not latency:
+                _throughput(server, 1, adaptive=True)  # the first is slower, whoever it is
+            fixed = max(_throughput(server, n, adaptive=False) for n in (2, 4, _CONNECTIONS))
+            found = _throughput(server, _CONNECTIONS, adaptive=True)
+            share = 100 * found / fixed
+            figures.append(
+                Figure(
+                    f"adaptive concurrency at {1000 * latency:.0f} ms latency",
+                    f"{share:.0f} % of the best fixed concurrency ({found:.0f} requests/s)",
+                    "at least 90 %",
+                    holds=share >= 90,
+                )
+            )
+        server.set(limit=20)
+        _throughput(server, _CONNECTIONS, adaptive=True)
+        asked = server.asked()
+        lost = 100 * asked.get("429", 0) / asked["requests"]
+    figures.append(at_most("requests lost to 429 at a limit of 20 a second", lost, 5, "%"))
+    return figures
+
+
+def _throughput(server: Server, concurrency: int, *, adaptive: bool) -> float:
+    """Requests per second of listing everything in many windows, on as many threads."""
+    settings = Settings(
+        account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, api_url=server.url, concurrency=concurrency
+    )
+    windows = [part for day in windows_between(NOW - RETENTION, NOW) for part in cut(day, 12)]
+    first = None if adaptive else Pace(concurrency, float(concurrency))
+    client = OperationsClient(settings, pace=first)
+    with client, ThreadPoolExecutor(concurrency) as pool:
+        began = time.perf_counter()
+        pages = sum(pool.map(lambda window: sum(1 for _ in client.pages(window)), windows))
+        return pages / (time.perf_counter() - began)
+
+
+def idle(plan: Plan) -> list[Figure]:
+    """A sync with nothing due against one that scans a day; what Dagster takes on top of a sync."""
+    operations = plan.of(400_000)
+    data = plan.folder / "archive"
+    with serving(operations) as server:
+        plain = plan.median(lambda: (ours(server, data).cpu,))[0]
+        # A dry run makes Dagster's own storage, which is not a run's.
+        in_dagster = plan.median(lambda: (_in_dagster(server, plan.folder),))[0]
+        ours(server, data)
+        settings = Settings(
+            account_sid=ACCOUNT_SID,
+            auth_token=AUTH_TOKEN,
+            api_url=server.url,
+            data=data,
+            operation_errors=False,
+        )
+        day = midnight(NOW.date()) - timedelta(days=2)
+        scanning = plan.median(lambda: (_timed(settings, Range(day, day + timedelta(days=1))),))[0]
+        _timed(settings, DUE)
+        server.set()
+        nothing = plan.median(lambda: (_timed(settings, DUE),))[0]
+        requests = server.asked()["requests"] / plan.runs
+    return [
+        at_most(
+            "sync with nothing due, in-process time",
+            nothing / scanning, 0.1, "of one that scans a day",
+            f"{1000 * nothing:.0f} ms against {1000 * scanning:.0f} ms",
+        ),
+        at_most("its requests", requests, 1, "request"),
+        at_most(
+            "Dagster's share of the sync job over 8 days, processor time",
+            in_dagster - plain, 3, "s", f"{in_dagster:.1f} s against {plain:.1f} s",
+        ),
+    ]  # fmt: skip
+
+
+def _timed(settings: Settings, scope: Scope) -> float:
+    began = time.perf_counter()
+    report = sync(settings, scope=scope)
+    took = time.perf_counter() - began
+    check(report.ok, "the sync failed")
+    return took
+
+
+def _in_dagster(server: Server, folder: Path) -> float:
+    """Processor time of the job `sync` over 8 days, in process."""
+    data, home = folder / "dagster-archive", folder / "dagster"
+    shutil.rmtree(data, ignore_errors=True)
+    home.mkdir(exist_ok=True)
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    first = (NOW - RETENTION).date().isoformat()
+    command = [sys.executable, "-m", "assets.run", first, NOW.date().isoformat()]
+    more = {"EMAIL_ARCHIVE_DATA": str(data), "DAGSTER_HOME": str(home)}
+    return run(command, variables(server) | more).cpu
+
+
+def start(plan: Plan) -> list[Figure]:
+    """`email-archive --help` against an interpreter that does nothing."""
+    command = Path(sys.executable).with_name("email-archive")
+
+    def processor() -> tuple[float, float, float]:
+        nothing = run([sys.executable, "-c", "pass"]).cpu
+        helped = run([command, "--help"]).cpu
+        return nothing, helped, helped / nothing
+
+    few = Plan(plan.scale, 3 * plan.runs, plan.folder)
+    nothing, helped, ratio = few.median(processor)
+    made_of = f"{1000 * helped:.0f} ms against {1000 * nothing:.0f} ms"
+    return [at_most("email-archive --help", ratio, 12, "x python -c pass", made_of)]

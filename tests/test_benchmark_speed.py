@@ -1,0 +1,49 @@
+"""The speed benchmark works, at sizes of seconds: its results are checked against the truth on the way."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.speed.__main__ import measure
+from tests.benchmarks.speed.load import columns, truth
+from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, ours
+from tests.benchmarks.speed.process import serving
+from tests.benchmarks.speed.report import Figure, Plan, at_most, write
+
+
+def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Path):
+    data, file = tmp_path / "archive", tmp_path / "floor.parquet"
+    expected = truth(columns(3_000))
+    with serving(3_000) as server:
+        cost = ours(server, data)
+        floor(server, file, 1)
+        assert server.asked()["requests"] >= 3
+    check_archive(data, expected)
+    check_floor(file, expected)
+    assert cost.cpu > 0
+    assert cost.memory > 10_000_000
+    wrong = truth(columns(2_999))
+    with pytest.raises(AssertionError):
+        check_archive(data, wrong)
+    with pytest.raises(AssertionError):
+        check_floor(file, wrong)
+
+
+def test_measures_of_the_disk_give_figures_with_targets(tmp_path: Path):
+    figures = measure(["rescan", "query"], Plan(0.002, 1, tmp_path))
+    assert len(figures) == 5
+    assert all(figure.target for figure in figures)
+    assert figures[1].holds  # a rescan that changes nothing writes nothing, at any size
+    assert list(tmp_path.iterdir()) in ([], [tmp_path / "query"])
+
+
+def test_document_gets_new_figures_between_its_marks(tmp_path: Path):
+    file = tmp_path / "performance.md"
+    file.write_text("before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n")
+    figures = [at_most("time", 2.0, 1.75, "x", "3 s against 1.5 s"), Figure("size", "20 bytes")]
+    write(file, figures, "make bench")
+    text = file.read_text()
+    assert "old" not in text
+    assert "| time | 2 x (3 s against 1.5 s) | at most 1.75 x | **missed** |" in text
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
