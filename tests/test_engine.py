@@ -61,5 +61,5 @@ def test_damaged_file_is_an_error_in_the_end(tmp_path: Path):
                 "SELECT count(*) FROM read_parquet(?)", [str(part)]
             ).fetchone()
 
-    with pytest.raises(duckdb.Error, match="part-0.parquet"):
+    with pytest.raises(duckdb.Error, match=r"part-0\.parquet"):
         engine.asking_again(asked)
