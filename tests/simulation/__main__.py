@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -45,10 +46,18 @@ def main() -> None:
     else:
         seeds = range(wanted.first, wanted.first + wanted.seeds)
     began = time.monotonic()
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, len(seeds))) as processes:
+    outcomes: list[Outcome] = []
+    with ProcessPoolExecutor(
+        min(os.cpu_count() or 1, len(seeds)),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    ) as processes:
         playing = [processes.submit(play_seed, seed) for seed in seeds]
         done = track(as_completed(playing), "playing", len(playing), console=Console(stderr=True))
-        outcomes = [one.result() for one in done]
+        try:
+            outcomes.extend(one.result() for one in done)
+        except KeyboardInterrupt:  # what has been played so far is worth telling
+            processes.shutdown(cancel_futures=True)
     _show(console, outcomes)
     broken = sorted((one for one in outcomes if one.problems), key=lambda one: one.seed)
     for one in broken:

@@ -125,6 +125,7 @@ class _Life:
         self._data.parent.mkdir()
         self._platter = Platter(self._data.parent)
         self._seen: set[tuple[Any, ...]] = set()
+        self._was_killed = False
         self._out = Outcome(seed)
         lots = self._lots
         days = lots.randint(3, 10)
@@ -181,6 +182,8 @@ class _Life:
         """One sync, on a disk that may break, with another one between its steps or not."""
         lots, out = self._lots, self._out
         number = lots.randrange(len(apis))
+        if lots.random() < 0.2:
+            self._cut_at_a_record(apis, number)
         has_company, turn_at = lots.random() < 0.15, lots.randint(1, 12)
         turns = iter(range(1, 1_000_000))
         acknowledged: Acknowledged = set()
@@ -197,21 +200,20 @@ class _Life:
             self._go_on_with_what_is_left()
         when = f"at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
         self._check_state(when, acknowledged)
-        if not cut and lots.random() < 0.15:
-            self._cut_at_a_record(apis, number)
 
     def _cut_at_a_record(self, apis: Sequence[Emulator], number: int) -> None:
-        """Two syncs, of a day's windows before and after the very second of an operation (R4, R7)."""
+        """Syncs of a day's windows before and after the very second of an operation, or of one (R4, R7)."""
         account, now = self._accounts[number], self._clock.now()
-        young = account.world.numbers(max(now - _DAY, START), now)
+        young = account.world.numbers(max(now - _DAY, START), now)[-8:]
         if not young:
             return
         self._out.happened["days cut at an operation"] += 1
         one = account.world.records([self._lots.choice(young)], now)[0]
         moment = datetime.fromisoformat(one["createdAt"])
         first = midnight(moment.date())
-        for start, end in ((first, moment), (moment, first + _DAY)):
-            if start < end:
+        which = self._lots.choice([0, 1, 2, 2])
+        for half, (start, end) in enumerate(((first, moment), (moment, first + _DAY))):
+            if start < end and which in (half, 2):
                 self._process(apis, number, lambda: None, scope=Range(start, end))
         truth = Truth(Lake(self._data), account, self._clock.now())
         self._out.problems += truth.less_than_covered()
@@ -228,7 +230,7 @@ class _Life:
         """One process that syncs: what it said that it had landed, and whether the power went."""
         lots, out, api = self._lots, self._out, apis[number]
         disk = self._disk()
-        cuts_power = may_lose_power and lots.random() < 1 / 3
+        cuts_power = may_lose_power and lots.random() < (2 / 3 if self._was_killed else 1 / 3)
         seconds = lots.choice([0, 0, 1, 90])
         moments = [self._clock.now()]
         self._accounts[number].syncs.append(moments)
@@ -268,6 +270,7 @@ class _Life:
         except Crash:
             out.happened["power cuts" if cuts_power else "kills"] += 1
         moments.append(self._clock.now())
+        self._was_killed = isinstance(disk, CrashingDisk) and bool(disk.broken) and not cuts_power
         if isinstance(disk, CrashingDisk) and disk.broken:
             out.crashed_before[disk.broken[0]] += 1
             out.crashed_after[disk.broken[1]] += 1
@@ -279,11 +282,12 @@ class _Life:
     def _disk(self) -> CountingDisk:
         lots, platter = self._lots, self._platter
         lot, moment = lots.random(), lots.randint(1, lots.choice([20, 150, 600]))
-        if lot < 0.3:
+        # What a killed process left unsynced is lost only if the power goes soon after.
+        if lot < (0.7 if self._was_killed else 0.3):
             return CrashingDisk(moment, platter)
-        if lot < 0.35:
+        if lot > 0.95:
             return FailingDisk(moment, _BROKEN[errno.ENOSPC], platter=platter)
-        if lot < 0.4:
+        if lot > 0.9:
             return FailingDisk(moment, _BROKEN[errno.EIO], once=True, platter=platter)
         return CountingDisk(platter)
 
@@ -377,6 +381,7 @@ def _faults(lots: random.Random, seed: int) -> Faults:
     """Some kinds of faults, none of them so often that nothing comes through; a few first by a script."""
     kinds = [kind for kind in FAULTS if lots.random() < 0.3]
     script = [lots.choice([None, *FAULTS]) for _ in range(lots.choice([0, 0, 8]))]
-    rates = {kind: lots.uniform(0.01, 0.06) for kind in kinds}
+    often = {kind: 5 if kind.startswith("unknown") else 1 for kind in kinds}
+    rates = {kind: often[kind] * lots.uniform(0.01, 0.06) for kind in kinds}
     late_by = lots.choice([10, 50]) * _MINUTE
     return Faults(seed, rates, script, late_by=late_by, drip_seconds=0.0)

@@ -1,0 +1,65 @@
+"""DuckDB as the archive asks it: again, when a file was replaced while it was being read."""
+
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import engine
+
+
+def test_query_that_meets_a_file_half_replaced_is_asked_again(tmp_path: Path):
+    """R6: DuckDB opens a file more than once for a query, and can't know that it is another."""
+    part = tmp_path / "part-0.parquet"
+    pq.write_table(pa.table({"n": range(100)}), part)
+    whole = part.read_bytes()
+    part.write_bytes(whole[:20] + whole[60:])
+    tries = 0
+
+    def asked() -> object:
+        nonlocal tries
+        tries += 1
+        if tries == 3:
+            part.write_bytes(whole)
+        with engine.connect() as connection:
+            return connection.execute(
+                "SELECT sum(n)::BIGINT FROM read_parquet(?)", [str(part)]
+            ).fetchone()
+
+    assert engine.asking_again(asked) == (4950,)
+    assert tries == 3
+
+
+@pytest.mark.parametrize(
+    ("query", "error"),
+    [("FROM nothing", duckdb.CatalogException), ("SELECT 1 +", duckdb.ParserException)],
+)
+def test_query_that_can_not_be_meant_is_asked_once(query: str, error: type[Exception]):
+    tries = 0
+
+    def asked() -> object:
+        nonlocal tries
+        tries += 1
+        with engine.connect() as connection:
+            return connection.execute(query).fetchone()
+
+    with pytest.raises(error):
+        engine.asking_again(asked)
+    assert tries == 1
+
+
+def test_damaged_file_is_an_error_in_the_end(tmp_path: Path):
+    """R9"""
+    part = tmp_path / "part-0.parquet"
+    part.write_bytes(b"no parquet at all")
+
+    def asked() -> object:
+        with engine.connect() as connection:
+            return connection.execute(
+                "SELECT count(*) FROM read_parquet(?)", [str(part)]
+            ).fetchone()
+
+    with pytest.raises(duckdb.Error, match=r"part-0\.parquet"):
+        engine.asking_again(asked)
