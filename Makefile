@@ -76,5 +76,5 @@ simulate: $(READY) ## play SEEDS=200 lives of an archive, with faults, crashes a
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis data/demo build dist
 	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +

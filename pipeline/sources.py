@@ -51,7 +51,9 @@ def collect(lake: Lake, table: Table) -> pa.Table:
         return kept
     rows = pa.concat_tables([kept, *(_keyed(lake, table, p, schema) for p in changed)])
     stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(stamps)})
-    parquet.write(lake, stamped, lake.sources_file(table), lake.temporary_file(f"sources-{table.name}"))
+    parquet.write(
+        lake, stamped, lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
+    )
     return rows
 
 

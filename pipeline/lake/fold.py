@@ -108,10 +108,10 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         # Of operations that have one state each, both tables are the same rows: they are encoded once.
         same = history if states == operations.num_rows else None
         encoded = parquet.encode(history)
-        _write_if_changed(lake, HISTORY, partition, known, history, encoded)
+        _write_if_changed(lake, HISTORY, partition, known, history, encoded=encoded)
         if same is None:
             encoded = parquet.encode(operations)
-        _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded)
+        _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
 
     found_rejects = [one.rejects for one in landed]
     known_rejects, rejects = _fold_in(lake, REJECTS, partition, found_rejects, distinct_rejects)
@@ -223,6 +223,7 @@ def _write_if_changed(
     partition: Partition,
     before: pa.Table,
     after: pa.Table,
+    *,
     encoded: pa.Buffer | None = None,
 ) -> None:
     target = lake.part(table, partition)

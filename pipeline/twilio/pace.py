@@ -108,7 +108,6 @@ class Pace:
             halved_at=now,
         )
 
-
     def _borne(self, until: float) -> float:
         """A rate that was borne, as far as answers tell of one; half of the rate so far if they don't."""
         if self.since is None or self.answered < _EVIDENCE:

@@ -13,6 +13,7 @@ import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from urllib.parse import urlencode, urlsplit
 
 import pyarrow as pa
@@ -70,7 +71,7 @@ def windows(connections: int) -> list[tuple[str, str]]:
     """The last 7 days: by day, or for many connections by 3 hours, so that all are busy to the end."""
     hours = 24 if connections == 1 else 3
     texts = [f"2026-11-{18 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(0, 8 * 24 + 1, hours)]
-    return list(zip(texts, texts[1:], strict=False))
+    return list(pairwise(texts))
 
 
 def main(url: str, file: str, connections: int) -> None:
