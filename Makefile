@@ -93,5 +93,5 @@ $(VENV)/.fuzzing: $(READY)
 	@touch $@
 
 clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzzing data/demo build dist
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzzing data/demo build dist
 	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +

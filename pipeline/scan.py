@@ -182,15 +182,12 @@ def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
 
     The reference documents no order. So this only says when to cut, and never what was covered (R4).
     """
-    created = pa.chunked_array(
-        [chunk for p in pages for chunk in p.operations["created_at"].chunks]
-    )
-    bounds = pc.min_max(created).as_py()
+    created = pa.concat_arrays([c for p in pages for c in p.operations["created_at"].chunks])
     first, last = created[0].as_py(), created[-1].as_py()
     end = min(window.end, pages[0].observed_at)
-    if (first, last) == (bounds["min"], bounds["max"]):
+    if pc.all(pc.less_equal(created[:-1], created[1:]), min_count=0).as_py():
         listed = last - window.start
-    elif (first, last) == (bounds["max"], bounds["min"]):
+    elif pc.all(pc.greater_equal(created[:-1], created[1:])).as_py():
         listed = end - last
     else:
         return 0.0

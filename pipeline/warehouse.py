@@ -171,9 +171,7 @@ def _create_source(
     connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
 ) -> None:
     """A mart's rows for the build alone: only files that changed since the last build are opened."""
-    connection.register("source", sources.collect(lake, table))
-    connection.execute(f"CREATE TEMP TABLE {name} AS FROM source")
-    connection.unregister("source")
+    connection.register(name, sources.collect(lake, table))
 
 
 def _create_completeness(connection: duckdb.DuckDBPyConnection) -> None:

@@ -138,6 +138,50 @@ def test_window_that_outgrows_its_budget_is_cut_and_what_came_is_kept():
     assert all(a.end == b.start for a, b in itertools.pairwise(listing.parts))
 
 
+def minutes_apart(count: int, first: int = 0) -> list[dict]:
+    """Records of a day's first minutes, in order of creation."""
+    midnight = at("2026-11-20")
+    return [
+        record(n, created_at=midnight + n * timedelta(minutes=1))
+        for n in range(first, first + count)
+    ]
+
+
+def test_listing_in_order_that_will_outgrow_its_budget_is_cut_after_its_first_page():
+    """R4: ten minutes of a day fill the first page: the rest is listed in parts, which tile the day."""
+    day = Window.of_day(NOON.date())
+    answers = [Answer(body(minutes_apart(10, 10 * n), f"t{n}")) for n in range(30)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, day, max_pages=16)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (False, 1)
+    assert listing.parts[0].start == day.start
+    assert listing.parts[-1].end == day.end
+    assert all(a.end == b.start for a, b in itertools.pairwise(listing.parts))
+    assert len(listing.parts) >= 12
+
+
+def test_listing_in_no_order_is_not_cut_before_its_budget():
+    scrambled = [
+        one for pair in zip(minutes_apart(5), minutes_apart(5, 5), strict=True) for one in pair
+    ]
+    answers = [Answer(body(scrambled, f"t{n}")) for n in range(30)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, Window.of_day(NOON.date()), max_pages=16)
+    assert listing.scan.facts.pages == 16
+
+
+def test_listing_in_order_that_is_more_than_half_done_goes_on():
+    """The API's clock shows 14:00: after 15 of 26 pages 28 are expected, and half of them are there."""
+    day = Window.of_day(NOON.date())
+    pages = [
+        [record(n, created_at=at("2026-11-20") + n * timedelta(minutes=32))] for n in range(26)
+    ]
+    answers = [Answer(body(page, f"t{n}" if n < 25 else None)) for n, page in enumerate(pages)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, day, max_pages=15)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 26)
+
+
 def test_window_that_ends_with_its_budget_is_complete():
     answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
     with api(answers) as client:

@@ -35,7 +35,7 @@ def test_defaults():
     settings = with_token()
     assert settings.api_url == "https://comms.twilio.com/v1"
     assert settings.data == Path("data")
-    assert (settings.page_size, settings.concurrency) == (1000, 4)
+    assert (settings.page_size, settings.concurrency) == (1000, 8)
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):

@@ -312,13 +312,12 @@ def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
     same, differs = _as_known(after, before)
     for name in before.schema.names:
         differs = pc.or_(differs, _unequal(before[name], same[name]))
-    return after.num_rows - before.num_rows, pc.sum(differs).as_py() or 0
+    return after.num_rows - before.num_rows, int(pc.sum(differs).as_py() or 0)
 
 
 def count_operations(states: pa.Table) -> int:
     """How many operations there are in states that are ordered by operation."""
-    repeated: int = pc.sum(_follows(_ids(states))).as_py() or 0
-    return int(states.num_rows) - repeated
+    return int(states.num_rows) - int(pc.sum(_follows(_ids(states))).as_py() or 0)
 
 
 def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.ChunkedArray]:

@@ -90,9 +90,14 @@ def table(figures: Sequence[Figure]) -> Table:
 
 def write(file: Path, figures: Sequence[Figure], command: str) -> None:
     """Put the figures, the machine and the command into the document, between its two marks."""
-    before, _, rest = file.read_text().partition(_BEGIN)
-    after = rest.partition(_END)[2]
-    file.write_text(before + _BEGIN + document(figures, command) + _END + after)
+    replace_between(file, _BEGIN, _END, document(figures, command))
+
+
+def replace_between(file: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a file, in place of what is there."""
+    before, _, rest = file.read_text().partition(begin)
+    after = rest.partition(end)[2]
+    file.write_text(before + begin + text + end + after)
 
 
 def document(figures: Sequence[Figure], command: str) -> str:
@@ -105,7 +110,7 @@ def document(figures: Sequence[Figure], command: str) -> str:
     return "\n".join(
         [
             "",
-            f"`{command}` on {_machine()}; Python {platform.python_version()}, {versions}.",
+            f"`{command}` on {machine()}; Python {platform.python_version()}, {versions}.",
             "",
             "| measure | figure | target | |",
             "| --- | --- | --- | --- |",
@@ -116,7 +121,8 @@ def document(figures: Sequence[Figure], command: str) -> str:
     )
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The machine in a few words: cores, memory, system."""
     cpus, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     if not cpus.exists():
         return f"{platform.system()} {platform.machine()}"
