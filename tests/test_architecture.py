@@ -34,6 +34,7 @@ FLOORS = [
         "pipeline.checks",
         "pipeline.export",
         "pipeline.query",
+        "pipeline.report",
         "pipeline.status",
     },
     {"pipeline.sync", "pipeline.emulator"},
@@ -46,6 +47,7 @@ HEAVY = {
     "dagster",
     "duckdb",
     "httpx2",
+    "jinja2",
     "numpy",
     "pandas",
     "pyarrow",
@@ -53,6 +55,7 @@ HEAVY = {
     "starlette",
     "tenacity",
     "uvicorn",
+    "vl_convert",
 }
 
 
