@@ -1,16 +1,21 @@
 """The report, for people: a page, and its charts in Dagster."""
 
 import base64
+from collections.abc import Sequence
 
 import dagster as dg
 
 from assets.resources import ArchiveResource
 from pipeline.errors import ArchiveError
-from pipeline.report.pictures import pictures
+from pipeline.report.facts import Account
+from pipeline.report.figures import figures
+from pipeline.report.pictures import png
 from pipeline.report.write import report as write
 
 MOST_BYTES = 200_000
 """Of all pictures in one event, as text: it is stored for every run."""
+
+_WIDTH = 400
 
 
 @dg.asset(
@@ -25,23 +30,23 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
         written = write(archive.lake())
     except ArchiveError as error:
         raise dg.Failure(str(error), allow_retries=False) from None
-    shown = {} if not written.accounts else pictures(written.accounts[0])
     return dg.MaterializeResult(
         metadata={
             "path": dg.MetadataValue.path(written.path),
             "bytes": written.size,
             "accounts": [account.account_id for account in written.accounts],
-            **_embedded(shown),
+            **_embedded(written.accounts[:1]),
         }
     )
 
 
-def _embedded(shown: dict[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
-    """The pictures as Markdown, as many as the event has room for."""
+def _embedded(accounts: Sequence[Account]) -> dict[str, dg.MarkdownMetadataValue]:
+    """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
     found, size = {}, 0
-    for key, png in shown.items():
-        text = f"![{key}](data:image/png;base64,{base64.b64encode(png).decode()})"
+    for figure in (figure for account in accounts for figure in figures(account)):
+        picture = base64.b64encode(png(figure, width=_WIDTH, is_explained=False)).decode()
+        text = f"{figure.text}\n\n![{figure.title}](data:image/png;base64,{picture})"
         size += len(text)
         if size <= MOST_BYTES:
-            found[key] = dg.MetadataValue.md(text)
+            found[figure.key] = dg.MetadataValue.md(text)
     return found

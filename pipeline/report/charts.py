@@ -206,14 +206,18 @@ def curve(ages: Rows) -> Chart:
         alt.Tooltip("high:Q", title="at most", format=".2%"),
     ]
     base = alt.Chart(alt.InlineData(values=boxes)).encode(color=color, tooltip=tooltip)
-    at_end = alt.Chart(alt.InlineData(values=ends)).encode(
-        x=alt.X("at:Q"), y=_y(y, "low"), color=color, text="what:N"
-    )
+    # Where each has room: below the line near the top, above the other.
+    at_end = [
+        alt.Chart(alt.InlineData(values=[end]))
+        .mark_text(align="right", dx=-4, dy=dy, fontWeight="bold", fontSize=12)
+        .encode(x=alt.X("at:Q"), y=_y(y, "low"), color=color, text="what:N")
+        for end, dy in zip(ends, (13, -12), strict=True)
+    ]
     layers = alt.layer(
         base.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=_y(y, "low"), y2="high:Q"),
         base.mark_rule(strokeWidth=2.5).encode(x=x, x2="to:Q", y=_y(y, "low")),
         base.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(x=x, x2="to:Q", y=_y(y, "high")),
-        at_end.mark_text(align="right", dx=-4, dy=12, fontWeight="bold", fontSize=12),
+        *at_end,
     )
     return _sized(layers, _TALL + 40)
 
@@ -436,7 +440,7 @@ def _time(field: str) -> alt.X:
     return alt.X(
         f"{field}:T",
         title=None,
-        scale=alt.Scale(type="utc", nice=False),
+        scale=alt.Scale(type="utc", nice=False, padding=8),
         axis=alt.Axis(
             format="%-d %b",
             labelOverlap="greedy",

@@ -30,7 +30,9 @@ class Figure:
 
 
 def figures(account: Account) -> Iterator[Figure]:
-    """The figures of an account that has operations, in the page's order."""
+    """The figures of an account, in the page's order; none if it has no operations."""
+    if not account.series:
+        return
     unit = "week" if account.is_weekly else "day"
     yield Figure(
         "volume",

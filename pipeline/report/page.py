@@ -78,7 +78,7 @@ _MEANINGS: Final = (
     ("Gap", "an hour was not scanned in time, and is lost; its day has no rates"),
     (
         "Unusual",
-        "a rate that is not what the 28 days before it let expect: their median, give or take what chance does",
+        "a rate that is not what the 28 days before it let expect: their median, give or take chance",
     ),
 )
 
@@ -100,7 +100,7 @@ def _section(account: Account) -> dict[str, Any]:
                 "note": figure.note,
                 "spec": _spec(figure.chart, figure.text),
             }
-            for figure in (figures(account) if has_any else ())
+            for figure in figures(account)
         },
         "rates": charts.RATE_NAMES,
         "series": [
