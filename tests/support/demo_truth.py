@@ -48,8 +48,10 @@ class DemoTruth:
             for record in self.world.records(numbers[last == index], self.moments[index]):
                 moment = self.later.get(record["id"])
                 if moment and moment > self.moments[index]:
-                    (record,) = self.world.records([self.world.number_of(record["id"])], moment)
-                found.append(state(record))
+                    number = self.world.number_of(record["id"])
+                    found += map(state, self.world.records([number], moment))
+                else:
+                    found.append(state(record))
         return found
 
     def days(self) -> list[date]:
@@ -99,17 +101,15 @@ class DemoTruth:
     def curve(self) -> list[dict[str, float]]:
         """By each age, the bounds of what was delivered and opened, as shares of what was attempted."""
         numbers = np.asarray(self.world.existing(self.as_of))
-        seen = [self.world.columns(numbers, moment) for moment in self.moments]
-        created = seen[-1]["created_at"]
+        created = self.world.columns(numbers, self.as_of)["created_at"]
+        seen = [self._counts(numbers, moment) for moment in self.moments]
         times = np.array([m.replace(tzinfo=None) for m in self.moments], dtype="datetime64[us]")
         hours = created.astype("datetime64[h]")
         cohort = hours + np.timedelta64(1, "h") + np.timedelta64(WEEK) <= times[-1]
         stacks = {
-            name: np.stack([columns[name] for columns in seen]) for name in ("delivered", "opened")
+            name: np.stack([counts[name] for counts in seen])
+            for name in ("attempted", "delivered", "opened")
         }
-        stacks["attempted"] = np.stack(
-            [c["total"] - c["canceled"] - c["scheduled"] - c["queued"] for c in seen]
-        )
         known: dict[str, dict[int, Any]] = defaultdict(dict)
         for age in AGES:
             last = np.searchsorted(times, created + np.timedelta64(age, "m"), side="right") - 1
@@ -131,6 +131,20 @@ class DemoTruth:
                 row[f"{name}_at_most"] = most / attempted
             found.append(row)
         return found
+
+    def _counts(self, numbers: Any, moment: datetime) -> dict[str, Any]:
+        """The counts of these operations at a moment: 0 of those that were not created yet."""
+        columns = self.world.columns(numbers, moment)
+        attempted = (
+            columns["total"] - columns["canceled"] - columns["scheduled"] - columns["queued"]
+        )
+        counts = {
+            "attempted": attempted,
+            "delivered": columns["delivered"],
+            "opened": columns["opened"],
+        }
+        missing = len(numbers) - len(attempted)
+        return {name: np.pad(values, (0, missing)) for name, values in counts.items()}
 
     def _surely_seen(self, hour: Any, age: int) -> int:
         """An age by which scans had looked at all of the hour's operations once they were of `age`."""

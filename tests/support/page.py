@@ -70,4 +70,5 @@ def read(path: Path) -> str:
 
 def vega(page: str) -> str:
     """Vega's script."""
-    return page[page.index("<script>(() => {") : page.index("window.drawChart = vegaEmbed;") + 20]
+    begin = page.index("<script>(() => {")
+    return page[begin : page.index("</script>", begin)]

@@ -1,5 +1,5 @@
 "use strict";
-// Each chart is drawn for the reader's scheme, and again when that changes.
+// Each chart is drawn inside its text alternative, for the reader's scheme, and again when that changes.
 (() => {
   const themes = JSON.parse(document.getElementById("themes").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -11,7 +11,7 @@
     const fill = (_, value) => (typeof value === "string" ? palette[value] ?? value : value);
     for (const box of document.querySelectorAll("[data-chart]")) {
       drawn.get(box)?.finalize();
-      const chart = JSON.parse(box.nextElementSibling.textContent, fill);
+      const chart = JSON.parse(box.parentElement.nextElementSibling.textContent, fill);
       drawn.set(box, await window.drawChart(box, chart, {
         actions: false, renderer: "svg", tooltip: { theme: scheme },
       }));
