@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test lint types definitions check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,11 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(READY) ## write the tables, settings and examples of the README and of docs/sql.md anew
+readme: $(READY) ## write what is made in the README and docs/sql.md, their pictures and the notebook anew
 	$(BIN)/python -m tests.support.readme
+
+notebook: $(READY) ## execute the notebook on a new demo, and store it with what it shows
+	$(BIN)/python -m tests.support.notebook
 
 ONLY ?=
 SCALE ?= 1

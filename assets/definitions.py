@@ -8,6 +8,7 @@ import dagster as dg
 from assets.checks import checks
 from assets.extraction import landed_scans
 from assets.marts import marts
+from assets.report import report
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import due, sync_job
 from assets.tables import lake_tables
@@ -21,7 +22,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
     """
     return dg.Definitions(
-        assets=[landed_scans, lake_tables, marts, warehouse],
+        assets=[landed_scans, lake_tables, marts, warehouse, report],
         asset_checks=checks,
         jobs=[sync_job],
         schedules=[due],

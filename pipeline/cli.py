@@ -222,6 +222,33 @@ def export(
 
 
 @app.command()
+def report(
+    data: DataOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to make or to replace; by default report.html in the archive's folder.",
+            show_default=False,
+        ),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(help="This account alone; by default a section each.", show_default=False),
+    ] = None,
+) -> None:
+    """Write the report: one HTML file of pictures and figures, which needs no network.
+
+    Example: email-archive report -o /srv/www/email.html
+    """
+    from pipeline.report.write import report as write
+
+    written = write(_lake(data), output, account_id=account)
+    typer.echo(f"wrote {written.path}: {written.size / 1e6:.1f} MB")
+
+
+@app.command()
 def publish(data: DataOption = None) -> None:
     """Rebuild the delivery tables and the warehouse.
 

@@ -29,6 +29,7 @@ from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import MARKER, Lake
 from pipeline.query import ask
+from pipeline.report.write import report
 from pipeline.schema import OPERATIONS
 from pipeline.settings import ArchiveSettings, Settings
 from pipeline.sync import EVERYTHING, sync
@@ -102,6 +103,13 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     console.print(
         f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
         f"{operations.num_rows:,} of {operations.num_rows:,}, none missing.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    written = report(lake)
+    console.print(
+        f"Open its report: {data / written.path.name}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )

@@ -40,6 +40,7 @@ FLOORS = [
         "pipeline.checks",
         "pipeline.export",
         "pipeline.query",
+        "pipeline.report",
         "pipeline.status",
     },
     {"pipeline.sync", "pipeline.emulator"},
@@ -52,6 +53,7 @@ HEAVY = {
     "dagster",
     "duckdb",
     "httpx2",
+    "jinja2",
     "numpy",
     "pandas",
     "pyarrow",
@@ -59,6 +61,7 @@ HEAVY = {
     "starlette",
     "tenacity",
     "uvicorn",
+    "vl_convert",
 }
 
 

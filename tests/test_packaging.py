@@ -32,7 +32,7 @@ def test_wheel_holds_both_packages_with_their_types_sql_and_description(wheel: s
         str(path.relative_to(ROOT))
         for package in ("pipeline", "assets")
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".sql", ".typed", ".json")
+        if path.suffix in (".py", ".sql", ".typed", ".json", ".html", ".css", ".js")
     }
     packed = {name for name in wheel if ".dist-info/" not in name}
     assert packed == expected
@@ -59,7 +59,13 @@ def test_constraints_pin_exactly_everything_that_the_project_names():
     ] == []
     pinned = {normal(line.partition("==")[0]) for line in lines}
     extras = PROJECT["optional-dependencies"]
-    named = [*PROJECT["dependencies"], *extras["ui"], *extras["dev"], *extras["fuzz"]]
+    named = [
+        *PROJECT["dependencies"],
+        *extras["ui"],
+        *extras["dev"],
+        *extras["fuzz"],
+        *extras["notebook"],
+    ]
     assert {normal(re.split(r"[^A-Za-z0-9_.-]", one)[0]) for one in named} - pinned == set()
 
 

@@ -33,6 +33,7 @@ GRAPH = {
         "operation_history",
         "coverage",
     },
+    "report": {"warehouse"},
 }
 
 
@@ -64,6 +65,7 @@ def test_assets_have_groups_kinds_and_descriptions():
         "operation_sizes": "marts",
         "delivery_curve": "marts",
         "warehouse": "warehouse",
+        "report": "warehouse",
     }
     for one in defs.resolve_all_asset_specs():
         assert one.kinds

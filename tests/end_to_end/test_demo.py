@@ -9,39 +9,33 @@ from pipeline.anomalies import latest_anomalies
 from pipeline.demo import OUTAGE, play
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from tests.end_to_end.conftest import Demo
 from tests.support import readme
 
 COMMANDS_OF_MAKE = re.compile(r"^([a-z-]+):", flags=re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which the demo was played, and what it said."""
-    folder = tmp_path_factory.mktemp("demo")
-    return folder, readme.run_demo(folder)
-
-
-def test_demo_shows_30_days_and_proves_that_none_is_missing(demo: tuple[Path, str]):
-    _, said = demo
+def test_demo_shows_30_days_and_proves_that_none_is_missing(demo: Demo):
+    said = demo.said
     days = [line for line in said.splitlines() if line.count("%") == 4]
     assert len(days) == 30
     assert all(len(line) <= 80 for line in days)
     assert "The API still knows 3,136 operations" in said
     assert "12,111 of 12,111, none missing" in said
+    assert "Open its report: data/demo/report.html" in said
+    assert (demo.data / "report.html").exists()
 
 
-def test_readme_is_true(demo: tuple[Path, str]):
+def test_readme_is_true(demo: Demo):
     """Tables, settings and the output of every example; `make readme` writes them anew."""
-    folder, said = demo
     text = readme.README.read_text()
-    assert readme.made_anew(text, folder, said) == text
+    assert readme.made_anew(text, demo.folder, demo.said) == text
 
 
-def test_sql_examples_are_true(demo: tuple[Path, str]):
+def test_sql_examples_are_true(demo: Demo):
     """The answer of every question in docs/sql.md; `make readme` writes them anew."""
-    folder, _ = demo
     text = readme.SQL_EXAMPLES.read_text()
-    assert readme.answered_anew(text, folder) == text
+    assert readme.answered_anew(text, demo.folder) == text
 
 
 def test_sql_examples_are_twenty_and_have_answers_that_fit_a_page():
@@ -52,9 +46,8 @@ def test_sql_examples_are_twenty_and_have_answers_that_fit_a_page():
         assert max(len(line) for line in (*query.splitlines(), *answer.splitlines())) <= 100, query
 
 
-def test_planted_outage_is_the_only_anomaly(demo: tuple[Path, str]):
-    folder, _ = demo
-    found = latest_anomalies(Lake(folder / "data" / "demo"))
+def test_planted_outage_is_the_only_anomaly(demo: Demo):
+    found = latest_anomalies(Lake(demo.data))
     assert {(one.created_date, one.rate) for one in found} == {
         (OUTAGE, rate) for rate in ("delivery_rate", "open_rate", "undelivered_rate")
     }

@@ -19,10 +19,17 @@ from pipeline.console import write_table
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
+from pipeline.report.facts import read_accounts
+from pipeline.report.figures import figures
+from pipeline.report.pictures import png
 from pipeline.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
 from pipeline.sync import sync
+from tests.support import notebook
 from tests.support.archives import account
+
+PICTURES = ("volume", "delivery_rate", "open_rate", "delivery_curve", "weekday_hour", "coverage")
+"""The report's charts that the README shows."""
 
 README = Path(__file__).parents[2] / "README.md"
 SQL_EXAMPLES = README.parent / "docs" / "sql.md"
@@ -206,12 +213,27 @@ def settings() -> str:
     return "\n".join(["| variable | default | meaning |", "| --- | --- | --- |", *rows])
 
 
+def pictures(folder: Path) -> dict[Path, bytes]:
+    """The report's charts for the README: of the demo's archive in `folder`, by their files."""
+    (account,), _ = read_accounts(Lake(folder / "data" / "demo"))
+    drawn = {figure.key: figure for figure in figures(account)}
+    return {
+        README.parent / "docs" / f"report-{key.replace('_', '-')}.png": png(
+            drawn[key], width=640, scale=1.5
+        )
+        for key in PICTURES
+    }
+
+
 def main() -> None:
-    """Write the made parts of the README and of docs/sql.md anew."""
+    """Write the made parts of the README and of docs/sql.md, the pictures and the notebook anew."""
     with tempfile.TemporaryDirectory() as folder:
         output = run_demo(Path(folder))
         README.write_text(made_anew(README.read_text(), Path(folder), output))
         SQL_EXAMPLES.write_text(answered_anew(SQL_EXAMPLES.read_text(), Path(folder)))
+        for path, picture in pictures(Path(folder)).items():
+            path.write_bytes(picture)
+        notebook.store(Path(folder))
 
 
 if __name__ == "__main__":

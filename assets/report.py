@@ -1,0 +1,52 @@
+"""The report, for people: a page, and its charts in Dagster."""
+
+import base64
+from collections.abc import Sequence
+
+import dagster as dg
+
+from assets.resources import ArchiveResource
+from pipeline.errors import ArchiveError
+from pipeline.report.facts import Account
+from pipeline.report.figures import figures
+from pipeline.report.pictures import png
+from pipeline.report.write import report as write
+
+MOST_BYTES = 200_000
+"""Of all pictures in one event, as text: it is stored for every run."""
+
+_WIDTH = 400
+
+
+@dg.asset(
+    deps=["warehouse"],
+    group_name="warehouse",
+    kinds={"html", "altair"},
+    description="report.html: volume, rates, delivery curves, anomalies and coverage on one page.",
+)
+def report(archive: ArchiveResource) -> dg.MaterializeResult:
+    """Write the page; the event has the charts of the account with the most operations."""
+    try:
+        written = write(archive.lake())
+    except ArchiveError as error:
+        raise dg.Failure(str(error), allow_retries=False) from None
+    return dg.MaterializeResult(
+        metadata={
+            "path": dg.MetadataValue.path(written.path),
+            "bytes": written.size,
+            "accounts": [account.account_id for account in written.accounts],
+            **_embedded(written.accounts[:1]),
+        }
+    )
+
+
+def _embedded(accounts: Sequence[Account]) -> dict[str, dg.MarkdownMetadataValue]:
+    """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
+    found, size = {}, 0
+    for figure in (figure for account in accounts for figure in figures(account)):
+        picture = base64.b64encode(png(figure, width=_WIDTH, is_explained=False)).decode()
+        text = f"{figure.text}\n\n![{figure.title}](data:image/png;base64,{picture})"
+        size += len(text)
+        if size <= MOST_BYTES:
+            found[figure.key] = dg.MetadataValue.md(text)
+    return found

@@ -1,0 +1,137 @@
+"""What the report tells of an account: the answers of the warehouse, as rows.
+
+The page stays small because everything here is an aggregate, and bounded: days become weeks where there
+are too many of them, and calendars end after half a year.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final, TypeAlias
+
+import duckdb
+
+from pipeline import engine
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.lake.layout import Lake
+from pipeline.schema import AGES
+
+Row: TypeAlias = dict[str, Any]
+Rows: TypeAlias = list[Row]
+
+MOST_DAYS: Final = 200
+"""A longer archive is shown by weeks."""
+
+RECENT_DAYS: Final = 28
+"""The days that the headline and the size classes are of."""
+
+CURVE_DAYS: Final = 90
+"""The days of creation that the delivery curves are of."""
+
+CALENDAR_WEEKS: Final = 26
+"""The weeks that the calendar of coverage has; earlier days are counted."""
+
+MOST_ACCOUNTS: Final = 8
+"""Accounts on one page; those with the most operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is shown of one account; each list is the answer of the SQL file of its name.
+
+    Attributes:
+        account_id: the account.
+        operations: operations in the archive.
+        first_day: the first UTC day with operations; None if there are none.
+        last_day: the last one.
+        as_of: the account's latest scan, UTC: what the report is true for.
+        is_weekly: whether `series` is of weeks, and not of days.
+        headline: sums and rates of four periods, by the period's name.
+        series: volume and rates over time.
+        anomalies: days and rates that left their band, in the time of `series`.
+        curve: what was delivered and opened by each age, between two bounds.
+        weekday_hour: 168 rows.
+        sizes: by size class, over the last 28 days.
+        coverage: how far each day is known.
+    """
+
+    account_id: str
+    operations: int
+    first_day: date | None
+    last_day: date | None
+    as_of: datetime | None
+    is_weekly: bool
+    headline: dict[str, Row]
+    series: Rows
+    anomalies: Rows
+    curve: Rows
+    weekday_hour: Rows
+    sizes: Rows
+    coverage: Rows
+
+
+def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Account], list[str]]:
+    """Ask the published warehouse about its accounts.
+
+    Args:
+        lake: the archive.
+        account_id: this account alone; None for all, the one with the most operations first.
+
+    Returns:
+        The accounts that one page has room for, and the ids of those that it has not.
+
+    Raises:
+        UsageError: there is no archive, no warehouse, or no such account.
+        ArchiveError: DuckDB can't read the warehouse.
+    """
+    lake.must_exist()
+    publishing = "make it with `email-archive publish`"
+    if not lake.warehouse.exists():
+        msg = f"no warehouse in {lake.root}: {publishing}"
+        raise UsageError(msg)
+    try:
+        with engine.connect(str(lake.warehouse), read_only=True) as connection:
+            found = _ask(connection, "accounts")
+            known = [row["account_id"] for row in found]
+            if account_id is not None:
+                if account_id not in known:
+                    msg = f"expected one of the accounts {', '.join(known) or '(none)'}; got {account_id}"
+                    raise UsageError(msg)
+                found = [row for row in found if row["account_id"] == account_id]
+            accounts = [_read(connection, row) for row in found[:MOST_ACCOUNTS]]
+            return accounts, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
+    except duckdb.CatalogException as error:
+        msg = f"the warehouse of {lake.root} is an older version's: {publishing}"
+        raise UsageError(msg) from error
+    except duckdb.Error as error:
+        raise ArchiveError(str(error)) from error
+
+
+def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
+    account = row["account_id"]
+    series = _ask(connection, "daily", account=account)
+    is_weekly = len(series) > MOST_DAYS
+    if is_weekly:
+        series = _ask(connection, "weekly", account=account)
+    first = series[0]["period"] if series else None
+    anomalies = _ask(connection, "anomalies", account=account)
+    last_age = AGES[-1][1]
+    return Account(
+        **row,
+        is_weekly=is_weekly,
+        headline={
+            one["period"]: one
+            for one in _ask(connection, "headline", account=account, days=RECENT_DAYS)
+        },
+        series=series,
+        anomalies=[one for one in anomalies if first is not None and one["created_date"] >= first],
+        curve=_ask(connection, "curve", account=account, days=CURVE_DAYS, last_age=last_age),
+        weekday_hour=_ask(connection, "weekday_hour", account=account),
+        sizes=_ask(connection, "sizes", account=account, days=RECENT_DAYS),
+        coverage=_ask(connection, "coverage", account=account),
+    )
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:
+    query = engine.sql("pipeline.report", name)
+    rows: Rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
+    return rows

@@ -1,0 +1,82 @@
+"""Which charts the report has of an account: each with its title and its text alternative."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.report import charts, sentences
+from pipeline.report.facts import RECENT_DAYS, Account
+
+LEGEND = "filled: final; hollow, dashed: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+"""How charts over time are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A chart with its words.
+
+    Attributes:
+        key: what it is called in the page, in file names and in Dagster.
+        title: what it shows.
+        text: the same in a sentence, for those who don't see it.
+        chart: the chart.
+        note: how it is read; empty if it needs no telling.
+    """
+
+    key: str
+    title: str
+    text: str
+    chart: charts.Chart
+    note: str = ""
+
+
+def figures(account: Account) -> Iterator[Figure]:
+    """The figures of an account, in the page's order; none if it has no operations."""
+    if not account.series:
+        return
+    unit = "week" if account.is_weekly else "day"
+    yield Figure(
+        "volume",
+        f"Emails by {unit} of creation",
+        sentences.volume(account),
+        charts.volume(account.series, is_weekly=account.is_weekly),
+        LEGEND,
+    )
+    for name, title in charts.RATE_NAMES.items():
+        chart = charts.rate(account.series, account.anomalies, name, is_weekly=account.is_weekly)
+        yield Figure(name, f"{title} by {unit}", sentences.rate(account, name), chart, LEGEND)
+    if account.curve:
+        yield Figure(
+            "delivery_curve",
+            "Delivered and opened by age",
+            sentences.curve(account.curve),
+            charts.curve(account.curve),
+            sentences.resolution(account.curve),
+        )
+    if any(row["operations"] for row in account.weekday_hour):
+        rated = [row for row in account.weekday_hour if charts.has_rate(row)]
+        yield Figure(
+            "weekday_hour",
+            "Operations by weekday and hour",
+            sentences.weekday_hour(account.weekday_hour),
+            charts.weekday_hour(account.weekday_hour, "operations"),
+        )
+        yield Figure(
+            "open_rate_by_hour",
+            "Open rate by weekday and hour",
+            sentences.open_rate_by_hour(rated),
+            charts.weekday_hour(account.weekday_hour, "open_rate"),
+            f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered",
+        )
+    if account.sizes:
+        yield Figure(
+            "sizes",
+            f"Emails by size of operation, last {RECENT_DAYS} days",
+            sentences.sizes(account.sizes),
+            charts.sizes(account.sizes),
+        )
+    yield Figure(
+        "coverage",
+        "How far each day is known",
+        sentences.coverage(account),
+        charts.coverage(account.coverage),
+    )

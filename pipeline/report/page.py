@@ -1,0 +1,194 @@
+"""The page: words, tables and charts in one file that needs no network.
+
+Its script is Vega's, once for all charts; charts are JSON beside it. A policy in the page itself forbids
+every request, so that nobody learns who reads it.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from pipeline.report import charts, sentences
+from pipeline.report.facts import RECENT_DAYS, Account, Row
+from pipeline.report.figures import figures
+from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
+from pipeline.report.pictures import vegalite_version
+
+_SNIPPET: Final = "window.drawChart = vegaEmbed;"
+_CARDS: Final = (
+    ("emails", "Emails", False),
+    ("operations", "Operations", False),
+    *((name, title, True) for name, title in charts.RATE_NAMES.items()),
+)
+
+
+def render(accounts: Sequence[Account], left_out: Sequence[str], vega: str) -> str:
+    """The page as HTML.
+
+    Args:
+        accounts: a section each.
+        left_out: accounts that have none; the page names them.
+        vega: what `vega` gives.
+    """
+    environment = Environment(
+        loader=PackageLoader("pipeline.report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    sections = [_section(account) for account in accounts]
+    return environment.get_template("page.html").render(
+        sections=sections,
+        left_out=left_out,
+        style=Markup(_file("page.css")),  # noqa: S704 - our own file
+        script=Markup(_file("page.js")),  # noqa: S704 - our own file
+        vega=Markup(vega),  # noqa: S704 - what Vega's bundle is made of
+        has_charts=any(section["figures"] for section in sections),
+        themes=_json({"light": LIGHT, "dark": DARK}),
+        colours=Markup(_colours()),  # noqa: S704 - our own palette
+        recent_days=RECENT_DAYS,
+        meanings=_MEANINGS,
+    )
+
+
+@cache
+def vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed as a script of some 900 kB that sets ``drawChart``; takes seconds."""
+    bundle = vl_convert.javascript_bundle(_SNIPPET, vegalite_version())
+    # Inside a page, nothing may look like the script's end.
+    bundle = bundle.replace("</script", "<\\/script")
+    return f"(() => {{{bundle}}})();"
+
+
+_MEANINGS: Final = (
+    ("Delivery rate", "delivered emails / attempted emails"),
+    ("Open rate", "opened emails / delivered emails; opens come over days"),
+    ("Undelivered rate", "undelivered emails / attempted emails"),
+    ("Failure rate", "failed emails / attempted emails"),
+    ("Attempted", "all emails but the canceled, scheduled and queued ones"),
+    ("Final", "every hour had its last scan shortly before the API began to forget it"),
+    ("Still changing", "hours are still scanned: numbers can rise, opens above all"),
+    ("Gap", "an hour was not scanned in time, and is lost; its day has no rates"),
+    (
+        "Unusual",
+        "a rate that is not what the 28 days before it let expect: their median, give or take chance",
+    ),
+)
+
+
+def _section(account: Account) -> dict[str, Any]:
+    has_any = bool(account.series)
+    return {
+        "account": account,
+        "summary": sentences.summary(account) if has_any else [],
+        "cards": [_card(account, *card) for card in _CARDS] if has_any else [],
+        "recent": _span(account.headline["recent"]) if has_any else "",
+        "settled": _span(account.headline["settled"]) if has_any else "",
+        "has_before": has_any and not account.headline["recent_before"]["is_cut"],
+        "is_recent_changing": has_any and account.headline["recent"]["completeness"] == "changing",
+        "figures": {
+            figure.key: {
+                "title": figure.title,
+                "text": figure.text,
+                "note": figure.note,
+                "spec": _spec(figure.chart, figure.text),
+            }
+            for figure in figures(account)
+        },
+        "rates": charts.RATE_NAMES,
+        "series": [
+            row | {"name": charts.named(row["period"], is_weekly=account.is_weekly)}
+            for row in account.series
+        ],
+        "anomalies": [
+            {
+                "day": charts.named(one["created_date"]),
+                "rate": charts.RATE_NAMES[one["rate"]],
+                "value": sentences.percent(one["value"]),
+                "expected": f"{one['low']:.2%} to {one['high']:.2%}",
+                "emails": f"{one['emails']:,}",
+            }
+            for one in account.anomalies
+        ],
+        "percent": sentences.percent,
+        "duration": sentences.duration,
+    }
+
+
+def _span(period: Row) -> str:
+    if period["first_day"] is None:
+        return ""
+    return sentences.span(period["first_day"], period["last_day"])
+
+
+def _card(account: Account, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - of a table
+    recent, settled = account.headline["recent"], account.headline["settled"]
+    shown = sentences.percent(recent[name]) if is_rate else f"{recent[name]:,}"
+    week = sentences.percent(settled[name]) if is_rate else f"{settled[name]:,}"
+    return {
+        "name": name,
+        "title": title,
+        "value": shown,
+        "change": change(recent, account.headline["recent_before"], name),
+        "settled": week,
+        "settled_change": change(settled, account.headline["settled_before"], name),
+    }
+
+
+def change(period: Row, before: Row, name: str) -> str:
+    """How a figure differs from the period before; empty if one of the two can't be compared.
+
+    A period that is cut, or has lost hours, is no measure; one that still changes only rises, so it is
+    compared and marked as what it is.
+    """
+    new, old = period[name], before[name]
+    is_known = not before["is_cut"] and not period["is_cut"]
+    if (
+        not is_known
+        or new is None
+        or old is None
+        or "gaps" in (period["completeness"], before["completeness"])
+    ):
+        return ""
+    if name.endswith("_rate"):
+        points = 100 * (new - old)
+        return f"{_sign(round(points, 2))}{abs(points):.2f} points"
+    if not old:
+        return ""
+    ratio = new / old - 1
+    return f"{_sign(round(100 * ratio, 1))}{abs(ratio):.1%}"
+
+
+def _sign(value: float) -> str:
+    return "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else "±"
+
+
+def _spec(chart: charts.Chart, text: str) -> Markup:
+    return _json(chart.to_dict() | {"description": text, "config": CONFIG})
+
+
+def _json(value: Any) -> Markup:
+    """JSON that can't end the script that it lies in."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped on this line
+
+
+def _colours() -> str:
+    """The palette as CSS variables, by scheme."""
+
+    def variables(keys: Palette) -> str:
+        return ";".join(f"--{key[1:]}:{colour}" for key, colour in keys.items())
+
+    dark = variables(DARK)
+    return f":root{{{variables(LIGHT)}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def _file(name: str) -> str:
+    return (files("pipeline.report") / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,69 @@
+-- Grain: one row per age, of one account's hours of creation that were seen to their end.
+-- What scans tell of an age is between two bounds. At least what the last scan by that age had found,
+-- and nothing where there was none. At most what was known at an age by which a scan had looked again at
+-- all of the hour, also at its last operation: counts only grow. So the scan is the next one after the
+-- hour's end and the age, half an hour after its middle, and the age is reached by its first operation
+-- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end.
+-- An hour counts if all its ages have passed, nothing of it is lost, and it lies in the last so many days
+-- up to the newest such hour.
+WITH known AS (
+    SELECT
+        hour,
+        age,
+        age_minutes,
+        hour_operations,
+        coalesce(curve.delivered + CASE reading WHEN 'exclusive' THEN opened ELSE 0 END, 0)
+            AS delivered,
+        coalesce(opened, 0) AS opened,
+        attempted,
+        scan_before_minutes,
+        scan_after_minutes
+    FROM delivery_curve AS curve
+    JOIN coverage_slots AS slots
+        ON slots.account_id = curve.account_id AND slots.slot = curve.hour
+    LEFT JOIN counting
+        ON counting.account_id = curve.account_id AND question = 'opened_in_delivered'
+    WHERE curve.account_id = $account AND slots.state IN ('final', 'closed')
+),
+ends AS (
+    SELECT
+        hour,
+        max(delivered) AS delivered_at_end,
+        max(opened) AS opened_at_end,
+        max(attempted) FILTER (age_minutes = $last_age) AS attempted_at_end
+    FROM known
+    GROUP BY hour
+    HAVING attempted_at_end IS NOT NULL
+),
+cohort AS (
+    FROM ends WHERE hour > (SELECT max(hour) FROM ends) - to_days($days::INTEGER)
+),
+bounded AS (
+    SELECT
+        known.*,
+        attempted_at_end,
+        coalesce(later.delivered, delivered_at_end) AS delivered_at_most,
+        coalesce(later.opened, opened_at_end) AS opened_at_most
+    FROM known
+    JOIN cohort USING (hour)
+    ASOF LEFT JOIN known AS next
+        ON next.hour = known.hour AND next.age_minutes >= known.age_minutes + 30
+    ASOF LEFT JOIN known AS later
+        ON later.hour = known.hour AND later.age_minutes >= next.scan_after_minutes + 30
+)
+SELECT
+    age,
+    age_minutes,
+    count(*) AS hours,
+    count(scan_before_minutes) AS seen_hours,
+    sum(hour_operations)::BIGINT AS operations,
+    sum(attempted_at_end)::BIGINT AS attempted,
+    sum(delivered) / nullif(sum(attempted_at_end), 0) AS delivered_at_least,
+    sum(delivered_at_most) / nullif(sum(attempted_at_end), 0) AS delivered_at_most,
+    sum(opened) / nullif(sum(attempted_at_end), 0) AS opened_at_least,
+    sum(opened_at_most) / nullif(sum(attempted_at_end), 0) AS opened_at_most,
+    median(scan_before_minutes) AS scan_before_minutes,
+    median(scan_after_minutes) AS scan_after_minutes
+FROM bounded
+GROUP BY age, age_minutes
+ORDER BY age_minutes

@@ -1,0 +1,25 @@
+-- Grain: one row per UTC day of one account, from its first operation to its latest scan.
+-- A day without operations is a 0, a lost day is there too: neither is left out of the line. What can
+-- change, is partial or lost comes from the day's slots where the day has no operations.
+SELECT
+    created_date AS period,
+    CASE
+        WHEN completeness IS NOT NULL THEN completeness
+        WHEN coverage_days.gap_slots > 0 THEN 'gaps'
+        WHEN open_slots + at_risk_slots > 0 THEN 'changing'
+        WHEN coverage_days.never_asked_slots > 0 THEN 'partial'
+        WHEN coverage_days.closed_slots > 0 THEN 'closed'
+        ELSE 'final'
+    END AS completeness,
+    coalesce(operations, 0) AS operations,
+    coalesce(total, 0) AS emails,
+    delivery_rate,
+    open_rate,
+    undelivered_rate,
+    failure_rate
+FROM coverage_days
+LEFT JOIN delivery_daily USING (account_id, created_date)
+WHERE account_id = $account
+    AND created_date
+        >= (SELECT min(created_date) FROM delivery_daily WHERE account_id = $account)
+ORDER BY period

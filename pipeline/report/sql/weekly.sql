@@ -1,0 +1,6 @@
+-- Grain: one row per UTC week of one account that has operations: what is shown where days are too many.
+SELECT week AS period, completeness, operations, total AS emails, delivery_rate, open_rate,
+    undelivered_rate, failure_rate
+FROM delivery_weekly
+WHERE account_id = $account
+ORDER BY period

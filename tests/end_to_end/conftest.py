@@ -1,0 +1,35 @@
+"""The demo's archive: played once, for all who look at it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from tests.support import readme
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A folder in which the demo was played, as ``data/demo``, and what it said."""
+
+    folder: Path
+    said: str
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data" / "demo"
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
+    """Played by one worker of pytest-xdist; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "the-demo"
+    said = folder / "said.txt"
+    with FileLock(folder.with_suffix(".lock")):
+        if not said.exists():
+            folder.mkdir()
+            text = readme.run_demo(folder)
+            said.write_text(text)
+    return Demo(folder, said.read_text())

@@ -1,0 +1,291 @@
+"""The demo's report: each number equals the truth, and it looks right in a browser."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from pipeline.demo import OUTAGE
+from pipeline.lake.layout import Lake
+from pipeline.read import Archive
+from pipeline.report.facts import Account, read_accounts
+from tests.end_to_end.conftest import Demo
+from tests.support import page
+from tests.support.demo_truth import DemoTruth
+
+RATES = ("delivery_rate", "open_rate", "undelivered_rate", "failure_rate")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHARTS = {
+    "volume",
+    *RATES,
+    "delivery_curve",
+    "weekday_hour",
+    "open_rate_by_hour",
+    "sizes",
+    "coverage",
+}
+
+
+@pytest.fixture(scope="module")
+def report(demo: Demo) -> str:
+    return page.read(demo.data / "report.html")
+
+
+@pytest.fixture(scope="module")
+def account(demo: Demo) -> Account:
+    (found,), _ = read_accounts(Lake(demo.data))
+    return found
+
+
+@pytest.fixture(scope="module")
+def truth(demo: Demo) -> DemoTruth:
+    """Operations were listed at the demo's moments; what was looked at later was asked by its id."""
+    seen = Archive(demo.data).operations(columns=["operation_id", "created_at", "observed_at"])
+    late = seen[seen["observed_at"] >= seen["created_at"] + timedelta(days=7)]
+    return DemoTruth(dict(zip(late["operation_id"], late["observed_at"], strict=True)))
+
+
+def near(value: float | None) -> object:
+    return pytest.approx(value, rel=1e-12, abs=1e-15)
+
+
+def test_volume_and_rates_of_each_day_are_true(report: str, truth: DemoTruth):
+    charts = page.specs(report)
+    expected = [truth.of_day(day) | {"day": day} for day in truth.days()]
+    known = [truth.completeness(day) for day in truth.days()]
+    assert set(known) == {"final", "changing"}
+    assert page.rows(charts["volume"], "emails", "operations", "completeness") == [
+        (one["emails"], one["operations"], state)
+        for one, state in zip(expected, known, strict=True)
+    ]
+    for name in RATES:
+        shown = page.rows(charts[name], "middle", "rate", "settled")
+        assert [moment[:10] for moment, _, _ in shown] == [f"{one['day']}" for one in expected]
+        assert [rate for _, rate, _ in shown] == [near(one[name]) for one in expected]
+        assert [rate is not None for _, _, rate in shown] == [state == "final" for state in known]
+    table = page.table(report, "series")
+    assert [row[1:] for row in table] == [
+        [state, f"{one['operations']:,}", f"{one['emails']:,}", *(f"{one[n]:.2%}" for n in RATES)]
+        for one, state in zip(expected, known, strict=True)
+    ]
+
+
+def test_headline_is_true_and_compares_settled_weeks(report: str, truth: DemoTruth):
+    recent = truth.of_days(date(2026, 9, 3), date(2026, 9, 30))
+    week = truth.of_days(date(2026, 9, 17), date(2026, 9, 23))
+    before = truth.of_days(date(2026, 9, 10), date(2026, 9, 16))
+    expected = {}
+    for name in ("emails", "operations"):
+        change = week[name] / before[name] - 1
+        sign = "+" if change > 0 else "\N{MINUS SIGN}"
+        expected[name] = (f"{recent[name]:,}", f"{week[name]:,}", f"{sign}{abs(change):.1%}")
+    for name in RATES:
+        points = 100 * (week[name] - before[name])
+        sign = "+" if points > 0 else "\N{MINUS SIGN}"
+        change = f"{sign}{abs(points):.2f} points"
+        expected[name] = (f"{recent[name]:.2%}", f"{week[name]:.2%}", change)
+    assert {name: lines[1:] for name, lines in page.cards(report).items()} == {
+        name: [value, f"{settled} in the last settled week, {change} on the week before"]
+        for name, (value, settled, change) in expected.items()
+    }
+
+
+def test_summary_tells_the_month_in_three_sentences(report: str, truth: DemoTruth):
+    recent, outage = truth.of_days(date(2026, 9, 3), date(2026, 9, 30)), truth.of_day(OUTAGE)
+    bands = {name: truth.band(OUTAGE, name)[1:] for name in RATES[:3]}
+    unusual = ", ".join(
+        f"{name.replace('_', ' ')} {outage[name]:.2%} (expected {low:.2%} to {high:.2%})"
+        for name, (low, high) in bands.items()
+    )
+    weeks = (
+        f"In the 28 days from 3 Sep to 30 Sep 2026, {recent['operations']:,} operations sent "
+        f"{recent['emails']:,} emails. {recent['delivery_rate']:.2%} of those attempted were delivered, "
+        f"and {recent['open_rate']:.2%} of these opened."
+    )
+    text = page.text(report.partition('<div class="summary">')[2].partition("</div>")[0])
+    assert text.split("\n") == [
+        weeks,
+        f"One day was unusual. Wed 16 Sep 2026: {unusual}.",
+        "23 days are final, 7 still changing, no hour is lost.",
+    ]
+
+
+def test_planted_outage_is_all_that_is_marked(report: str, truth: DemoTruth):
+    charts = page.specs(report)
+    marked = {
+        name: page.rows(charts[name], "middle", "value", "low", "high")
+        for name in RATES
+        if "value" in str(charts[name]["datasets"])
+    }
+    assert marked == {
+        name: [
+            (
+                f"{OUTAGE}T12:00:00Z",
+                near(truth.of_day(OUTAGE)[name]),
+                *map(near, truth.band(OUTAGE, name)[1:]),
+            )
+        ]
+        for name in RATES[:3]
+    }
+    assert {row[0] for row in page.table(report, "anomalies")} == {"Wed 16 Sep 2026"}
+
+
+def test_curves_are_bounds_by_what_scans_saw(report: str, account: Account, truth: DemoTruth):
+    expected = truth.curve()
+    bounds = ("delivered_at_least", "delivered_at_most", "opened_at_least", "opened_at_most")
+    shown = [{name: row[name] for name in bounds} for row in account.curve]
+    assert shown == [{name: near(row[name]) for name in bounds} for row in expected]
+    assert [row[1:5] for row in page.table(report, "curve")] == [
+        [f"{row[name]:.2%}" for name in bounds] for row in expected
+    ]
+    boxes = page.rows(page.specs(report)["delivery_curve"], "what", "low", "high", "to")
+    assert boxes == [
+        (what, near(here[f"{what}_at_least"]), near(there[f"{what}_at_most"]), to["age_minutes"])
+        for here, there, to in zip(expected, expected[1:], account.curve[1:], strict=False)
+        for what in ("delivered", "opened")
+    ]
+
+
+def test_weekday_hours_and_sizes_are_true(report: str, truth: DemoTruth):
+    charts = page.specs(report)
+    cells = truth.by_weekday_hour()
+    names = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+    shown = page.rows(charts["weekday_hour"], "weekday", "hour", "operations", "emails")
+    assert shown == [
+        (names[weekday], hour, cells[weekday, hour]["operations"], cells[weekday, hour]["emails"])
+        for weekday in range(7)
+        for hour in range(24)
+    ]
+    rates = page.rows(charts["open_rate_by_hour"], "weekday", "hour", "open_rate")
+    assert [rate for _, _, rate in rates] == [
+        near(cell["open_rate"]) if cell["delivered"] >= 30 else None
+        for cell in (cells[weekday, hour] for weekday in range(7) for hour in range(24))
+    ]
+    sizes = truth.by_size(date(2026, 9, 3))
+    emails = sum(one["emails"] for one in sizes.values())
+    assert page.rows(charts["sizes"], "size", "emails", "operations", "share") == [
+        (name, one["emails"], one["operations"], near(one["emails"] / emails))
+        for name, one in sizes.items()
+    ]
+    assert page.table(report, "sizes") == [
+        [name, f"{one['operations']:,}"]
+        + [f"{one[rate]:.2%}" for rate in ("delivery_rate", "open_rate", "failure_rate")]
+        for name, one in sizes.items()
+    ]
+
+
+def test_calendar_is_true(report: str, truth: DemoTruth):
+    names = {"final": "final", "changing": "still changing"}
+    assert page.rows(page.specs(report)["coverage"], "text", "state", "lost") == [
+        (f"{day.day}", names[truth.completeness(day)], 0) for day in truth.days()
+    ]
+
+
+def test_every_chart_has_its_text_alternative(report: str):
+    assert set(page.specs(report)) == CHARTS
+    for key, (label, caption) in page.alternatives(report).items():
+        assert caption.endswith("."), key
+        assert label.endswith(caption), key
+        assert any(letter.isdigit() for letter in caption), key
+
+
+def test_report_is_one_small_file_that_names_no_other(demo: Demo, report: str):
+    assert (demo.data / "report.html").stat().st_size < 1_200_000
+    ours = report.replace(page.vega(report), "")
+    assert len(ours) < 200_000
+    for reference in ("src=", "@import", "url(", "<link rel=stylesheet", "http-equiv=refresh"):
+        assert reference not in ours
+    assert "default-src 'none'" in ours
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: Debian's package `chromium` has it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_browser_draws_every_chart_without_an_error_or_a_request(
+    width: int, scheme: str, chromium: Browser, demo: Demo
+):
+    path = demo.data / "report.html"
+    seen = look(chromium, path, width, scheme)
+    assert seen.complaints == []
+    assert seen.requests == [path.as_uri()]
+    assert seen.page_width == width
+    assert seen.drawn == CHARTS
+    assert seen.cut == []
+    light, dark = "rgb(255, 255, 255)", "rgb(22, 27, 34)"
+    assert seen.ground == (light if scheme == "light" else dark)
+
+
+class Seen:
+    """What a browser made of a page."""
+
+    def __init__(self) -> None:
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page_width = 0
+        self.drawn: set[str] = set()
+        self.cut: list[str] = []
+        self.ground = ""
+
+
+DRAWN = """() => [...document.querySelectorAll('[data-chart]')]
+    .filter(box => box.parentElement.getAttribute('role') === 'img'
+        && box.parentElement.getAttribute('aria-label')
+        && box.querySelectorAll('svg .mark-rect path, svg .mark-symbol path').length > 3)
+    .map(box => box.dataset.chart)"""
+# Texts of charts that reach over the edges of their box, or over each other on one axis.
+CUT = """() => [...document.querySelectorAll('[data-chart]')].flatMap(box => {
+    const edge = box.getBoundingClientRect();
+    const shown = [...box.querySelectorAll('svg text')].filter(text => {
+        const style = getComputedStyle(text);
+        return text.textContent && style.opacity !== '0' && style.display !== 'none';
+    });
+    const over = shown.filter(text => {
+        const at = text.getBoundingClientRect();
+        return at.left < edge.left - 1 || at.right > edge.right + 1
+            || at.top < edge.top - 1 || at.bottom > edge.bottom + 1;
+    });
+    const labels = [...box.querySelectorAll('svg .role-axis-label')].flatMap(axis => {
+        const places = [...axis.querySelectorAll('text')]
+            .filter(text => text.textContent && getComputedStyle(text).opacity !== '0')
+            .map(text => text.getBoundingClientRect());
+        return places.filter((a, i) => places.some((b, j) => j > i && a.left < b.right
+            && b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2));
+    });
+    return [...over.map(text => `${box.dataset.chart}: ${text.textContent}`),
+        ...labels.map(() => `${box.dataset.chart}: labels overlap`)];
+})"""
+
+
+def look(chromium: Browser, path: Path, width: int, scheme: str) -> Seen:
+    seen = Seen()
+    context = chromium.new_context(
+        viewport={"width": width, "height": 800},
+        color_scheme="dark" if scheme == "dark" else "light",
+    )
+    tab = context.new_page()
+    tab.on("console", lambda message: seen.complaints.append(message.text))
+    tab.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    tab.on("request", lambda request: seen.requests.append(request.url))
+    tab.goto(path.as_uri())
+    tab.wait_for_selector(f"html[data-drawn={scheme}]")
+    seen.page_width = tab.evaluate("document.documentElement.scrollWidth")
+    seen.drawn = set(tab.evaluate(DRAWN))
+    seen.cut = tab.evaluate(CUT)
+    seen.ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    context.close()
+    return seen
