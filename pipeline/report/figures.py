@@ -7,7 +7,9 @@ from typing import Final
 from pipeline.report import charts, sentences
 from pipeline.report.facts import RECENT_DAYS, Account
 
-LEGEND: Final = "filled: final; hollow, dashed: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+LEGEND: Final = (
+    "filled: final; hollow: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+)
 """How charts over time are read."""
 
 
