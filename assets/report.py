@@ -1,14 +1,13 @@
 """The report, for people: a page, and its charts in Dagster."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import dagster as dg
 
 from assets.resources import ArchiveResource
 from pipeline.errors import ArchiveError
-from pipeline.report.facts import Account
-from pipeline.report.figures import figures
+from pipeline.report.figures import ELSEWHERE, Figure
 from pipeline.report.pictures import png
 from pipeline.report.write import report as write
 
@@ -34,16 +33,16 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
         metadata={
             "path": dg.MetadataValue.path(written.path),
             "bytes": written.size,
-            "accounts": [account.account_id for account in written.accounts],
-            **_embedded(written.accounts[:1]),
+            "accounts": [account.account_id for account, _ in written.accounts],
+            **_embedded(figure for _, drawn in written.accounts[:1] for figure in drawn),
         }
     )
 
 
-def _embedded(accounts: Sequence[Account]) -> dict[str, dg.MarkdownMetadataValue]:
+def _embedded(drawn: Iterable[Figure]) -> dict[str, dg.MarkdownMetadataValue]:
     """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
     found, size = {}, 0
-    for figure in (figure for account in accounts for figure in figures(account)):
+    for figure in (figure for figure in drawn if figure.key in ELSEWHERE):
         picture = base64.b64encode(png(figure, width=_WIDTH, is_explained=False)).decode()
         text = f"{figure.text}\n\n![{figure.title}](data:image/png;base64,{picture})"
         size += len(text)

@@ -2,12 +2,22 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.report import charts, sentences
 from pipeline.report.facts import RECENT_DAYS, Account
 
-LEGEND = "filled: final; hollow, dashed: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+LEGEND: Final = (
+    "filled: final; hollow: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+)
 """How charts over time are read."""
+
+
+ELSEWHERE: Final = (
+    *("volume", "delivery_rate", "open_rate"),
+    *("delivery_curve", "weekday_hour", "coverage"),
+)
+"""The figures that are shown as pictures too, where a page can't go: by their keys."""
 
 
 @dataclass(frozen=True, slots=True)

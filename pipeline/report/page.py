@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from pipeline.report import charts, sentences
 from pipeline.report.facts import RECENT_DAYS, Account, Row
-from pipeline.report.figures import figures
+from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
 from pipeline.report.pictures import vegalite_version
 
@@ -28,11 +28,13 @@ _CARDS: Final = (
 )
 
 
-def render(accounts: Sequence[Account], left_out: Sequence[str], vega: str) -> str:
+def render(
+    accounts: Sequence[tuple[Account, Sequence[Figure]]], left_out: Sequence[str], vega: str
+) -> str:
     """The page as HTML.
 
     Args:
-        accounts: a section each.
+        accounts: a section each, with its figures.
         left_out: accounts that have none; the page names them.
         vega: what `vega` gives.
     """
@@ -43,7 +45,7 @@ def render(accounts: Sequence[Account], left_out: Sequence[str], vega: str) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(account) for account in accounts]
+    sections = [_section(account, drawn) for account, drawn in accounts]
     return environment.get_template("page.html").render(
         sections=sections,
         left_out=left_out,
@@ -83,7 +85,7 @@ _MEANINGS: Final = (
 )
 
 
-def _section(account: Account) -> dict[str, Any]:
+def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     has_any = bool(account.series)
     return {
         "account": account,
@@ -100,7 +102,7 @@ def _section(account: Account) -> dict[str, Any]:
                 "note": figure.note,
                 "spec": _spec(figure.chart, figure.text),
             }
-            for figure in figures(account)
+            for figure in drawn
         },
         "rates": charts.RATE_NAMES,
         "series": [

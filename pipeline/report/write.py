@@ -12,6 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
 from pipeline.report import page
 from pipeline.report.facts import Account, read_accounts
+from pipeline.report.figures import Figure, figures
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +25,12 @@ class Report:
 
     Attributes:
         path: where it lies, absolute.
-        accounts: what it shows.
+        accounts: what it shows, each with its figures.
         size: bytes.
     """
 
     path: Path
-    accounts: Sequence[Account]
+    accounts: Sequence[tuple[Account, Sequence[Figure]]]
     size: int
 
 
@@ -49,8 +50,9 @@ def report(lake: Lake, output: Path | None = None, *, account_id: str | None = N
         ArchiveError: the warehouse can't be read; an old report stays.
     """
     began = time.monotonic()
-    accounts, left_out = read_accounts(lake, account_id)
-    has_charts = any(account.series for account in accounts)
+    found, left_out = read_accounts(lake, account_id)
+    accounts = [(account, tuple(figures(account))) for account in found]
+    has_charts = any(drawn for _, drawn in accounts)
     text = page.render(accounts, left_out, _vega(lake) if has_charts else "")
     target, temporary = _place(lake, output)
     content = text.encode()

@@ -1,6 +1,8 @@
 """Real runs of the Dagster job against the emulator: what they do, record, and never reveal."""
 
+import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
+from pipeline.report.figures import ELSEWHERE
 from pipeline.schema import COVERAGE, OPERATION_ERRORS, OPERATIONS
 from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days
@@ -116,6 +119,26 @@ def test_every_day_of_the_range_is_materialized_with_its_own_figures(
         "delivery_curve",
     ):
         assert set(metadata(instance, key)) == set(DAYS)
+
+
+def test_report_is_written_and_its_charts_are_shown(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    _, defs = emulated
+    assert run_job(instance, defs).success
+    (shown,) = metadata(instance, "report").values()
+    assert shown["path"] == str(tmp_path / "report.html")
+    assert shown["bytes"] == (tmp_path / "report.html").stat().st_size
+    keys = {key for key, value in shown.items() if "data:image" in str(value)}
+    # On the fifth day no hour is past its deadline: there is nothing of curves and weekdays yet.
+    assert keys == set(ELSEWHERE) - {"delivery_curve", "weekday_hour"}
+    for key in keys:
+        sentence, _, picture = shown[key].partition("\n\n")
+        assert sentence.endswith(".")
+        data = re.search(r"\(data:image/png;base64,(.*)\)$", picture)
+        assert data
+        assert base64.b64decode(data[1]).startswith(b"\x89PNG")
+    assert sum(len(shown[key]) for key in keys) < 200_000
 
 
 def test_second_run_counts_changed_and_unchanged(

@@ -20,16 +20,13 @@ from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
 from pipeline.report.facts import read_accounts
-from pipeline.report.figures import figures
+from pipeline.report.figures import ELSEWHERE, figures
 from pipeline.report.pictures import png
 from pipeline.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
 from pipeline.sync import sync
 from tests.support import notebook
 from tests.support.archives import account
-
-PICTURES = ("volume", "delivery_rate", "open_rate", "delivery_curve", "weekday_hour", "coverage")
-"""The report's charts that the README shows."""
 
 README = Path(__file__).parents[2] / "README.md"
 SQL_EXAMPLES = README.parent / "docs" / "sql.md"
@@ -221,7 +218,7 @@ def pictures(folder: Path) -> dict[Path, bytes]:
         README.parent / "docs" / f"report-{key.replace('_', '-')}.png": png(
             drawn[key], width=640, scale=1.5
         )
-        for key in PICTURES
+        for key in ELSEWHERE
     }
 
 

@@ -1,0 +1,290 @@
+"""The report: what it shows of archives of every kind, and how it is written."""
+
+import json
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.demo import FIRST_DAY
+from pipeline.emulator.world import World
+from pipeline.errors import UsageError
+from pipeline.facts import Scan
+from pipeline.lake.layout import Lake
+from pipeline.report import facts, palette
+from pipeline.report.facts import Account, read_accounts
+from pipeline.report.figures import figures
+from pipeline.report.page import change, render
+from pipeline.report.pictures import png
+from pipeline.report.write import report
+from pipeline.warehouse import publish
+from pipeline.windows import Window, midnight
+from tests.support import page
+from tests.support.archives import account as emulated
+from tests.support.archives import sync_all
+from tests.support.command import run
+from tests.support.factories import (
+    ACCOUNT,
+    DAY,
+    NOON,
+    OTHER_ACCOUNT,
+    new_lake,
+    record,
+    scan,
+    summarized,
+)
+
+FIRST = midnight(DAY)
+HOUR = timedelta(hours=1)
+
+
+def published(folder: Path, *scans: Scan) -> Lake:
+    lake = summarized(new_lake(folder), *scans)
+    publish(lake)
+    return lake
+
+
+def on(day: date, *records: dict, observed_at: datetime | None = None, **facts: Any) -> Scan:
+    """A scan of a day, two days on unless told otherwise."""
+    observed = observed_at or midnight(day) + timedelta(days=2)
+    return scan(records, observed_at=observed, window=Window.of_day(day), **facts)
+
+
+def written(lake: Lake, **options: Any) -> str:
+    return page.read(report(lake, **options).path)
+
+
+def test_empty_archive_gives_a_page_that_says_so(tmp_path: Path):
+    text = written(published(tmp_path))
+    assert "This archive is empty: nothing has been scanned yet." in text
+    assert "<script" not in text
+
+
+def test_account_without_operations_gives_a_page_that_says_so(tmp_path: Path):
+    text = written(published(tmp_path, on(DAY)))
+    assert "The archive has no operations of this account yet." in text
+    assert ACCOUNT in text
+    assert page.specs(text) == {}
+
+
+def test_archive_that_was_never_published_says_what_to_do(tmp_path: Path):
+    with pytest.raises(UsageError, match="email-archive publish"):
+        report(new_lake(tmp_path))
+
+
+def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
+    lake = published(
+        tmp_path,
+        on(DAY, record(1), account_id=ACCOUNT),
+        on(DAY, record(2), record(3), account_id=OTHER_ACCOUNT),
+    )
+    both = written(lake)
+    assert both.index(f'class="account">{OTHER_ACCOUNT}') < both.index(f'class="account">{ACCOUNT}')
+    assert both.count("<section") == 2
+    assert both.count('data-chart="volume"') == 2
+    assert both.count("window.drawChart=") == 1  # Vega is there once, whatever the number of charts
+    one = written(lake, account_id=ACCOUNT)
+    assert ACCOUNT in one
+    assert OTHER_ACCOUNT not in one
+    with pytest.raises(
+        UsageError, match=f"expected one of the accounts {OTHER_ACCOUNT}, {ACCOUNT}"
+    ):
+        report(lake, account_id="AC0")
+
+
+def test_accounts_that_one_page_has_no_room_for_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(facts, "MOST_ACCOUNTS", 1)
+    lake = published(
+        tmp_path,
+        on(DAY, record(1), account_id=ACCOUNT),
+        on(DAY, record(2), record(3), account_id=OTHER_ACCOUNT),
+    )
+    text = written(lake)
+    assert text.count("<section") == 1
+    assert f"Not shown, having fewer operations: {ACCOUNT}." in text
+
+
+def test_day_with_lost_hours_is_a_cross_and_has_no_rate(tmp_path: Path):
+    """The afternoon was never scanned: neither the day nor the 28 days have a rate."""
+    morning = on(DAY, record(1), observed_at=NOON + timedelta(minutes=30))
+    later = DAY + timedelta(days=9)
+    lake = published(tmp_path, morning, on(later, record(2, created_at=midnight(later))))
+    (account,), _ = read_accounts(lake)
+    lost = {row["period"]: row for row in account.series}[DAY]
+    assert (lost["completeness"], lost["delivery_rate"]) == ("gaps", None)
+    assert account.headline["recent"]["delivery_rate"] is None
+    text = written(lake)
+    assert page.cards(text)["delivery_rate"][1] == "\N{EN DASH}"
+    assert "Hours of them are lost, so there is no rate." in text
+    assert "✕20" in str(page.rows(page.specs(text)["coverage"], "text"))
+    assert "✕" in json.dumps(page.specs(text)["delivery_rate"], ensure_ascii=False)
+
+
+def test_days_without_operations_are_zeros_and_not_left_out(tmp_path: Path):
+    later = DAY + timedelta(days=3)
+    lake = published(tmp_path, on(DAY, record(1)), on(later, record(2, created_at=midnight(later))))
+    (account,), _ = read_accounts(lake)
+    days = [(row["period"], row["operations"]) for row in account.series]
+    assert days[:4] == [(DAY + timedelta(days=n), [1, 0, 0, 1][n]) for n in range(4)]
+
+
+def test_archive_of_years_is_shown_by_weeks(tmp_path: Path):
+    days = [DAY + timedelta(days=n) for n in (0, 100, 250)]
+    scans = [on(day, record(n, created_at=midnight(day))) for n, day in enumerate(days)]
+    lake = published(tmp_path, *scans)
+    (account,), _ = read_accounts(lake)
+    assert account.is_weekly
+    assert [row["period"].weekday() for row in account.series] == [0, 0, 0]
+    assert "Emails by week of creation" in written(lake)
+
+
+def test_curve_bounds_hold_the_truth(tmp_path: Path):
+    """Of an account that is synced at odd times, and of every operation at its own age."""
+    start = FIRST_DAY
+    world = World(4, 30.0, start, end=start + timedelta(days=2))
+    moments = [start + HOUR * n for n in (1.4, 2.1, 5, 9.7, 14, 25, 26.5, 40, 70, 100, 160, 217)]
+    with emulated(world, moments[0], tmp_path) as (emulator, settings):
+        for moment in moments:
+            emulator.clock.set(moment)
+            sync_all(settings, publishing=moment == moments[-1])
+    (account,), _ = read_accounts(Lake(tmp_path))
+    assert len({row["operations"] for row in account.curve}) == 1
+    numbers = world.existing(moments[-1])
+    at_end = world.records(numbers, moments[-1])
+    assert account.curve[0]["operations"] == len(at_end)
+    widths = []
+    for row in account.curve:
+        age = timedelta(minutes=row["age_minutes"])
+        delivered = opened = 0
+        for number, one in zip(numbers, at_end, strict=True):
+            (then,) = world.records([number], datetime.fromisoformat(one["createdAt"]) + age)
+            delivered += then["stats"]["delivered"]
+            opened += then["stats"]["opened"]
+        for name, truth in (("delivered", delivered), ("opened", opened)):
+            low, high = (row[f"{name}_{end}"] * row["attempted"] for end in ("at_least", "at_most"))
+            is_last = row is account.curve[-1]
+            assert low - 1e-6 <= truth
+            assert truth <= high + 1e-6 or is_last, (row["age"], name)
+            widths.append(high - low)
+    assert max(widths) > 0
+
+
+def test_change_is_told_only_between_periods_that_compare():
+    now = {"is_cut": False, "completeness": "final", "emails": 110, "open_rate": 0.3}
+    before = {"is_cut": False, "completeness": "final", "emails": 100, "open_rate": 0.32}
+    assert change(now, before, "emails") == "+10.0%"
+    assert change(now, before, "open_rate") == "\N{MINUS SIGN}2.00 points"
+    assert change(now, now, "open_rate") == "±0.00 points"
+    assert change(now, before | {"is_cut": True}, "emails") == ""
+    assert change(now, before | {"completeness": "gaps"}, "emails") == ""
+    assert change(now, before | {"open_rate": None}, "open_rate") == ""
+    assert change(now, before | {"emails": 0}, "emails") == ""
+
+
+def test_same_warehouse_gives_the_same_page_and_pictures(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    first = report(lake)
+    text = page.read(first.path)
+    assert written(lake) == text
+    (_, (figure, *_)) = first.accounts[0]
+    assert png(figure) == png(figure)
+    assert png(figure).startswith(b"\x89PNG")
+
+
+def test_report_goes_where_it_is_told_whole_or_not_at_all(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    assert report(lake).path == (lake.root / "report.html").absolute()
+    target = tmp_path / "elsewhere.html"
+    target.write_text("an old one")
+    report(lake, target)
+    assert "Email delivery" in target.read_text()
+    assert [path.name for path in tmp_path.glob("*elsewhere*")] == ["elsewhere.html"]
+    with pytest.raises(UsageError, match="a folder that exists"):
+        report(lake, tmp_path / "nowhere" / "report.html")
+
+
+def test_command_writes_the_report(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    done = run("report", "--data", str(lake.root), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"wrote {(lake.root / 'report.html').absolute()}: ")
+    wrong = run("report", "--data", str(lake.root), "--account", "AC0", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "expected one of the accounts" in wrong.stderr
+
+
+def test_ten_years_of_an_account_take_less_than_a_megabyte(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    (account,), _ = read_accounts(lake)
+    assert len(rendered(long(account))) < 1_000_000
+
+
+def rendered(account: Account, *left_out: str) -> str:
+    return render([(account, tuple(figures(account)))], left_out, "")
+
+
+def long(account: Account) -> Account:
+    """The account with ten years of weeks, each with anomalies, and a calendar of all their days."""
+    weeks = [DAY - timedelta(weeks=n) for n in reversed(range(520))]
+    rates = dict.fromkeys(("delivery_rate", "open_rate", "undelivered_rate", "failure_rate"), 1 / 3)
+    anomaly = {"direction": "below", "expected": 0.5, "low": 0.4, "high": 0.6, "emails": 10**6}
+    return Account(
+        **{
+            name: getattr(account, name)
+            for name in Account.__slots__
+            if name not in {"is_weekly", "series", "anomalies", "coverage"}
+        },
+        is_weekly=True,
+        series=[
+            {"period": week, "completeness": "final", "operations": 10**6, "emails": 10**8} | rates
+            for week in weeks
+        ],
+        anomalies=[
+            {"created_date": week, "rate": rate, "value": 0.3} | anomaly
+            for week in weeks[::-5]
+            for rate in rates
+        ],
+        coverage=[
+            account.coverage[0] | {"created_date": DAY - timedelta(days=n)} for n in range(3650)
+        ],
+    )
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [palette.LIGHT, palette.DARK], ids=["light", "dark"])
+def test_colours_stand_out_in_both_schemes(scheme: palette.Palette):
+    """WCAG 2.2: text by 4.5:1, what a chart draws by 3:1."""
+    ground = scheme["@paper"]
+    for name in ("@ink", "@quiet", "@blue", "@alarm", "@green"):
+        assert contrast(scheme[name], ground) >= 4.5, name
+    assert contrast(scheme["@on_blue"], scheme["@blue"]) >= 4.5
+    assert contrast(scheme["@paper"], scheme["@alarm"]) >= 4.5
+    assert contrast(scheme["@high"], ground) >= 3
+
+
+def test_schemes_have_the_same_colours():
+    assert palette.LIGHT.keys() == palette.DARK.keys()
+
+
+def test_text_in_the_data_can_not_end_the_script(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    (account,), _ = read_accounts(lake)
+    hostile = "</script><script>alert(1)</script>"
+    sizes = [account.sizes[0] | {"size_class": hostile}]
+    fields = {name: getattr(account, name) for name in Account.__slots__} | {"sizes": sizes}
+    text = rendered(Account(**fields), hostile)
+    assert hostile not in text
+    assert page.rows(page.specs(text)["sizes"], "size") == [(hostile,)]
