@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final, Literal, get_args
 
 import pyarrow.parquet as pq
 
@@ -90,6 +90,7 @@ def play(seed: int, folder: Path) -> Outcome:
 
 
 Acknowledged = set[tuple[Any, ...]]
+End = Literal["well", "not well", "kill", "power cut"]
 
 
 class _Told(Observer):
@@ -125,6 +126,7 @@ class _Life:
         self._data.parent.mkdir()
         self._platter = Platter(self._data.parent)
         self._seen: set[tuple[Any, ...]] = set()
+        self._promised: set[tuple[Any, ...]] = set()
         self._was_killed = False
         self._out = Outcome(seed)
         lots = self._lots
@@ -169,7 +171,7 @@ class _Life:
             account.syncs.append([self._clock.now()])
             ok = sync(settings_for(api, self._data), scope=EVERYTHING).ok
         self._check(ok, "the last sync, without faults, failed")
-        self._check_state("after the last sync", set())
+        self._check_state("after the last sync", set(), was_cut=False, is_settled=True)
 
     def _pause(self) -> timedelta:
         lot = self._lots.random()
@@ -194,12 +196,17 @@ class _Life:
                 acknowledged.update(self._process(apis, lots.randrange(len(apis)), lambda: None)[0])
 
         scope = EVERYTHING if lots.random() < 0.1 else DUE
-        mine, cut = self._process(apis, number, turn, scope=scope, may_lose_power=True)
+        mine, end = self._process(apis, number, turn, scope=scope, may_lose_power=True)
         acknowledged |= mine
-        if cut:
+        if end == "power cut":
             self._go_on_with_what_is_left()
         when = f"at {self._clock.now():%Y-%m-%dT%H:%M:%SZ}"
-        self._check_state(when, acknowledged)
+        self._check_state(
+            when,
+            acknowledged,
+            was_cut=end == "power cut",
+            is_settled=end == "well" and not has_company,
+        )
 
     def _cut_at_a_record(self, apis: Sequence[Emulator], number: int) -> None:
         """Syncs of a day's windows before and after the very second of an operation, or of one (R4, R7)."""
@@ -226,8 +233,8 @@ class _Life:
         *,
         scope: Scope = DUE,
         may_lose_power: bool = False,
-    ) -> tuple[Acknowledged, bool]:
-        """One process that syncs: what it said that it had landed, and whether the power went."""
+    ) -> tuple[Acknowledged, End]:
+        """One process that syncs: what it said that it had landed, and how it ended."""
         lots, out, api = self._lots, self._out, apis[number]
         disk = self._disk()
         cuts_power = may_lose_power and lots.random() < (2 / 3 if self._was_killed else 1 / 3)
@@ -252,6 +259,7 @@ class _Life:
             out.happened["outages of the API"] += 1
             settings = settings.model_copy(update={"api_url": "http://127.0.0.1:9/v1"})
         out.happened["syncs"] += 1
+        end: End = "not well"
         try:
             report = sync(
                 settings,
@@ -262,22 +270,23 @@ class _Life:
                 sleep=lambda _: None,
             )
             out.happened["failed syncs"] += not report.ok
+            end = "well" if report.ok else end
         except ApiError:
             out.happened["failed syncs"] += 1
         except (OSError, LakeError) as error:
             is_told = isinstance(disk, FailingDisk) and disk.error.strerror in str(error)
             self._check(is_told, f"a sync: {error!r}")
         except Crash:
-            out.happened["power cuts" if cuts_power else "kills"] += 1
+            end = "power cut" if cuts_power else "kill"
+            out.happened[f"{end}s"] += 1
         moments.append(self._clock.now())
-        self._was_killed = isinstance(disk, CrashingDisk) and bool(disk.broken) and not cuts_power
+        self._was_killed = end == "kill"
         if isinstance(disk, CrashingDisk) and disk.broken:
             out.crashed_before[disk.broken[0]] += 1
             out.crashed_after[disk.broken[1]] += 1
-            return told.acknowledged, cuts_power
         if isinstance(disk, FailingDisk) and disk.failed:
             out.failed_at[disk.failed] += 1
-        return told.acknowledged, False
+        return told.acknowledged, end
 
     def _disk(self) -> CountingDisk:
         lots, platter = self._lots, self._platter
@@ -302,8 +311,14 @@ class _Life:
         if not holds:
             self._out.problems.append(problem)
 
-    def _check_state(self, when: str, acknowledged: Acknowledged) -> None:
-        """R1, R5, R6: what lies on the disk is whole, and never less than it was or was said to be."""
+    def _check_state(
+        self, when: str, acknowledged: Acknowledged, *, was_cut: bool, is_settled: bool
+    ) -> None:
+        """R1, R5, R6: what lies on the disk is whole, and never less than it was or was said to be.
+
+        What only a killed process put there, and nobody said to have landed, a power cut may take: it is
+        as if it had not been, data and coverage. The next sync that ends well makes it last.
+        """
         lake = Lake(self._data)
         for table in LAKE_TABLES:
             for path in (lake.root / table.name).rglob("*"):
@@ -311,7 +326,7 @@ class _Life:
                     self._check(path.name == "part-0.parquet", f"R6 {when}: {path} is in the way")
                     pq.read_metadata(path)
         seen = _facts(lake)
-        gone = self._seen - seen
+        gone = (self._promised if was_cut else self._seen) - seen
         self._check(
             not gone, f"R1 {when}: {len(gone)} facts are gone, as {sorted(gone, key=str)[:1]}"
         )
@@ -320,6 +335,7 @@ class _Life:
             not lost, f"R5 {when}: {len(lost)} landed and are not there, as {list(lost)[:1]}"
         )
         self._seen = seen
+        self._promised = seen if was_cut or is_settled else self._promised | acknowledged
         for rows in all_tables(lake, [OPERATIONS]):
             ids = rows["operation_id"].to_pylist()
             self._check(len(ids) == len(set(ids)), f"R2 {when}: operations are there twice")

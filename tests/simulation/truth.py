@@ -123,13 +123,17 @@ class Truth:
             yield f"R2: {rows - len(self._operations)} operations are there twice"
 
     def _unlike_now(self) -> Iterator[str]:
-        """R7, R8: what the API still knows is archived as it is, and can be told as JSON again."""
+        """R7, R8: what the API still knows is archived as it is, and can be told as JSON again.
+
+        In an hour whose deadline has passed, what was seen before it is not replaced by another state of
+        the same time (R3).
+        """
         alive = self._world.numbers(max(self._now - RETENTION, self._world.start), self._now)
         for record in self._world.records(alive, self._now):
             row = self._operations.get(record["id"])
             if row is None:
                 yield f"R7: {record['id']} of {record['createdAt']} is missing"
-            elif json.loads(record_json(row)) != record:
+            elif self._now < deadline(row["created_at"]) and json.loads(record_json(row)) != record:
                 yield f"R8: {record['id']} is {record_json(row)}, not {json.dumps(record)}"
 
     def _not_newest(self) -> Iterator[str]:
