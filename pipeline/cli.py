@@ -18,7 +18,7 @@ import typer
 
 from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.interruption import interruptible, leave
+from pipeline.interruption import interruptible
 from pipeline.logs import LogFormat
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,9 @@ def sync(
         _complain(f"window {failure.window} failed and stays due: {failure.error}")
     for unanswered in report.lookups.failures:
         what = f"{unanswered.watched.subject} of {unanswered.watched.operation_id}"
-        _complain(f"{what} could not be asked for and stays due: {unanswered.error}")
+        _complain(
+            f"{what} could not be asked for and stays due, at growing intervals: {unanswered.error}"
+        )
     for error in report.errors:
         _complain(f"not done: {error}")
     if not report.ok:
@@ -457,29 +459,37 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """The entry point of the command: expected errors become one message and an exit code."""
-    with interruptible() as interruptions:
+    with interruptible(lambda number: _complain(f"stopped by {number.name}")) as interruptions:
         try:
             app()
-        except BrokenPipeError:
-            # The reader of our output, `head` for one, has seen enough.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(FAILED)
-        except (ArchiveError, OSError) as error:
-            if logging.getLogger().isEnabledFor(logging.DEBUG):
-                raise
-            _fail(error)
-            sys.exit(WRONG_USE if isinstance(error, UsageError) else FAILED)
-        except BaseException:
-            if interruptions.received is None:
-                raise
-            _complain(f"stopped by {interruptions.received.name}")
-            leave(128 + interruptions.received)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what a library makes of a signal may be any
+            if interruptions.received is not None:
+                interruptions.leave()
+            sys.exit(_code_of(error))
 
 
-def _fail(error: Exception) -> None:
-    if not logs.is_json():
-        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    _complain(str(error))
+def _code_of(error: BaseException) -> int:
+    """Tell of an error, and say what the process ends with; one that nobody expected is raised on."""
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output, `head` for one, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    is_expected = isinstance(error, ArchiveError | OSError)
+    if logs.is_json():
+        is_shown = not is_expected or log.isEnabledFor(logging.DEBUG)
+        log.error("%s", error, exc_info=error if is_shown else None)
+    elif is_expected and not log.isEnabledFor(logging.DEBUG):
+        _fail(error)
+    else:
+        raise error
+    return WRONG_USE if isinstance(error, UsageError) else FAILED
+
+
+def _fail(error: BaseException) -> None:
+    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    typer.echo(str(error), err=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ handed over as Arrow, and the little that varies (a column list out of schema.py
 settings) is filled in with `render`.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -57,6 +58,16 @@ def asking_again(ask: Callable[[], _T]) -> _T:
 def sql(package: str, name: str) -> str:
     """The text of ``<package>/sql/<name>.sql``."""
     return (files(package) / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def fingerprint(package: str) -> str:
+    """Tells the SQL of one version of a package from that of another."""
+    digest = hashlib.sha256()
+    for file in sorted((files(package) / "sql").iterdir(), key=lambda one: one.name):
+        if file.name.endswith(".sql"):
+            digest.update(f"{file.name}\n{file.read_text(encoding='utf-8')}".encode())
+    return digest.hexdigest()
 
 
 def render(text: str, **values: str) -> str:

@@ -7,7 +7,8 @@ scans under way, removes its unfinished file and leaves. The next one goes on wh
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Final, NoReturn
@@ -24,11 +25,15 @@ class Interruption(BaseException):
 class Interruptions:
     """What signal, if any, told this process to stop.
 
+    Args:
+        say: tells whoever watches that the process ends, and why.
+
     Attributes:
         received: the signal; None until one came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[signal.Signals], None]) -> None:
+        self._say = say
         self.received: signal.Signals | None = None
 
     def stop(self, number: int, _: FrameType | None) -> None:
@@ -36,18 +41,29 @@ class Interruptions:
         self.received = signal.Signals(number)
         for one in _SIGNALS:
             signal.signal(one, signal.SIG_DFL)  # whoever asks again means at once
+        watch = threading.Timer(_GRACE_SECONDS, self.leave)
+        watch.daemon = True
+        watch.start()
+        # The last resort, where not even a thread gets a turn.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS)
+        signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS + 0.5)
         raise Interruption
+
+    def leave(self) -> NoReturn:
+        """End the process as signals do: 128 and the signal's number."""
+        number = self.received or signal.SIGTERM
+        self._say(number)
+        leave(128 + number)
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruptions]:
+def interruptible(say: Callable[[signal.Signals], None]) -> Iterator[Interruptions]:
     """Turn SIGTERM and Ctrl-C into an `Interruption` while the block lasts.
 
-    A library may answer it with an exception of its own (DuckDB does): `received` tells.
+    A library may answer it with an exception of its own (DuckDB does), or go on for a while: `received`
+    tells, and the process ends in any case.
     """
-    interruptions = Interruptions()
+    interruptions = Interruptions(say)
     before = {one: signal.signal(one, interruptions.stop) for one in _SIGNALS}
     try:
         yield interruptions

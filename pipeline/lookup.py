@@ -98,7 +98,7 @@ class _Desk:
         try:
             return self._ask(watched)
         except GoneError as gone:
-            return _Asked(watched, gone.answered_at or self._now, requests=1)
+            return _Asked(watched, gone.answered_at or self._now, gone.attempts)
         except ApiError as error:
             # Whoever may list operations need not be allowed to ask about single ones.
             if isinstance(error, CredentialsError):
@@ -120,7 +120,7 @@ class _Desk:
                 },
             )
             asked_at = error.answered_at or self._now
-            return _Asked(watched, asked_at, requests=1, refusal=error)
+            return _Asked(watched, asked_at, error.attempts, refusal=error)
 
     def _count(self, subject: Subject, failures: int) -> None:
         with self._lock:

@@ -271,7 +271,8 @@ def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime
     An operation that is not settled is asked about from shortly before its deadline on: no listing
     will tell how it ends. Errors are asked for at once, as long as the API may know them: until the
     deadline, and for a day after a state that the API told later. What was asked already is asked
-    again at intervals that grow with the time since the first question was due.
+    again at intervals that grow with the time since the first question was due; for errors they are
+    half of the time that is left at the most, so that one refusal is not the last word.
     """
     due = [one for one in watched if _is_due(one, policy, now)]
     return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
@@ -279,15 +280,16 @@ def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime
 
 def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
     if one.subject == "errors":
-        knows = now < deadline(one.created_at) or now - one.observed_at < _LATE_ERRORS
-        if not (policy.errors and knows):
+        left = max(deadline(one.created_at), one.observed_at + _LATE_ERRORS) - now
+        if not policy.errors or left <= timedelta():
             return False
-        since = one.observed_at
+        growing = min((now - one.observed_at) * policy.lookups_growth, left / 2)
     else:
         since = deadline(one.created_at) - policy.lookups_from
         if now < since:
             return False
-    every = max(policy.lookups_every, (now - since) * policy.lookups_growth)
+        growing = (now - since) * policy.lookups_growth
+    every = max(policy.lookups_every, growing)
     return one.asked_at is None or now - one.asked_at >= every * policy.early
 
 

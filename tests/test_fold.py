@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from tests.support.factories import (
     record,
     scan,
     snapshot,
+    summarized,
 )
 
 HOUR = timedelta(hours=1)
@@ -35,6 +37,34 @@ AFTER_DEADLINE = NOON + timedelta(days=7)
 
 def rows(lake: Lake, table: str) -> list[dict]:
     return snapshot(lake)[f"{table} {PARTITION}"]
+
+
+def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations_stay(
+    tmp_path: Path,
+):
+    """R5: what was known at an age depends on every state, and not on the order in which they land."""
+    late, early = (
+        scan(
+            [record(1, stats={"opened": n}, updated_at=NOON + n * HOUR)],
+            observed_at=NOON + m * HOUR,
+        )
+        for n, m in ((2, 5), (1, 2))
+    )
+    lake = summarized(new_lake(tmp_path), late)
+    assert lake.stale() == set()
+    landed(lake, early)
+    fold(lake, PARTITION)
+    assert lake.stale() == {PARTITION}
+
+
+def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Path):
+    """R1: what is left of the day must not pass for all of it."""
+    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    shutil.rmtree(lake.part(HISTORY, PARTITION).parent)
+    landed(lake, scan([record(1)], observed_at=NOON + 3 * HOUR))
+    with pytest.raises(LakeError, match="is missing, though operations of its day are there"):
+        fold(lake, PARTITION)
+    assert lake.pending() == {PARTITION}
 
 
 def test_scan_lands_as_one_file_that_names_moment_and_window(tmp_path: Path):

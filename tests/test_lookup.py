@@ -322,6 +322,24 @@ def test_errors_are_asked_for_while_the_api_may_know_them():
     assert due_lookups([seen_late], POLICY, deadline(NOON) + 2.5 * DAY) == []
 
 
+def test_errors_that_were_refused_are_asked_for_again_before_it_is_too_late():
+    """A refusal 16 hours before the deadline, of failures that are 6 days old, is not the last word."""
+    created = at("2026-11-13 12:00")
+    asked_at = deadline(created) - 16 * HOUR
+    watched = Watched(
+        Partition(ACCOUNT, created.date()),
+        operation_id(1),
+        "errors",
+        created,
+        created + HOUR,
+        failed=2,
+        asked_at=asked_at,
+    )
+    assert due_lookups([watched], POLICY, asked_at + HOUR / 2) == []
+    assert due_lookups([watched], POLICY, asked_at + 8 * HOUR) == [watched]
+    assert due_lookups([watched], POLICY, asked_at + 2 * DAY) == []
+
+
 def test_what_is_nearest_to_its_deadline_is_asked_first_and_within_the_budget():
     now = deadline(NOON)
     ones = [

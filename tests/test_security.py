@@ -124,6 +124,37 @@ def test_dagster_run_with_all_logging_leaves_no_credential_behind(tmp_path: Path
     assert found_in(tmp_path, wanted) == []
 
 
+@pytest.mark.parametrize("status", [200, 400, 403, 500, 503])
+@pytest.mark.parametrize("shown", ["<html>Authorization: {}</html>", '{{"authorization": "{}"}}'])
+def test_server_that_shows_what_it_was_sent_brings_no_credential_into_messages_or_files(
+    status: int, shown: str, tmp_path: Path
+):
+    """R11: a proxy's page for developers may show every header of the request."""
+
+    def answer(request: Received) -> Answer:
+        if request.path.endswith("/Operations") and request.query.get("startDate"):
+            return Answer(body([record(1, created_at=at("2026-11-20 12:00"), stats=FAILED)]))
+        if not request.query and request.path.endswith("/Errors"):
+            return Answer(shown.format(request.headers["Authorization"]).encode(), status)
+        return Answer(body([]))
+
+    with scripted(answer) as server:
+        done = run(
+            *("--debug", "sync"),
+            cwd=tmp_path,
+            TWILIO_ACCOUNT_SID=ACCOUNT,
+            TWILIO_AUTH_TOKEN=TOKEN,
+            EMAIL_ARCHIVE_API_URL=server.url,
+            EMAIL_ARCHIVE_RETRY_ATTEMPTS="1",
+        )
+    wanted = disguises(ACCOUNT, TOKEN)
+    said = (done.stdout + done.stderr).encode()
+    assert [text for text in wanted if text in said] == []
+    if status != 200:
+        assert b"***" in said
+        assert found_in(tmp_path, wanted) == []
+
+
 def test_no_process_title_has_a_credential(tmp_path: Path):
     """R11: whoever lists processes sees the command, and no secret as an argument of it."""
     asked, go_on = threading.Event(), threading.Event()
@@ -248,6 +279,7 @@ def test_settings_take_no_account_that_is_no_sid():
             Settings.load(account_sid=account_id, auth_token=TOKEN)
 
 
+FAILED = {"total": 9, "failed": 2}
 HOSTILE = "x'; DROP TABLE operations; --\" || (SELECT 1) $$ ${sums} {0} %s"
 
 

@@ -107,7 +107,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         history = distinct_states(known, unknown)
         operations = newest_states(history)
         states = history.num_rows
-        if not operations.equals(before):
+        if not (operations.equals(before) and history.equals(known)):
             lake.files.touch(lake.stale_marker(partition))
         # Of operations that have one state each, both tables are the same rows: they are encoded once.
         encoded = parquet.encode(history)
@@ -116,6 +116,12 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
     elif seen.num_rows:
+        if not lake.part(HISTORY, partition).exists():
+            msg = (
+                f"{lake.part(HISTORY, partition)} is missing, though operations of its day are there: put "
+                "it back; the day is not folded until then"
+            )
+            raise LakeError(msg)
         for table in (HISTORY, OPERATIONS):
             lake.files.keep(lake.part(table, partition))
 

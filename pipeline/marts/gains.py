@@ -27,6 +27,9 @@ _RETENTION_US: Final = RETENTION // _MICROSECOND
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+GAINS_VERSION: Final = b"1"
+"""To be raised with any change of what is derived here: then every day is derived anew."""
+
 
 def gains(history: pa.Table) -> pa.Table:
     """What each state added, when it was first seen.

@@ -16,7 +16,7 @@ from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.marts.gains import gains, steps
+from pipeline.marts.gains import GAINS_VERSION, gains, steps
 from pipeline.schema import (
     AGES,
     COUNT_NAMES,
@@ -88,6 +88,7 @@ def _fingerprint() -> str:
     for mart in MARTS:
         digest.update(f"{mart.name}{mart.arrow}{_query(mart.name)}".encode())
     digest.update(_query("counted").encode())
+    digest.update(GAINS_VERSION)
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ Usable alone::
 One client may be used by many threads at once: their requests share one pace (see `pace`).
 """
 
+import base64
 import json
 import logging
 import re
@@ -143,6 +144,7 @@ class OperationsClient:
         self._closed = threading.Event()
         self._first_clock: datetime | None = None
         self._sleep = sleep or self._closed.wait
+        self._secrets = _disguises(*settings.basic_auth())
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
         self._gate = Gate(pace or Pace.starting(settings.concurrency), self._sleep)
         connections = settings.concurrency + 1
@@ -325,12 +327,14 @@ class OperationsClient:
                 },
             )
             if response.status_code != httpx2.codes.OK:
-                raise _refusal(what, response, body, has_token="pageToken" in query)
+                told = self._without_secrets(body)
+                raise _refusal(what, response, told, has_token="pageToken" in query)
         request_id = _request_id(response)
         try:
             parsed = parse(body)
         except (DamagedAnswerError, UnexpectedAnswerError) as error:
-            msg = f"{what}: {error}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
+            why = self._why_not(parse, body, error)
+            msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
             raise type(error)(msg, status=response.status_code, request_id=request_id) from None
         observed_at, clock = self._moments(what, response)
         return _Answer(parsed, observed_at, clock, request_id, len(body))
@@ -388,6 +392,23 @@ class OperationsClient:
             raise DamagedAnswerError(msg, status=response.status_code)
         return b"".join(parts)
 
+    def _without_secrets(self, body: bytes) -> bytes:
+        """A body for a message: a proxy may show what it was sent, credentials included (R11)."""
+        for secret in self._secrets:
+            body = body.replace(secret, b"***")
+        return body
+
+    def _why_not(self, parse: Callable[[bytes], object], body: bytes, error: ApiError) -> str:
+        """Why an answer can't be read, in words that hold no credential."""
+        told = self._without_secrets(body)
+        if told != body:
+            try:
+                parse(told)
+            except ApiError as without:
+                return str(without)
+            return "the answer shows the credentials of the request"
+        return str(error)
+
     def _no_answer(self, what: str, error: httpx2.TransportError) -> RetriableApiError:
         kind = type(error).__name__
         reason = f"{kind}: {error}" if str(error) else kind
@@ -396,6 +417,12 @@ class OperationsClient:
             "Is the network up and EMAIL_ARCHIVE_API_URL right?"
         )
         return RetriableApiError(msg)
+
+
+def _disguises(user: str, secret: str) -> tuple[bytes, ...]:
+    """A secret as it goes over the line, and as it may be shown."""
+    basic = base64.b64encode(f"{user}:{secret}".encode())
+    return tuple({basic, secret.encode(), quote(secret, safe="").encode()})
 
 
 def _path_of(operation_id: str) -> str:

@@ -25,6 +25,7 @@ class ApiError(ArchiveError):
         request_id: the server's id of the request, or None.
         retry_after: how long the server asked to wait, or None.
         answered_at: when it was answered: UTC, by the API's clock; None if that is not known.
+        attempts: requests that were made for it, retries included.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ApiError(ArchiveError):
         self.request_id = request_id
         self.retry_after = retry_after
         self.answered_at = answered_at
+        self.attempts = 1
 
 
 class FatalApiError(ApiError):

@@ -18,7 +18,7 @@ from typing import NoReturn, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
-from pipeline.twilio.errors import RetriableApiError
+from pipeline.twilio.errors import ApiError, RetriableApiError
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +111,19 @@ def run(
     def give_up(state: RetryCallState) -> NoReturn:
         raise _with_tries(_error(state), state.attempt_number, state.idle_for) from None
 
-    result = Retrying(
+    retrying = Retrying(
         retry=retry_if_exception_type(RetriableApiError),
         stop=exhausted,
         wait=wait,
         sleep=pause,
         before_sleep=tell,
         retry_error_callback=give_up,
-    )(attempt)
-    return result, tries
+    )
+    try:
+        return retrying(attempt), tries
+    except ApiError as error:
+        error.attempts = tries
+        raise
 
 
 def _error(state: RetryCallState) -> RetriableApiError:
@@ -146,6 +150,7 @@ def _with_tries(error: RetriableApiError, tries: int, waited: float) -> Retriabl
         info_url=error.info_url,
         request_id=error.request_id,
         retry_after=error.retry_after,
+        answered_at=error.answered_at,
     )
 
 
