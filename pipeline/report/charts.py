@@ -443,11 +443,11 @@ def _time(field: str) -> alt.X:
         scale=alt.Scale(type="utc", nice=False, padding=8),
         axis=alt.Axis(
             format="%-d %b",
-            labelOverlap="greedy",
+            labelOverlap="parity",
             labelSeparation=8,
             labelFlush=True,
             grid=False,
-            tickCount=alt.ExprRef("max(2, floor(width / 70))"),
+            tickCount=alt.ExprRef("max(2, floor(width / 90))"),
         ),
     )
 
