@@ -334,6 +334,10 @@ def test_caller_that_stops_taking_ends_the_scans_under_way():
         outcomes = scan_windows(client, ACCOUNT, hours(2), concurrency=2)
         assert isinstance(next(outcomes), Listing)
         outcomes.close()
+        # Nobody waits for them; but with nobody to tell, they end by themselves.
+        for thread in threading.enumerate():
+            if thread.name.startswith("scan"):
+                thread.join(30)
     assert not [one for one in threading.enumerate() if one.name.startswith("scan")]
 
 
