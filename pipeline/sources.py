@@ -7,7 +7,6 @@ derived: without it, or where a stamp differs, the days' own files are read.
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -27,17 +26,16 @@ _KEYS: Final = [column.name for column in HIVE_KEYS]
 _STAMPS: Final = b"email_archive.stamps"
 
 
-def stamp(file: Path) -> str:
-    """Tells one file at a place from another: a replacement is a new file.
+def stamps(lake: Lake, table: Table) -> dict[Partition, str]:
+    """What tells one file of a table from another at its place: a replacement is a new file.
 
     A file system may give a removed file's inode to the next one, and its clock may stand still
-    meanwhile, so the size and the time of the last change of the inode count too.
+    meanwhile, so the size and the time of the inode's last change count too.
     """
-    return _told(os.stat(file))  # noqa: PTH116 - called for every file of the archive
-
-
-def _told(stat: os.stat_result) -> str:
-    return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return {
+        partition: f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        for partition, stat in lake.files_of(table)
+    }
 
 
 def collect(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
@@ -53,32 +51,24 @@ def collect(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> p
     """
     names = table.names if columns is None else columns
     schema = arrow_schema([*HIVE_KEYS, *(c for c in table.columns if c.name in names)])
-    partitions = list(lake.partitions(table.name))
-    stamps = {str(p): found for p in partitions if (found := _stamp(lake.part(table, p)))}
+    partitions = {str(p): (p, found) for p, found in stamps(lake, table).items()}
     kept, known = _read(lake.sources_file(table), schema)
-    same = [key for key, found in stamps.items() if known.get(key) == found]
+    same = [key for key, (_, found) in partitions.items() if known.get(key) == found]
     if len(same) < len(known):
         keys = pc.binary_join_element_wise(
             kept["account_id"], pc.cast(kept["created_date"], pa.string()), " "
         )
         kept = kept.filter(pc.is_in(keys, value_set=pa.array(same, pa.string())))
-    changed = sorted(p for p in partitions if str(p) in stamps.keys() - set(same))
+    changed = sorted(partitions[key][0] for key in partitions.keys() - set(same))
     if not changed and len(same) == len(known):
         return kept
     rows = pa.concat_tables([kept, *(_keyed(lake, table, p, schema) for p in changed)])
-    stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(stamps)})
+    noted = {key: found for key, (_, found) in partitions.items()}
+    stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
     parquet.write(
         lake, stamped, lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
     )
     return rows
-
-
-def _stamp(file: Path) -> str | None:
-    """The stamp of a file, if there is one."""
-    try:
-        return stamp(file)
-    except FileNotFoundError:
-        return None
 
 
 def _keyed(lake: Lake, table: Table, partition: Partition, schema: pa.Schema) -> pa.Table:

@@ -237,10 +237,8 @@ def _fingerprint(lake: Lake) -> str:
 def _fingerprint_of(lake: Lake, table: Table) -> str:
     """Which files a table has, and when each was written."""
     digest = hashlib.sha256()
-    for partition in lake.partitions(table.name):
-        path = lake.part(table, partition)
-        if path.exists():
-            digest.update(f"{table.name}{partition}{sources.stamp(path)}".encode())
+    for partition, stamp in sources.stamps(lake, table).items():
+        digest.update(f"{table.name}{partition}{stamp}".encode())
     return digest.hexdigest()
 
 

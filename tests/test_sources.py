@@ -54,7 +54,8 @@ def test_only_files_that_changed_are_opened(lake: Lake):
     collected(lake)
     other = lake.part(DELIVERY_HOURLY, Partition(ACCOUNT, DAY + NEXT))
     other.write_bytes(b"no Parquet")
-    stamp_again(lake, {str(Partition(ACCOUNT, DAY + NEXT)): sources.stamp(other)})
+    tomorrow = Partition(ACCOUNT, DAY + NEXT)
+    stamp_again(lake, {str(tomorrow): sources.stamps(lake, DELIVERY_HOURLY)[tomorrow]})
     summarized(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
     assert collected(lake) == [(ACCOUNT, DAY, 2), (ACCOUNT, DAY + NEXT, 2)]
 

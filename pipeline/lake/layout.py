@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -136,6 +137,15 @@ class Lake:
                 day = _DAY_FOLDER.fullmatch(day_folder)
                 if day and (found := _date(day[1])):
                     yield Partition(account[1], found)
+
+    def files_of(self, table: Table) -> Iterator[tuple[Partition, os.stat_result]]:
+        """The partitions of a table that have their file, in order, and what the file system says of it."""
+        for partition in self.partitions(table.name):
+            # Text and no Path: a year of days makes thousands of them, for each table.
+            account, day = partition.account_id, partition.day.isoformat()
+            path = f"{self.root}/{table.name}/account_id={account}/created_date={day}/{PART}"
+            with suppress(FileNotFoundError):
+                yield partition, os.stat(path)  # noqa: PTH116 - see above
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded."""
