@@ -40,7 +40,7 @@ def test_measure_that_fails_is_told_and_loses_no_other(tmp_path: Path):
     told: list[str] = []
     (tmp_path / "rescan").write_text("no folder")
     figures = measure(["rescan", "query"], Plan(0.0005, 1, tmp_path), told.append)
-    assert [figure.holds for figure in figures][0] is False
+    assert figures[0].holds is False
     assert figures[0].found.startswith("failed: ")
     assert len(figures) == 2
     assert any("Traceback" in text for text in told)

@@ -35,7 +35,9 @@ def stamp_again(lake: Lake, changes: object) -> None:
     """Say of what was kept that it came from other files: a part of its stamps, or all in their place."""
     kept = lake.sources_file(DELIVERY_HOURLY)
     rows = pq.read_table(kept)
-    [(key, stamps)] = [(k, json.loads(v)) for k, v in rows.schema.metadata.items() if b"stamps" in k]
+    [(key, stamps)] = [
+        (k, json.loads(v)) for k, v in rows.schema.metadata.items() if b"stamps" in k
+    ]
     stamps = stamps | changes if isinstance(changes, dict) else changes
     pq.write_table(rows.replace_schema_metadata({key: json.dumps(stamps)}), kept)
 

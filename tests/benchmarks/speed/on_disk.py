@@ -61,7 +61,9 @@ def _rows(operations: int, at: datetime) -> pa.Table:
     start = midnight(_DAY)
     world = World(SEED, operations * 1.2, start - timedelta(days=4))
     numbers = np.asarray(world.numbers(start, start + timedelta(days=1)))[:operations]
-    pieces = [operations_of(world, numbers[n : n + 50_000], at) for n in range(0, len(numbers), 50_000)]
+    pieces = [
+        operations_of(world, numbers[n : n + 50_000], at) for n in range(0, len(numbers), 50_000)
+    ]
     rows = pa.concat_tables(pieces)
     return rows.append_column("extra", pa.nulls(rows.num_rows, pa.string())).cast(RECORD_SCHEMA)
 
