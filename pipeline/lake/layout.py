@@ -197,9 +197,12 @@ class Lake:
         """Files in the public tables' folders that are none of ours: readers would read them too."""
         found = []
         for table in (*LAKE_TABLES, *MARTS):
-            ours = {self.part(table, p) for p in self.partitions(table.name)}
-            here = (self.root / table.name).rglob("*")
-            found += [path for path in here if path.is_file() and path not in ours]
+            root = str(self.root / table.name)
+            ours = {(p.account_id, p.day.isoformat()) for p in self.partitions(table.name)}
+            folders = {f"{root}/account_id={a}/created_date={day}" for a, day in ours}
+            for folder, _, names in os.walk(root):
+                here = (Path(folder, n) for n in names if n != PART or folder not in folders)
+                found += [path for path in here if path.is_file()]
         return sorted(found)
 
     def _folder(self, folder: str, partition: Partition, *below: str) -> Path:
