@@ -1,12 +1,13 @@
-"""A mart's rows of every day in one table: what publish() builds from.
+"""A table's rows of every day in one: what publish() builds from.
 
 Opening a file for each day would make publishing cost what the archive holds, and not what changed. So the
-rows are kept together in one hidden file per mart, with a stamp of each file that they came from. It is
+rows are kept together in one hidden file per table, with a stamp of each file that they came from. It is
 derived: without it, or where a stamp differs, the days' own files are read.
 """
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,36 +22,49 @@ from pipeline.schema import HIVE_KEYS, Table, arrow_schema
 
 log = logging.getLogger(__name__)
 
+_KEYS: Final = [column.name for column in HIVE_KEYS]
 _STAMPS: Final = b"email_archive.stamps"
 
 
-def stamp(file: Path) -> str:
-    """Tells one file at a place from another: a replacement is a new file."""
-    stat = file.stat()
-    return f"{stat.st_ino} {stat.st_mtime_ns}"
+def stamps(lake: Lake, table: Table) -> dict[Partition, str]:
+    """What tells one file of a table from another at its place: a replacement is a new file.
+
+    A file system may give a removed file's inode to the next one, and its clock may stand still
+    meanwhile, so the size and the time of the inode's last change count too.
+    """
+    return {
+        partition: f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        for partition, stat in lake.files_of(table)
+    }
 
 
-def collect(lake: Lake, table: Table) -> pa.Table:
-    """All rows of a mart with the hive keys, under the warehouse's lock; in no certain order.
+def collect(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a table with the hive keys, under the warehouse's lock; in no certain order.
+
+    Args:
+        lake: the archive.
+        table: a mart, or a table of the lake with few rows a day.
+        columns: those wanted; all by default. A table is always asked for the same.
 
     Raises:
         LakeError: a day's file is damaged or foreign.
     """
-    schema = arrow_schema(table.published)
-    files = {p: lake.part(table, p) for p in lake.partitions(table.name)}
-    stamps = {str(p): stamp(file) for p, file in files.items() if file.exists()}
+    names = table.names if columns is None else columns
+    schema = arrow_schema([*HIVE_KEYS, *(c for c in table.columns if c.name in names)])
+    partitions = {str(p): (p, found) for p, found in stamps(lake, table).items()}
     kept, known = _read(lake.sources_file(table), schema)
-    same = [key for key, found in stamps.items() if known.get(key) == found]
+    same = [key for key, (_, found) in partitions.items() if known.get(key) == found]
     if len(same) < len(known):
         keys = pc.binary_join_element_wise(
             kept["account_id"], pc.cast(kept["created_date"], pa.string()), " "
         )
         kept = kept.filter(pc.is_in(keys, value_set=pa.array(same, pa.string())))
-    changed = sorted(p for p in files if str(p) in stamps.keys() - set(same))
+    changed = sorted(partitions[key][0] for key in partitions.keys() - set(same))
     if not changed and len(same) == len(known):
         return kept
     rows = pa.concat_tables([kept, *(_keyed(lake, table, p, schema) for p in changed)])
-    stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(stamps)})
+    noted = {key: found for key, (_, found) in partitions.items()}
+    stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
     parquet.write(
         lake, stamped, lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
     )
@@ -58,7 +72,8 @@ def collect(lake: Lake, table: Table) -> pa.Table:
 
 
 def _keyed(lake: Lake, table: Table, partition: Partition, schema: pa.Schema) -> pa.Table:
-    rows = parquet.read(lake.part(table, partition), table.arrow)
+    names = [name for name in schema.names if name not in _KEYS]
+    rows = parquet.read(lake.part(table, partition), table.arrow, names)
     keys = {"account_id": partition.account_id, "created_date": partition.day}
     columns = [pa.repeat(pa.scalar(keys[c.name], c.type), rows.num_rows) for c in HIVE_KEYS]
     return pa.table([*columns, *rows.columns], schema=schema)
@@ -69,8 +84,10 @@ def _read(file: Path, schema: pa.Schema) -> tuple[pa.Table, dict[str, str]]:
     try:
         with pa.OSFile(str(file), "rb") as source, pq.ParquetFile(source) as found:
             rows = found.read(use_threads=False)
-        known: dict[str, str] = json.loads((rows.schema.metadata or {})[_STAMPS])
-        if rows.schema.names == schema.names and rows.schema.types == schema.types:
+        known = json.loads((rows.schema.metadata or {})[_STAMPS])
+        if not isinstance(known, dict):
+            log.warning("%s is collected anew: its stamps are no object", file)
+        elif rows.schema.names == schema.names and rows.schema.types == schema.types:
             return rows.replace_schema_metadata(None).cast(schema), known
     except FileNotFoundError:
         pass

@@ -469,8 +469,11 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     """
     errors: list[LakeError] = []
     mark_outdated(lake)
+    stale = sorted(lake.stale())
+    if not stale:
+        return ()  # a connection costs more than all else of a sync with nothing due
     with engine.connect() as connection:
-        for partition in sorted(lake.stale()):
+        for partition in stale:
             try:
                 summarize(lake, partition, connection)
             except LakeError as error:

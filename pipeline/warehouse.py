@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +55,9 @@ ANOMALY_FEWEST_DAYS: Final = 14
 
 ANOMALY_WIDTH: Final = 4
 """The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
+
+_SCAN_TIMES: Final = ("observed_at", "completed_at")
+"""What coverage_slots takes from the scans, beside the slots."""
 
 _SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
 _SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
@@ -144,10 +147,9 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     moments = engine.sql("pipeline", "last_scans")
     _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
     _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
-    connection.execute(f"CREATE TEMP TABLE slots AS FROM {COVERAGE_SLOTS.name}")
-    connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
-    _create_completeness(connection)
     _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
+    _create_slots(connection, lake, moments)
+    _create_completeness(connection)
     _create_source(connection, lake, "sizes", OPERATION_SIZES)
     _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
@@ -169,10 +171,27 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str
 
 
 def _create_source(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, name: str, table: Table
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    name: str,
+    table: Table,
+    columns: Sequence[str] | None = None,
 ) -> None:
-    """A mart's rows for the build alone: only files that changed since the last build are opened."""
-    connection.register(name, sources.collect(lake, table))
+    """A table's rows for the build alone: only files that changed since the last build are opened."""
+    connection.register(name, sources.collect(lake, table, columns))
+
+
+def _create_slots(connection: duckdb.DuckDBPyConnection, lake: Lake, moments: str) -> None:
+    """What coverage_slots shows now, for the build alone, by day too.
+
+    The view itself would open the coverage of every day that the archive has.
+    """
+    _create_source(connection, lake, SLOT_COVERAGE.name, SLOT_COVERAGE)
+    _create_source(connection, lake, COVERAGE.name, COVERAGE, _SCAN_TIMES)
+    connection.execute(f"CREATE TEMP TABLE slots AS {views.coverage_slots(moments)}")
+    connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
+    for table in (SLOT_COVERAGE, COVERAGE):
+        connection.unregister(table.name)
 
 
 def _create_completeness(connection: duckdb.DuckDBPyConnection) -> None:
@@ -222,10 +241,8 @@ def _fingerprint(lake: Lake) -> str:
 def _fingerprint_of(lake: Lake, table: Table) -> str:
     """Which files a table has, and when each was written."""
     digest = hashlib.sha256()
-    for partition in lake.partitions(table.name):
-        path = lake.part(table, partition)
-        if path.exists():
-            digest.update(f"{table.name}{partition}{sources.stamp(path)}".encode())
+    for partition, stamp in sources.stamps(lake, table).items():
+        digest.update(f"{table.name}{partition}{stamp}".encode())
     return digest.hexdigest()
 
 

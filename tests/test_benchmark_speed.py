@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.speed.__main__ import measure
+from tests.benchmarks.speed.__main__ import MEASURES, measure
 from tests.benchmarks.speed.load import columns, truth
 from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, ours
 from tests.benchmarks.speed.process import serving
@@ -27,6 +27,23 @@ def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Pa
         check_archive(data, wrong)
     with pytest.raises(AssertionError):
         check_floor(file, wrong)
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_every_measure_gives_figures(tmp_path: Path, name: str):
+    figures = measure([name], Plan(0.0005, 1, tmp_path))
+    assert figures
+    assert not [figure for figure in figures if figure.found.startswith("failed")]
+
+
+def test_measure_that_fails_is_told_and_loses_no_other(tmp_path: Path):
+    told: list[str] = []
+    (tmp_path / "rescan").write_text("no folder")
+    figures = measure(["rescan", "query"], Plan(0.0005, 1, tmp_path), told.append)
+    assert figures[0].holds is False
+    assert figures[0].found.startswith("failed: ")
+    assert len(figures) == 2
+    assert any("Traceback" in text for text in told)
 
 
 def test_measures_of_the_disk_give_figures_with_targets(tmp_path: Path):

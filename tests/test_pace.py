@@ -1,6 +1,9 @@
 """Adaptive concurrency: the controller's rules, and the gate on virtual time."""
 
+import heapq
 import math
+import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -136,3 +139,99 @@ def test_gate_takes_a_sleep_that_returns_early_for_having_waited():
     assert len(slept) == 1
     assert slept[0] == pytest.approx(30, abs=1)
     assert gate.pace.limit == 1.5
+
+
+def test_request_is_not_held_back_for_longer_than_the_retries_may_take():
+    """One refusal with a day's Retry-After must not make every thread wait for a day."""
+    gate = Gate(Pace.starting(4), longest=300)
+    first_is_in, second_is_in = threading.Event(), threading.Event()
+    outcomes: list[RetriableApiError | None] = []
+    refusal = RetriableApiError("no", status=503, retry_after=timedelta(days=1))
+
+    def wait_and_refuse() -> None:
+        with gate.request():
+            first_is_in.set()
+            second_is_in.wait(10)
+            raise refusal
+
+    def refused() -> None:
+        with pytest.raises(RetriableApiError):
+            wait_and_refuse()
+
+    def asking() -> None:
+        first_is_in.wait(10)
+        with gate.request():
+            second_is_in.set()
+        first.join(10)
+        try:
+            with gate.request():
+                outcomes.append(None)
+        except RetriableApiError as error:
+            outcomes.append(error)
+
+    first, second = (threading.Thread(target=work, daemon=True) for work in (refused, asking))
+    first.start(), second.start()
+    second.join(10)
+    [error] = outcomes
+    assert error is not None
+    assert "asked for 86400 s" in str(error)
+    assert "300 s at the most" in str(error)
+    assert error.retry_after is not None
+    assert error.retry_after > timedelta(hours=23)
+
+
+def test_closing_lets_go_of_whoever_waits_for_room():
+    gate, ended = Gate(Pace(1, 1.0)), threading.Event()
+
+    def waiting() -> None:
+        with gate.request():
+            ended.set()
+
+    with gate.request():
+        thread = threading.Thread(target=waiting, daemon=True)
+        thread.start()
+        assert not ended.wait(0.05)
+        gate.close()
+        assert ended.wait(10)
+
+
+def test_one_request_goes_on_whatever_the_limit():
+    assert Pace(8, 0.4).wait(0, -math.inf, 0.0) == 0
+    assert Pace(8, 0.4).wait(1, -math.inf, 0.0) is None
+
+
+def test_full_pages_are_not_judged_by_small_answers():
+    """The clock takes 80 ms, as empty windows do, and a page of 1,000 records 400 ms."""
+    pace, now = Pace.starting(8), 0.0
+    for number in range(30):
+        size, took = (60, 0.08) if number % 3 == 0 else (300_000, 0.4)
+        pace, now = pace.after_answer(now, now + took, size), now + took
+    assert pace.limit == 8
+
+
+def test_answer_that_was_quick_by_luck_does_not_hold_the_limit_for_ever():
+    pace, now = replace(Pace.starting(64).after_answer(0.0, 0.1), limit=2.0), 1.0
+    for _ in range(400):
+        pace, now = pace.after_answer(now, now + 0.5), now + 0.5
+    assert pace.limit == 64
+    assert pace.shortest[0] <= 0.5
+
+
+@pytest.mark.parametrize("each", [0.0, 0.0004])
+@pytest.mark.parametrize("latency", [0.0, 0.05, 0.3])
+def test_adaptive_concurrency_is_nearly_as_quick_as_the_best_fixed_one(latency: float, each: float):
+    """On virtual time: latency may grow with the records of a page, of which every third is empty."""
+
+    def took(pace: Pace) -> float:
+        now, ends = 0.0, list[tuple[float, float, int]]()
+        for number in range(400):
+            size = 0 if number % 3 == 0 else 1000
+            while pace.wait(len(ends), -math.inf, now) is None:
+                end, began, ended = heapq.heappop(ends)
+                now = end
+                pace = pace.after_answer(began, now, ended * 300)
+            heapq.heappush(ends, (now + latency + each * size + 0.001, now, size))
+        return max(end for end, *_ in ends)
+
+    best = min(took(Pace(n, float(n))) for n in (2, 4, 8))
+    assert best >= 0.9 * took(Pace.starting(8))

@@ -1,5 +1,6 @@
 """A mart's rows kept together: what publish() builds from costs what changed."""
 
+import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from pipeline import sources
 from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
-from pipeline.schema import DELIVERY_HOURLY
+from pipeline.schema import COVERAGE, DELIVERY_HOURLY
 from pipeline.windows import Window
 from tests.support.factories import ACCOUNT, DAY, NOON, new_lake, record, scan, summarized
 
@@ -30,6 +31,17 @@ def lake(tmp_path: Path) -> Lake:
     )
 
 
+def stamp_again(lake: Lake, changes: object) -> None:
+    """Say of what was kept that it came from other files: a part of its stamps, or all in their place."""
+    kept = lake.sources_file(DELIVERY_HOURLY)
+    rows = pq.read_table(kept)
+    [(key, stamps)] = [
+        (k, json.loads(v)) for k, v in rows.schema.metadata.items() if b"stamps" in k
+    ]
+    stamps = stamps | changes if isinstance(changes, dict) else changes
+    pq.write_table(rows.replace_schema_metadata({key: json.dumps(stamps)}), kept)
+
+
 def collected(lake: Lake) -> list[tuple]:
     rows = sources.collect(lake, DELIVERY_HOURLY).to_pylist()
     return sorted((row["account_id"], row["created_date"], row["operations"]) for row in rows)
@@ -43,9 +55,9 @@ def test_only_files_that_changed_are_opened(lake: Lake):
     """The other day's file is spoiled behind its stamp: whoever opened it would fail."""
     collected(lake)
     other = lake.part(DELIVERY_HOURLY, Partition(ACCOUNT, DAY + NEXT))
-    times = other.stat()
     other.write_bytes(b"no Parquet")
-    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    tomorrow = Partition(ACCOUNT, DAY + NEXT)
+    stamp_again(lake, {str(tomorrow): sources.stamps(lake, DELIVERY_HOURLY)[tomorrow]})
     summarized(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
     assert collected(lake) == [(ACCOUNT, DAY, 2), (ACCOUNT, DAY + NEXT, 2)]
 
@@ -56,7 +68,27 @@ def test_day_that_is_gone_is_gone(lake: Lake):
     assert collected(lake) == [(ACCOUNT, DAY + NEXT, 2)]
 
 
-@pytest.mark.parametrize("damage", ["torn", "foreign", "gone"])
+def test_columns_that_are_wanted_are_kept_alone(lake: Lake):
+    """What publish() needs of the scans: a damaged file is noticed all the same."""
+    names = ("observed_at", "completed_at")
+    found = sources.collect(lake, COVERAGE, names)
+    assert found.schema.names == ["account_id", "created_date", *names]
+    assert found.num_rows == 2
+    assert sources.collect(lake, COVERAGE, names).equals(found)
+
+
+def test_file_of_the_same_age_and_inode_with_another_size_is_read_again(lake: Lake):
+    collected(lake)
+    file = lake.part(DELIVERY_HOURLY, Partition(ACCOUNT, DAY))
+    other = lake.part(DELIVERY_HOURLY, Partition(ACCOUNT, DAY + NEXT))
+    times = file.stat()
+    file.write_bytes(other.read_bytes())
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert file.stat().st_ino == times.st_ino
+    assert collected(lake) == [(ACCOUNT, DAY, 2), (ACCOUNT, DAY + NEXT, 2)]
+
+
+@pytest.mark.parametrize("damage", ["torn", "foreign", "gone", "no object"])
 def test_without_what_was_kept_the_days_own_files_are_read(lake: Lake, damage: str):
     """R5: it is derived, so nothing depends on it."""
     expected = collected(lake)
@@ -68,4 +100,6 @@ def test_without_what_was_kept_the_days_own_files_are_read(lake: Lake, damage: s
             pq.write_table(pq.read_table(kept).select(["hour"]), kept)
         case "gone":
             kept.unlink()
+        case "no object":
+            stamp_again(lake, [1])
     assert collected(lake) == expected

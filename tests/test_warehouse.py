@@ -1,5 +1,6 @@
 """publish(): what SQL sees."""
 
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import duckdb
 import pytest
 
 from pipeline.lake.layout import Lake
-from pipeline.schema import PUBLISHED, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
+from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from pipeline.warehouse import publish
 from pipeline.windows import Window
 from tests.support.factories import (
@@ -168,3 +169,15 @@ def test_killed_build_leaves_no_trace_in_the_next_one(tmp_path: Path):
         leftover.write_bytes(b"torn")
     publish(lake)
     assert ask(lake, "SELECT count(*) FROM operations") == [(1,)]
+
+
+def test_marts_without_coverage_are_published_as_never_asked(tmp_path: Path):
+    """Coverage that was moved away is no reason to publish nothing: it claims nothing either (R4)."""
+    lake = published(tmp_path, record(1))
+    for table in (COVERAGE, SLOT_COVERAGE):
+        shutil.rmtree(lake.root / table.name)
+    publish(lake)
+    for table, slots in (("daily", 24), ("weekly", 7 * 24), ("monthly", 30 * 24)):
+        columns = "operations, completeness, final_slots, never_asked_slots, delivery_rate"
+        found = ask(lake, f"SELECT {columns} FROM delivery_{table}")
+        assert found == [(1, "gaps", 0, slots, None)]

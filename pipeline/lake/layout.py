@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -137,6 +138,15 @@ class Lake:
                 if day and (found := _date(day[1])):
                     yield Partition(account[1], found)
 
+    def files_of(self, table: Table) -> Iterator[tuple[Partition, os.stat_result]]:
+        """The partitions of a table that have their file, in order, and what the file system says of it."""
+        for partition in self.partitions(table.name):
+            # Text and no Path: a year of days makes thousands of them, for each table.
+            account, day = partition.account_id, partition.day.isoformat()
+            path = f"{self.root}/{table.name}/account_id={account}/created_date={day}/{PART}"
+            with suppress(FileNotFoundError):
+                yield partition, os.stat(path)  # noqa: PTH116 - see above
+
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded."""
         return {p for p in self.partitions("landing") if self.landed(p)}
@@ -187,9 +197,12 @@ class Lake:
         """Files in the public tables' folders that are none of ours: readers would read them too."""
         found = []
         for table in (*LAKE_TABLES, *MARTS):
-            ours = {self.part(table, p) for p in self.partitions(table.name)}
-            here = (self.root / table.name).rglob("*")
-            found += [path for path in here if path.is_file() and path not in ours]
+            root = str(self.root / table.name)
+            ours = {(p.account_id, p.day.isoformat()) for p in self.partitions(table.name)}
+            folders = {f"{root}/account_id={a}/created_date={day}" for a, day in ours}
+            for folder, _, names in os.walk(root):
+                here = (Path(folder, n) for n in names if n != PART or folder not in folders)
+                found += [path for path in here if path.is_file()]
         return sorted(found)
 
     def _folder(self, folder: str, partition: Partition, *below: str) -> Path:

@@ -1,13 +1,26 @@
--- Grain: one row per account and UTC day, in whole weeks and months around the days that have slots.
+-- Grain: one row per account and UTC day, in whole weeks and months around the days that have slots or
+-- operations.
 -- How many slots of the day are in which state (see coverage_slots). What lies before the first slot was
--- never asked for, and what is still to come can still change.
-WITH days AS (
-    SELECT
-        account_id,
-        min(created_date) AS first_day,
-        max(created_date) AS last_day
+-- never asked for, and what is still to come can still change. Without any coverage nothing is known to
+-- have been asked for.
+WITH asked AS (
+    SELECT account_id, min(created_date) AS first_day, max(created_date) AS last_day
     FROM slots
     GROUP BY account_id
+),
+summed AS (
+    SELECT account_id, min(created_date) AS first_summed, max(created_date) AS last_summed
+    FROM hourly
+    GROUP BY account_id
+),
+days AS (
+    SELECT
+        account_id,
+        first_day,
+        least(first_day, first_summed) AS begins,
+        greatest(last_day, last_summed) AS ends
+    FROM asked
+    FULL JOIN summed USING (account_id)
 ),
 calendar AS (
     SELECT
@@ -15,10 +28,10 @@ calendar AS (
         first_day,
         unnest(
             generate_series(
-                least(date_trunc('week', first_day), date_trunc('month', first_day))::TIMESTAMP,
+                least(date_trunc('week', begins), date_trunc('month', begins))::TIMESTAMP,
                 greatest(
-                    date_trunc('week', last_day) + INTERVAL 6 DAY,
-                    date_trunc('month', last_day) + INTERVAL 1 MONTH - INTERVAL 1 DAY
+                    date_trunc('week', ends) + INTERVAL 6 DAY,
+                    date_trunc('month', ends) + INTERVAL 1 MONTH - INTERVAL 1 DAY
                 )::TIMESTAMP,
                 INTERVAL 1 DAY
             )
@@ -43,9 +56,9 @@ counted AS (
 SELECT
     * EXCLUDE (first_day, unknown_slots)
     REPLACE (
-        changing_slots + CASE WHEN created_date < first_day THEN 0 ELSE unknown_slots END
+        changing_slots + CASE WHEN created_date >= first_day THEN unknown_slots ELSE 0 END
             AS changing_slots,
-        never_asked_slots + CASE WHEN created_date < first_day THEN unknown_slots ELSE 0 END
+        never_asked_slots + CASE WHEN created_date >= first_day THEN 0 ELSE unknown_slots END
             AS never_asked_slots
     )
 FROM counted

@@ -146,7 +146,8 @@ class OperationsClient:
         self._sleep = sleep or self._closed.wait
         self._secrets = _disguises(*settings.basic_auth())
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
-        self._gate = Gate(pace or Pace.starting(settings.concurrency), self._sleep)
+        first = pace or Pace.starting(settings.concurrency)
+        self._gate = Gate(first, self._sleep, settings.retry_seconds)
         connections = settings.concurrency + 1
         self._http = httpx2.Client(
             # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.
@@ -174,6 +175,7 @@ class OperationsClient:
     def close(self) -> None:
         """Close the connections; no request begins any more."""
         self._closed.set()
+        self._gate.close()
         self._http.close()
 
     def __repr__(self) -> str:
@@ -301,13 +303,14 @@ class OperationsClient:
         url = f"{self._settings.api_url}{path}"
         what = f"GET {urlsplit(url).path}"
         began = time.monotonic()
-        with self._gate.request():
+        with self._gate.request() as answered:
             if self._closed.is_set():
                 msg = f"{what}: not asked, since the client is closed"
                 raise FatalApiError(msg)
             try:
                 with self._http.stream("GET", url, params=query) as response:
                     body = self._body(response, what)
+                    answered.size = len(body)
             except httpx2.TransportError as error:
                 raise self._no_answer(what, error) from None
             seconds = time.monotonic() - began

@@ -5,16 +5,19 @@ requests back. A 429 says that requests come too fast, which fewer of them at on
 quick: so then they also keep a distance, at the rate that the API bore, which grows again slowly.
 """
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 from pipeline.twilio.errors import RetriableApiError
+
+log = logging.getLogger(__name__)
 
 _FIRST: Final = 2
 _GROWTH: Final = 0.5
@@ -23,6 +26,9 @@ _GROWTH: Final = 0.5
 _TOLERANCE: Final = 2.0
 _TOLERATED: Final = 0.02
 """Latency holds up to so many times the shortest one, and so many seconds: below that it is noise."""
+
+_FORGOTTEN: Final = 0.01
+"""By this share the shortest time grows with each answer: luck does not stand for ever."""
 
 _WEIGHT: Final = 0.2
 _BORNE: Final = 0.85
@@ -41,8 +47,9 @@ class Pace:
     Attributes:
         ceiling: requests under way at once, at the most: the setting.
         limit: requests that may be under way now; its whole part counts.
-        shortest: the shortest time that an answer took.
-        latency: what answers take lately.
+        shortest: the shortest time that an answer took lately, by its size: a full page takes longer than
+            an empty one, whatever the API bears. Sizes are told apart by their powers of 2.
+        strain: what answers take lately, as a share of what is tolerated: above 1 latency does not hold.
         rate: requests to begin per second, at the most.
         since: when counting began that `rate` is told from: with the first request, and then with each
             halving.
@@ -53,8 +60,8 @@ class Pace:
 
     ceiling: int
     limit: float
-    shortest: float = math.inf
-    latency: float = 0.0
+    shortest: Mapping[int, float] = field(default_factory=dict)
+    strain: float = 0.0
     rate: float = math.inf
     since: float | None = None
     answered: int = 0
@@ -68,24 +75,26 @@ class Pace:
 
     def wait(self, under_way: int, last_began: float, now: float) -> float | None:
         """Seconds until another request may begin; None if one that is under way has to end first."""
-        if under_way >= int(self.limit):
+        if under_way >= max(int(self.limit), 1):
             return None
         return max(self.resume_at - now, last_began + 1 / self.rate - now, 0.0)
 
-    def after_answer(self, began: float, now: float) -> "Pace":
-        """An answer came, whatever it says: the API bears it. The limit grows while latency holds."""
+    def after_answer(self, began: float, now: float, size: int = 0) -> "Pace":
+        """An answer of so many bytes came: the API bears it. The limit grows while latency holds."""
         took = max(now - began, 0.0)
-        shortest = min(self.shortest, took)
-        latency = took if not self.latency else self.latency + _WEIGHT * (took - self.latency)
-        holds = latency <= _TOLERANCE * shortest + _TOLERATED
-        limit = min(self.limit + (_GROWTH if holds else 0.0), self.ceiling)
+        kind = size.bit_length()
+        known = self.shortest.get(kind, math.inf)
+        shortest = min(known * (1 + _FORGOTTEN), took)
+        strain = took / (_TOLERANCE * shortest + _TOLERATED)
+        strain = self.strain + _WEIGHT * (strain - self.strain)
+        limit = min(self.limit + (_GROWTH if strain <= 1 else 0.0), self.ceiling)
         rate = self.rate * (1 + _RATE_GROWTH / max(self.rate, 1.0))
         since = began if self.since is None else self.since
         return replace(
             self,
             limit=limit,
-            shortest=shortest,
-            latency=latency,
+            shortest={**self.shortest, kind: shortest},
+            strain=strain,
             rate=rate,
             since=since,
             answered=self.answered + 1,
@@ -116,17 +125,32 @@ class Pace:
         return max(_BORNE * min(borne, self.rate), _SLOWEST)
 
 
+@dataclass(slots=True)
+class Answered:
+    """What came of a request, to be filled in: the bytes of its answer."""
+
+    size: int = 0
+
+
 class Gate:
     """Holds requests back; one for all threads of a client.
 
     Args:
         pace: how fast to ask at first.
         sleep: waits so many seconds. One that returns early is taken for having waited.
+        longest: seconds that a request is held back at the most, if the API asked for it.
     """
 
-    def __init__(self, pace: Pace, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self,
+        pace: Pace,
+        sleep: Callable[[float], object] = time.sleep,
+        longest: float = math.inf,
+    ) -> None:
         self._pace = pace
         self._sleep = sleep
+        self._longest = longest
+        self._is_closed = False
         self._changed = threading.Condition()
         self._under_way = 0
         self._last_began = -math.inf
@@ -138,13 +162,18 @@ class Gate:
         return self._pace
 
     @contextmanager
-    def request(self) -> Iterator[None]:
-        """Begin a request when there is room for it, and learn from how it ends."""
+    def request(self) -> Iterator[Answered]:
+        """Begin a request when there is room for it, and learn from how it ends.
+
+        Raises:
+            RetriableApiError: the API asked to be left alone for longer than this gate waits.
+        """
         began = self._enter()
+        answered = Answered()
         refusal: RetriableApiError | None = None
         is_answered = False
         try:
-            yield
+            yield answered
             is_answered = True
         except RetriableApiError as error:
             # Whatever else went wrong, a broken line for one, tells nothing of what the API bears.
@@ -156,26 +185,43 @@ class Gate:
                 now = self._now()
                 self._under_way -= 1
                 if is_answered:
-                    self._pace = self._pace.after_answer(began, now)
+                    self._pace = self._pace.after_answer(began, now, answered.size)
                 elif refusal is not None and refusal.status is not None:
                     self._pace = self._pace.after_refusal(
                         began, now, refusal.status, refusal.retry_after
                     )
                 self._changed.notify_all()
 
+    def close(self) -> None:
+        """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
     def _enter(self) -> float:
         while True:
             with self._changed:
                 now = self._now()
+                asked = self._pace.resume_at - now
+                if asked > self._longest and not self._is_closed:
+                    raise self._too_long(asked)
                 wait = self._pace.wait(self._under_way, self._last_began, now)
-                if wait is None:
+                if wait is None and not self._is_closed:
                     self._changed.wait()
                     continue
-                if wait == 0:
+                if not wait or self._is_closed:
                     self._under_way += 1
                     self._last_began = now
                     return now
             self.pause(wait)
+
+    def _too_long(self, asked: float) -> RetriableApiError:
+        msg = (
+            f"not asked: the API asked for {asked:.0f} s without any request, and this run waits for "
+            f"{self._longest:.0f} s at the most"
+        )
+        log.warning(msg, extra={"event": "held_back", "wait_seconds": round(asked, 3)})
+        return RetriableApiError(msg, retry_after=timedelta(seconds=asked))
 
     def pause(self, seconds: float) -> None:
         """Wait; a `sleep` that returned early has moved the gate's clock on."""

@@ -17,29 +17,39 @@ import pyarrow.parquet as pq
 from pipeline.emulator.world import World
 from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
+from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.marts.summarize import summarize
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import (
+    AGES,
     COUNTING_EVIDENCE,
+    COVERAGE,
+    DELIVERY_CURVE,
     DELIVERY_HOURLY,
     HISTORY,
     MARTS,
+    OPERATION_SIZES,
     OPERATIONS,
     RECORD_SCHEMA,
+    SIZE_CLASSES,
+    SLOT_COVERAGE,
     TIMESTAMP,
+    Table,
 )
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
-from tests.benchmarks.speed.load import SEED, to_table
+from tests.benchmarks.speed.load import SEED
+from tests.benchmarks.speed.load import to_table as operations_of
 from tests.benchmarks.speed.report import Figure, Plan, at_most, check
 from tests.benchmarks.speed.server import ACCOUNT_SID
 
 _DAY: Final = date(2026, 11, 20)
 _PARTITION: Final = Partition(ACCOUNT_SID, _DAY)
 _HOUR: Final = timedelta(hours=1)
+_NOTHING: Final = RECORD_SCHEMA.empty_table()
 _QUERY: Final = """
 SELECT status, date_trunc('hour', created_at) AS hour, count(*), sum(total), sum(delivered), sum(opened)
 FROM {rows} GROUP BY ALL ORDER BY ALL
@@ -51,15 +61,17 @@ def _rows(operations: int, at: datetime) -> pa.Table:
     start = midnight(_DAY)
     world = World(SEED, operations * 1.2, start - timedelta(days=4))
     numbers = np.asarray(world.numbers(start, start + timedelta(days=1)))[:operations]
-    pieces = [to_table(world, numbers[n : n + 50_000], at) for n in range(0, len(numbers), 50_000)]
+    pieces = [
+        operations_of(world, numbers[n : n + 50_000], at) for n in range(0, len(numbers), 50_000)
+    ]
     rows = pa.concat_tables(pieces)
     return rows.append_column("extra", pa.nulls(rows.num_rows, pa.string())).cast(RECORD_SCHEMA)
 
 
-def _scan(rows: pa.Table, at: datetime) -> Scan:
+def _scan(rows: pa.Table, at: datetime, day: date = _DAY) -> Scan:
     facts = ScanFacts(
         account_id=ACCOUNT_SID,
-        window=Window.of_day(_DAY),
+        window=Window.of_day(day),
         observed_at=at,
         completed_at=at,
         complete=True,
@@ -242,7 +254,7 @@ def query(plan: Plan) -> list[Figure]:
 
 def archive_size(plan: Plan) -> list[Figure]:
     """Delivery rates over a year, and publishing against the number of sealed days."""
-    few, many = 36, 365
+    few, many = 36, max(plan.of(365), 37)
     costs = {days: _publishing(plan, days) for days in (few, many)}
     ratio = costs[many][0] / costs[few][0]
     made_of = (
@@ -281,25 +293,49 @@ def _publishing(plan: Plan, days: int) -> tuple[float, float]:
 
 
 def _mart_day(lake: Lake, day: date, luck: int) -> None:
-    """A day's delivery tables at 1,000,000 operations, and one operation for the view."""
+    """A day as it lies in an archive that scans by the policy: marts at 1,000,000 operations, coverage.
+
+    What operations and history hold is left out: publishing never reads it.
+    """
     partition = Partition(ACCOUNT_SID, day)
-    hours = [midnight(day) + n * _HOUR for n in range(24) for _ in range(3)]
-    count = len(hours)
-    values: dict[str, Any] = {
-        "hour": hours,
-        "status": ["COMPLETED", "PROCESSING", "SCHEDULED"] * 24,
+    hours = [midnight(day) + n * _HOUR for n in range(24)]
+    whole = 41_667 + (luck * 37) % 1000
+    factors = {"rated_delivered": 0.95, "delivered": 0.95, "rated_opened": 0.3, "opened": 0.3}
+    asked = [*range(2, 26, 2), 26, 30, 34, 42, 50, 58, 66, 74, 98, 122, 146, 167]
+    scans = [_scan(_NOTHING, midnight(day) + n * _HOUR, day).facts for n in asked]
+    coverage = pa.Table.from_pylist(
+        [
+            {
+                "scan_id": f"{facts.observed_at:%Y%m%dT%H%M%SZ}",
+                "window_start": facts.window.start,
+                "window_end": facts.window.end,
+                **{name: getattr(facts, name) for name in COVERAGE.names[3:]},
+            }
+            for facts in scans
+        ],
+        schema=COVERAGE.arrow,
+    )
+    questions = ("opened_in_delivered", "delivered_in_sent")
+    keys: dict[Table, list[dict[str, Any]]] = {
+        DELIVERY_HOURLY: [
+            {"hour": hour, "status": status}
+            for hour in hours
+            for status in ("COMPLETED", "PROCESSING", "SCHEDULED")
+        ],
+        COUNTING_EVIDENCE: [{"question": question} for question in questions],
+        OPERATION_SIZES: [{"size_class": name, "smallest": least} for name, least in SIZE_CLASSES],
+        DELIVERY_CURVE: [{"hour": h, "age_minutes": age} for h in hours for _, age in AGES],
     }
-    for column in DELIVERY_HOURLY.columns[2:]:
-        factor = {"rated_delivered": 0.95, "delivered": 0.95, "rated_opened": 0.3, "opened": 0.3}
-        whole = 41_667 + (luck * 37) % 1000
-        values[column.name] = [int(whole * factor.get(column.name, 1))] * count
-    evidence = [{"question": q, "cumulative_operations": 9, "exclusive_operations": 0}
-                for q in ("opened_in_delivered", "delivered_in_sent")]  # fmt: skip
-    tables = {
-        DELIVERY_HOURLY: pa.table(values, schema=DELIVERY_HOURLY.arrow),
-        COUNTING_EVIDENCE: pa.Table.from_pylist(evidence, schema=COUNTING_EVIDENCE.arrow),
-    }
-    for table, rows in tables.items():
-        parquet.write(
-            lake, rows, lake.part(table, partition), lake.temporary_file(table.name, partition)
-        )
+    tables = {COVERAGE: coverage, SLOT_COVERAGE: to_table(cover(day, coverage))}
+    for mart, rows in keys.items():
+        # Examples of evidence are left out, as where no operation is decisive.
+        counts = {
+            column.name: int(whole * factors.get(column.name, 1))
+            for column in mart.columns
+            if column.name not in rows[0] and not column.name.endswith("_example")
+        }
+        tables[mart] = pa.Table.from_pylist([row | counts for row in rows], schema=mart.arrow)
+    for table, found in tables.items():
+        temporary = lake.temporary_file(table.name, partition)
+        form = parquet.SEALED if table is COVERAGE or table is SLOT_COVERAGE else parquet.OPEN
+        parquet.write(lake, found, lake.part(table, partition), temporary, form=form)

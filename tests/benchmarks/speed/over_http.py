@@ -122,38 +122,46 @@ def pace(plan: Plan) -> list[Figure]:
     operations = plan.of(150_000)
     figures = []
     with serving(operations) as server:
-        for latency in (0.0, 0.05, 0.3):
-            server.set(latency=latency)
+        for latency, each in ((0.0, 0.0), (0.05, 0.0), (0.3, 0.0), (0.08, 0.00032)):
+            server.set(latency=latency, each=each)
             if not latency:
-                _throughput(server, _CONNECTIONS, adaptive=False)  # the server compresses its pages
-            fixed = max(_throughput(server, n, adaptive=False) for n in (2, 4, _CONNECTIONS))
-            found = _throughput(server, _CONNECTIONS, adaptive=True)
+                _throughput(
+                    server, plan, _CONNECTIONS, adaptive=False
+                )  # the server compresses its pages
+            fixed = max(_throughput(server, plan, n, adaptive=False) for n in (2, 4, _CONNECTIONS))
+            found = _throughput(server, plan, _CONNECTIONS, adaptive=True)
             share = 100 * found / fixed
             figures.append(
                 Figure(
-                    f"adaptive concurrency at {1000 * latency:.0f} ms latency",
+                    f"adaptive concurrency at {1000 * latency:.0f} ms latency"
+                    + (
+                        f", {1000 * (latency + 1000 * each):.0f} ms for a full page" if each else ""
+                    ),
                     f"{share:.0f} % of the best fixed concurrency ({found:.0f} requests/s)",
                     "at least 90 %",
                     holds=share >= 90,
                 )
             )
         server.set(limit=20)
-        _throughput(server, _CONNECTIONS, adaptive=True)
+        _throughput(server, plan, _CONNECTIONS, adaptive=True)
         asked = server.asked()
         lost = 100 * asked.get("429", 0) / asked["requests"]
     figures.append(at_most("requests lost to 429 at a limit of 20 a second", lost, 5, "%"))
     return figures
 
 
-def _throughput(server: Server, concurrency: int, *, adaptive: bool) -> float:
+def _throughput(server: Server, plan: Plan, concurrency: int, *, adaptive: bool) -> float:
     """Requests per second of listing everything in many windows, on as many threads."""
     settings = Settings(
         account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, api_url=server.url, concurrency=concurrency
     )
-    windows = [part for day in windows_between(NOW - RETENTION, NOW) for part in cut(day, 12)]
+    windows = [
+        part for day in windows_between(NOW - RETENTION, NOW) for part in cut(day, plan.of(12))
+    ]
     first = None if adaptive else Pace(concurrency, float(concurrency))
     client = OperationsClient(settings, pace=first)
     with client, ThreadPoolExecutor(concurrency) as pool:
+        client.clock()  # as a sync begins
         began = time.perf_counter()
         pages = sum(pool.map(lambda window: sum(1 for _ in client.pages(window)), windows))
         return pages / (time.perf_counter() - began)

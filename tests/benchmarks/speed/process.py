@@ -77,9 +77,10 @@ class Server:
 
     url: str
 
-    def set(self, *, latency: float = 0.0, limit: float = 0.0) -> None:
-        """Hold each answer back for so many seconds; admit so many requests a second; count anew."""
-        self._tell(f"set?latency={latency}&limit={limit}")
+    def set(self, *, latency: float = 0.0, each: float = 0.0, limit: float = 0.0) -> None:
+        """Hold each answer back for so many seconds, and more for each of its records; admit so many
+        requests a second; count anew."""
+        self._tell(f"set?latency={latency}&each={each}&limit={limit}")
 
     def asked(self) -> dict[str, int]:
         """Requests since `set`, and those refused, by their status."""

@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.speed.server --operations 1000000`` prints its URL and serves until its
 standard input ends. It answers list requests as the reference has them, with records that were written as
 JSON beforehand and pages that are compressed the first time they are asked for; a run before the measured
-ones warms it up. `GET /bench/set` sets latency and rate limit, `GET /bench/stats` tells what was asked.
+ones warms it up. `GET /bench/set` sets latency, that of each record, and rate limit; `GET /bench/stats`
+tells what was asked.
 """
 
 import argparse
@@ -63,7 +64,8 @@ class Api:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.pages: dict[tuple[int, int], bytes] = {}
-        self.latency, self.limit = 0.0, 0.0
+        self.latency, self.each, self.limit = 0.0, 0.0, 0.0
+        self.delay = 0.0
         self.tokens, self.refilled_at = 0.0, 0.0
         self.asked: Counter[str] = Counter()
 
@@ -76,6 +78,7 @@ class Api:
         if authorization != _AUTHORIZATION:
             return self._refusal(401, 20003, "Authenticate")
         self.asked["requests"] += 1
+        self.delay = self.latency
         if self.limit and not self._admits(now):
             return self._refusal(429, 20429, "Too many requests")
         if url.path != _LIST:
@@ -86,6 +89,7 @@ class Api:
         told = dict(self.asked)
         if path == "/bench/set":
             self.latency = float(query.get("latency", 0))
+            self.each = float(query.get("each", 0))
             self.limit = float(query.get("limit", 0))
             # A bucket that holds half a second's requests.
             self.tokens, self.refilled_at = self.limit / 2, 0.0
@@ -113,6 +117,7 @@ class Api:
         end = self._place(query["endDate"]) if "endDate" in query else len(self.records.created)
         begin = int(query.get("pageToken", first))
         stop = max(min(begin + size, end), begin)
+        self.delay += self.each * (stop - begin)
         key = (begin, stop if stop < end else -stop)
         page = self.pages.get(key)
         if page is None:
@@ -160,8 +165,8 @@ class Connection(asyncio.Protocol):
                 + ("Retry-After: 1\r\n" if status == 429 else "")
                 + "\r\n"
             ).encode() + body
-            if self._api.latency and not target.startswith("/bench/"):
-                self._loop.call_later(self._api.latency, self._transport.write, answer)
+            if self._api.delay and not target.startswith("/bench/"):
+                self._loop.call_later(self._api.delay, self._transport.write, answer)
             else:
                 self._transport.write(answer)
 
