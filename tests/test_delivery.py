@@ -209,12 +209,44 @@ def test_curve_counts_no_scan_after_the_deadline_and_none_of_another_window(tmp_
 
 def test_curve_has_rates_under_the_accounts_reading(tmp_path: Path):
     exclusive = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 2}
+    one = record(1, created_at=NOON + timedelta(minutes=30), stats=exclusive)
     lake = published(
         tmp_path,
-        day_scan(DAY, NOON + timedelta(minutes=1), record(1, stats=exclusive)),
+        day_scan(DAY, NOON + timedelta(minutes=70), one),
         elsewhere(NOON + timedelta(days=1)),
     )
-    assert curve(lake, "delivery_rate, open_rate, undelivered_rate")["1 h"] == (0.8, 0.75, 0.2)
+    rates = "completeness, delivery_rate, open_rate, undelivered_rate"
+    assert curve(lake, rates)["1 h"] == ("changing", 0.8, 0.75, 0.2)
+
+
+def test_curve_has_no_rate_of_an_age_that_nobody_came_near(tmp_path: Path):
+    """Looked at 13:30, an hour after the middle of the hour, and never again."""
+    one = record(1, created_at=NOON + timedelta(minutes=30))
+    lake = published(
+        tmp_path,
+        day_scan(DAY, NOON + timedelta(minutes=90), one),
+        elsewhere(FIRST + timedelta(days=9)),
+    )
+    found = curve(lake, "completeness, delivered, delivery_rate")
+    assert {age: found[age] for age in ("15 min", "1 h", "3 h", "168 h")} == {
+        "15 min": ("closed", None, None),
+        "1 h": ("closed", 1, 1.0),
+        "3 h": ("closed", 1, None),
+        "168 h": ("closed", 1, None),
+    }
+
+
+def test_curve_of_a_lost_hour_has_no_rates(tmp_path: Path):
+    """The hour was last scanned before it was over."""
+    one = record(1, created_at=NOON + timedelta(minutes=1))
+    lake = published(
+        tmp_path,
+        day_scan(DAY, NOON + timedelta(minutes=59), one),
+        elsewhere(FIRST + timedelta(days=9)),
+    )
+    found = curve(lake, "completeness, operations, scan_before_minutes, delivery_rate, open_rate")
+    assert found["1 h"] == ("gaps", 1, 29.0, None, None)
+    assert set(curve(lake, "delivery_rate").values()) == {(None,)}
 
 
 # delivery_anomalies
