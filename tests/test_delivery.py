@@ -314,6 +314,39 @@ def test_day_that_still_changes_is_judged_only_by_what_cannot_get_smaller():
     ]
 
 
+def test_closed_day_is_not_judged_by_what_came_after_its_last_scan_nor_tells_what_to_expect_of_it():
+    """The archive was off for days: when it looked last, few emails had been opened."""
+    closed = (1000, 900, 90, 20, 5, "closed")
+    assert anomalies([*[USUAL] * 20, *[closed] * 3, *[USUAL] * 10]) == []
+    assert anomalies([*[closed] * 20, USUAL]) == []
+    assert anomalies([*[USUAL] * 13, closed, (1000, 780, 60, 215, 5, "final")]) == [
+        (14, "undelivered_rate", "above")
+    ]
+    assert anomalies([*[USUAL] * 20, (1000, 780, 60, 215, 5, "closed")]) == [
+        (20, "undelivered_rate", "above")
+    ]
+
+
+def test_weekend_that_is_like_the_weekends_before_is_usual():
+    weekend = (1000, 970, 90, 25, 5, "final")
+    weeks = [weekend if n % 7 in (5, 6) else USUAL for n in range(60)]
+    assert anomalies(weeks) == []
+    worse = (1000, 900, 20, 95, 5, "final")
+    for day in (40, 43):  # a Saturday and a Tuesday of these
+        assert anomalies([*weeks[:day], worse, *weeks[day + 1 :]]) == [
+            (day, "delivery_rate", "below"),
+            (day, "open_rate", "below"),
+            (day, "undelivered_rate", "above"),
+        ]
+
+
+def test_incident_a_week_ago_does_not_make_one_of_today_usual():
+    outage = (1000, 780, 60, 215, 5, "final")
+    days = [USUAL] * 40
+    days[20] = days[27] = outage
+    assert {day for day, _, _ in anomalies(days)} == {20, 27}
+
+
 @pytest.mark.parametrize("emails", [1, 2, 5])
 def test_few_emails_are_no_anomaly_whatever_became_of_them(emails: int):
     assert anomalies([*[USUAL] * 28, (emails, 0, 0, 0, emails, "final")]) == []

@@ -384,7 +384,9 @@ DELIVERY_ANOMALIES = Table(
     "One row per account, UTC day of creation and rate that left its band",
     "Days whose delivery, open, undelivered or failure rate is not what the 28 days before let expect. "
     "A day that still changes is judged only by what can't get smaller: too many undelivered, failed or "
-    "opened.",
+    "opened. Nor is a closed one judged by what may have come after its last scan: few delivered or "
+    "opened. Where two or more of the same weekdays are known, the day has to leave the same band around "
+    "their median too: what every weekend is like is usual.",
     (
         *HIVE_KEYS,
         Column(
