@@ -147,6 +147,7 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
     _create_completeness(connection)
     _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
+    connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
     _create_source(connection, lake, "sizes", OPERATION_SIZES)
     _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))

@@ -78,10 +78,25 @@ def test_rate_over_lost_data_is_no_rate_but_the_sums_are_there(tmp_path: Path):
     assert ask(lake, DAILY) == [("gaps", None, 0, 12, 0, 12, 0)]
     for table in ("delivery_daily", "delivery_weekly", "delivery_monthly", "operation_sizes"):
         rates = ", ".join(c.name for c in DELIVERY_DAILY.columns if "_rate" in c.name)
-        query = f"SELECT completeness, rated_attempted, rated_delivered, {rates} FROM {table}"
+        query = f"SELECT completeness, rated_attempted, rated_delivered, {rates} FROM {table} WHERE operations > 0"
         assert ask(lake, query) == [("gaps", 1, 1, *[None] * 8)]
     query = "SELECT completeness, delivery_rate, rated_delivered FROM delivery_hourly"
     assert ask(lake, query) == [("gaps", None, 1)]
+
+
+def test_period_that_is_lost_whole_is_there_and_so_is_an_empty_one(tmp_path: Path):
+    """R4: from the first day with operations on, a day that nobody scanned has a row that says so."""
+    scans = [day_scan(DAY, moment, record(1)) for moment in FINAL]
+    empty = DAY + timedelta(days=1)
+    scans += [day_scan(empty, moment + timedelta(days=1)) for moment in FINAL]
+    lake = published(tmp_path, *scans, elsewhere(FIRST + timedelta(days=14)))
+    columns = "completeness, operations, delivery_rate"
+    found = ask(lake, f"SELECT {columns} FROM delivery_daily ORDER BY created_date")
+    assert found[:3] == [("final", 1, 1.0), ("final", 0, None), ("gaps", 0, None)]
+    assert len(found) == 15
+    assert found[-1] == ("changing", 0, None)
+    query = f"SELECT {columns}, days FROM delivery_weekly ORDER BY week"
+    assert ask(lake, query)[1] == ("gaps", 0, None, 0)
 
 
 def test_day_on_which_the_archive_began_is_partial(tmp_path: Path):
@@ -94,7 +109,7 @@ def test_day_on_which_the_archive_began_is_partial(tmp_path: Path):
         day_scan(old, NOON + timedelta(hours=11, minutes=30), afternoon),
         elsewhere(NOON + timedelta(days=2)),
     )
-    query = f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_daily"
+    query = f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_daily WHERE operations > 0"
     assert ask(lake, query) == [("partial", 1.0, 11, 0, 0, 0, 13)]
 
 
@@ -102,16 +117,16 @@ def test_hour_that_nobody_could_ask_for_in_time_has_no_rate(tmp_path: Path):
     """What the API still told of it may be a part."""
     lake = published(tmp_path, day_scan(DAY, FIRST + timedelta(days=30), record(1)))
     for table in ("delivery_hourly", "delivery_daily"):
-        query = f"SELECT completeness, operations, delivery_rate FROM {table}"
+        query = f"SELECT completeness, operations, delivery_rate FROM {table} WHERE operations > 0"
         assert ask(lake, query) == [("gaps", 1, None)]
 
 
 def test_scan_that_finds_nothing_new_can_make_a_day_final(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, FINAL[0], record(1)))
-    assert ask(lake, "SELECT completeness FROM delivery_daily") == [("changing",)]
+    assert ask(lake, DAILY)[0][0] == "changing"
     summarized(lake, day_scan(DAY, FINAL[1], record(1)))
     assert publish(lake, force=False) is True
-    assert ask(lake, "SELECT completeness FROM delivery_daily") == [("final",)]
+    assert ask(lake, DAILY)[0][0] == "final"
 
 
 def test_weeks_begin_on_monday_and_count_their_days(tmp_path: Path):

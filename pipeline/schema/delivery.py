@@ -311,11 +311,16 @@ PUBLISHED_CURVE = Table(
     ),
 )
 
+_EVERY_PERIOD: Final = (
+    "From the first day with operations to the latest scan, also where nothing was sent or all is lost: "
+    "there operations is 0, and completeness says which."
+)
+
 DELIVERY_DAILY = Table(
     "delivery_daily",
     "warehouse",
     "One row per account and UTC day of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (*HIVE_KEYS, _COMPLETENESS, *_SUMMED, *_RATES, *_SLOTS),
 )
 
@@ -327,7 +332,7 @@ DELIVERY_WEEKLY = Table(
     "delivery_weekly",
     "warehouse",
     "One row per account and UTC week of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
         Column("week", pa.date32(), "Monday of the ISO week of created_at.", nullable=False),
@@ -343,7 +348,7 @@ DELIVERY_MONTHLY = Table(
     "delivery_monthly",
     "warehouse",
     "One row per account and UTC month of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
         Column("month", pa.date32(), "First day of the month of created_at.", nullable=False),

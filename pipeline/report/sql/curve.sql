@@ -4,8 +4,8 @@
 -- all of the hour, also at its last operation: counts only grow. So the scan is the next one after the
 -- hour's end and the age, half an hour after its middle, and the age is reached by its first operation
 -- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end.
--- An hour counts if it has its final scan, without which its end is not known, all its ages have passed,
--- and it lies in the last so many days up to the newest such hour.
+-- An hour counts if all its ages have passed, nothing of it is lost, and it lies in the last so many days
+-- up to the newest such hour.
 WITH known AS (
     SELECT
         hour,
@@ -21,7 +21,7 @@ WITH known AS (
     FROM delivery_curve AS curve
     LEFT JOIN counting
         ON counting.account_id = curve.account_id AND question = 'opened_in_delivered'
-    WHERE curve.account_id = $account AND completeness = 'final'
+    WHERE curve.account_id = $account AND completeness IN ('final', 'closed')
 ),
 ends AS (
     SELECT
