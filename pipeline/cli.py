@@ -217,9 +217,11 @@ def export(
     start, end = _utc(since), _utc(until)
     if start and end:
         _check_range(start, end)
-    sink = sys.stdout.buffer if to == "-" else Path(to)
+    # Whatever stdout is: one that leads to a file must not be replaced under what is written to it.
+    is_stdout = to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+    sink = sys.stdout.buffer if is_stdout else Path(to)
     rows = write(_lake(data), table, output.value, sink, since=start, until=end)
-    if to != "-":
+    if not is_stdout:
         typer.echo(f"exported {table} to {to}: {rows:,} rows")
 
 

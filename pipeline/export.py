@@ -1,9 +1,13 @@
 """export(): a published table as a file or a stream, for loads into other warehouses.
 
 The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table. A file
-appears under its name when it is whole, or not at all.
+appears under its name when it is whole, or not at all. What is there and is no regular file, as a pipe
+or a device, is written to and never replaced.
 """
 
+import os
+import secrets
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,12 +23,15 @@ from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake
-from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table
+from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "arrow"]
 
 _BATCH: Final = 64 * 1024
 """Rows at a time: for operations, some 10 MB."""
+
+_MOST_OF_NAME: Final = 40
+"""So much of a file's name is in that of its temporary file: a name may have 255 bytes in all."""
 
 
 def export(
@@ -46,7 +53,8 @@ def export(
         lake: the archive.
         name: the table, one of `schema.PUBLISHED`.
         form: what to write.
-        sink: an open binary stream, or the file to make or to replace when all of it is written.
+        sink: an open binary stream, or the file to make or to replace when all of it is written; of a
+            symbolic link, what it leads to. Of two exports to one file, the one that ends last stays.
         since: only rows from then on, by the table's time column (`schema.Table.time_column`); UTC.
         until: only rows before this.
 
@@ -70,11 +78,12 @@ def export(
             _opened(sink) as file,
         ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
-            return _write(batches, form, file)
+            return _write(batches, form, file, arrow_schema(table.published))
 
     try:
         # What was written to a file is thrown away with it; what went down a pipe is not.
-        return engine.asking_again(exported) if isinstance(sink, Path) else exported()
+        is_file = isinstance(sink, Path) and not _is_stream(sink)
+        return engine.asking_again(exported) if is_file else exported()
     except duckdb.CatalogException as error:
         msg = (
             f"the warehouse of {lake.root} has no {name} yet: make it with `email-archive publish`"
@@ -142,28 +151,67 @@ def _opened(sink: IO[bytes] | Path) -> Iterator[IO[bytes]]:
     if not isinstance(sink, Path):
         yield sink
         return
-    target = sink.absolute()
+    if _is_stream(sink):
+        with sink.open("wb") as stream:
+            yield stream
+        return
+    target = sink.resolve()
     if not target.parent.is_dir() or target.is_dir():
         msg = f"expected a file in a folder that exists, got {sink}"
         raise UsageError(msg)
-    with Files().replacing(target, target.with_name(f".{target.name}.tmp")) as file:
+    files = Files()
+    ours = f".{target.name[:_MOST_OF_NAME]}.{socket.gethostname()}"
+    for left in _left_behind(target.parent, ours):
+        files.discard(left)
+    temporary = target.with_name(f"{ours}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    with files.replacing(target, temporary) as file:
         yield file
 
 
-def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes]) -> int:
+def _is_stream(path: Path) -> bool:
+    """Whether there is something that takes bytes and is no file: a pipe, a terminal, a device."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _left_behind(folder: Path, ours: str) -> list[Path]:
+    """The temporary files of this machine's processes that were killed while they wrote one."""
+    named = [path for path in folder.iterdir() if path.name.startswith(f"{ours}.")]
+    return [path for path in named if path.suffix == ".tmp" and not _lives(path)]
+
+
+def _lives(temporary: Path) -> bool:
+    """Whether the process that writes a temporary file is there; one that can't be told is."""
+    process = temporary.name.split(".")[-3]
+    if not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes], schema: pa.Schema) -> int:
+    """Write the batches; `schema` is theirs, and says too what is never NULL."""
     match form:
         case "csv":
             options = pc.WriteOptions(quoting_header="none")
             with pc.CSVWriter(file, batches.schema, write_options=options) as writer:
                 return _through(batches, writer.write_batch)
         case "parquet":
-            with pq.ParquetWriter(file, batches.schema, compression="zstd") as writer:
-                return _through(batches, writer.write_batch)
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                return _through(batches, lambda batch: writer.write_batch(_typed(batch, schema)))
         case "arrow":
-            with pa.ipc.new_file(file, batches.schema) as writer:
-                return _through(batches, writer.write_batch)
+            with pa.ipc.new_file(file, schema) as writer:
+                return _through(batches, lambda batch: writer.write_batch(_typed(batch, schema)))
         case "json":
             return _through(batches, lambda batch: _write_lines(batch, file))
+
+
+def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.record_batch(batch.columns, schema=schema)
 
 
 def _through(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], None]) -> int:

@@ -70,6 +70,7 @@ def operations_as_of() -> str:
         engine.sql("pipeline", "operations_as_of"),
         columns=", ".join(column.name for column in HISTORY.published),
         retention_hours=str(RETENTION // _HOUR),
+        moment=f"\n{engine.sql('pipeline', 'moment')}",
         rest=", ".join(f"{name} DESC NULLS LAST" for name in rest),
     )
 

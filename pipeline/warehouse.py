@@ -150,6 +150,7 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
     _create_slots(connection, lake, moments)
     _create_completeness(connection)
+    connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
     _create_source(connection, lake, "sizes", OPERATION_SIZES)
     _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))

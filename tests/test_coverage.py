@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -235,24 +234,6 @@ def test_what_the_api_knew_when_the_archive_began_is_in_question_be_it_listed_or
     # All that was created in the 3 days before is lost but for the day that was scanned.
     assert states["gap"] == 3 * 24 - 2
     assert states["at_risk"] > 0
-
-
-@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Kolkata", "Australia/Lord_Howe"])
-def test_readers_in_any_time_zone_see_the_same_slots_and_days(zone: str, tmp_path: Path):
-    lake = lake_of(tmp_path, deadline(NOON) - HOUR)
-    publish(lake)
-    found = []
-    for here in ("UTC", zone):
-        with duckdb.connect(str(lake.warehouse), read_only=True) as connection:
-            connection.execute(f"SET TimeZone = '{here}'")
-            for table in ("coverage_slots", "coverage_days", "delivery_daily", "delivery_hourly"):
-                rows = connection.sql(f"FROM {table} ORDER BY ALL").to_arrow_table()
-                zones = {f.name: f.type for f in rows.schema if str(f.type).startswith("timestamp")}
-                utc = dict.fromkeys(zones, pa.timestamp("us", tz="UTC"))
-                fields = [pa.field(f.name, utc.get(f.name, f.type)) for f in rows.schema]
-                found.append((here, table, rows.cast(pa.schema(fields)).to_pylist()))
-    half = len(found) // 2
-    assert [rest for _, *rest in found[:half]] == [rest for _, *rest in found[half:]]
 
 
 def test_slots_can_be_derived_anew_from_the_scans(tmp_path: Path):

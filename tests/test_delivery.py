@@ -78,10 +78,26 @@ def test_rate_over_lost_data_is_no_rate_but_the_sums_are_there(tmp_path: Path):
     assert ask(lake, DAILY) == [("gaps", None, 0, 12, 0, 12, 0)]
     for table in ("delivery_daily", "delivery_weekly", "delivery_monthly", "operation_sizes"):
         rates = ", ".join(c.name for c in DELIVERY_DAILY.columns if "_rate" in c.name)
-        query = f"SELECT completeness, rated_attempted, rated_delivered, {rates} FROM {table}"
+        counts = "completeness, rated_attempted, rated_delivered"
+        query = f"SELECT {counts}, {rates} FROM {table} WHERE operations > 0"
         assert ask(lake, query) == [("gaps", 1, 1, *[None] * 8)]
     query = "SELECT completeness, delivery_rate, rated_delivered FROM delivery_hourly"
     assert ask(lake, query) == [("gaps", None, 1)]
+
+
+def test_period_that_is_lost_whole_is_there_and_so_is_an_empty_one(tmp_path: Path):
+    """R4: from the first day with operations on, a day that nobody scanned has a row that says so."""
+    scans = [day_scan(DAY, moment, record(1)) for moment in FINAL]
+    empty = DAY + timedelta(days=1)
+    scans += [day_scan(empty, moment + timedelta(days=1)) for moment in FINAL]
+    lake = published(tmp_path, *scans, elsewhere(FIRST + timedelta(days=14)))
+    columns = "completeness, operations, delivery_rate"
+    found = ask(lake, f"SELECT {columns} FROM delivery_daily ORDER BY created_date")
+    assert found[:3] == [("final", 1, 1.0), ("final", 0, None), ("gaps", 0, None)]
+    assert len(found) == 15
+    assert found[-1] == ("changing", 0, None)
+    query = f"SELECT {columns}, days FROM delivery_weekly ORDER BY week"
+    assert ask(lake, query)[1] == ("gaps", 0, None, 0)
 
 
 def test_day_on_which_the_archive_began_is_partial(tmp_path: Path):
@@ -94,7 +110,7 @@ def test_day_on_which_the_archive_began_is_partial(tmp_path: Path):
         day_scan(old, NOON + timedelta(hours=11, minutes=30), afternoon),
         elsewhere(NOON + timedelta(days=2)),
     )
-    query = f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_daily"
+    query = f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_daily WHERE operations > 0"
     assert ask(lake, query) == [("partial", 1.0, 11, 0, 0, 0, 13)]
 
 
@@ -102,16 +118,16 @@ def test_hour_that_nobody_could_ask_for_in_time_has_no_rate(tmp_path: Path):
     """What the API still told of it may be a part."""
     lake = published(tmp_path, day_scan(DAY, FIRST + timedelta(days=30), record(1)))
     for table in ("delivery_hourly", "delivery_daily"):
-        query = f"SELECT completeness, operations, delivery_rate FROM {table}"
+        query = f"SELECT completeness, operations, delivery_rate FROM {table} WHERE operations > 0"
         assert ask(lake, query) == [("gaps", 1, None)]
 
 
 def test_scan_that_finds_nothing_new_can_make_a_day_final(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, FINAL[0], record(1)))
-    assert ask(lake, "SELECT completeness FROM delivery_daily") == [("changing",)]
+    assert ask(lake, DAILY)[0][0] == "changing"
     summarized(lake, day_scan(DAY, FINAL[1], record(1)))
     assert publish(lake, force=False) is True
-    assert ask(lake, "SELECT completeness FROM delivery_daily") == [("final",)]
+    assert ask(lake, DAILY)[0][0] == "final"
 
 
 def test_weeks_begin_on_monday_and_count_their_days(tmp_path: Path):
@@ -209,12 +225,44 @@ def test_curve_counts_no_scan_after_the_deadline_and_none_of_another_window(tmp_
 
 def test_curve_has_rates_under_the_accounts_reading(tmp_path: Path):
     exclusive = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 2}
+    one = record(1, created_at=NOON + timedelta(minutes=30), stats=exclusive)
     lake = published(
         tmp_path,
-        day_scan(DAY, NOON + timedelta(minutes=1), record(1, stats=exclusive)),
+        day_scan(DAY, NOON + timedelta(minutes=70), one),
         elsewhere(NOON + timedelta(days=1)),
     )
-    assert curve(lake, "delivery_rate, open_rate, undelivered_rate")["1 h"] == (0.8, 0.75, 0.2)
+    rates = "completeness, delivery_rate, open_rate, undelivered_rate"
+    assert curve(lake, rates)["1 h"] == ("changing", 0.8, 0.75, 0.2)
+
+
+def test_curve_has_no_rate_of_an_age_that_nobody_came_near(tmp_path: Path):
+    """Looked at 13:30, an hour after the middle of the hour, and never again."""
+    one = record(1, created_at=NOON + timedelta(minutes=30))
+    lake = published(
+        tmp_path,
+        day_scan(DAY, NOON + timedelta(minutes=90), one),
+        elsewhere(FIRST + timedelta(days=9)),
+    )
+    found = curve(lake, "completeness, delivered, delivery_rate")
+    assert {age: found[age] for age in ("15 min", "1 h", "3 h", "168 h")} == {
+        "15 min": ("closed", None, None),
+        "1 h": ("closed", 1, 1.0),
+        "3 h": ("closed", 1, None),
+        "168 h": ("closed", 1, None),
+    }
+
+
+def test_curve_of_a_lost_hour_has_no_rates(tmp_path: Path):
+    """The hour was last scanned before it was over."""
+    one = record(1, created_at=NOON + timedelta(minutes=1))
+    lake = published(
+        tmp_path,
+        day_scan(DAY, NOON + timedelta(minutes=59), one),
+        elsewhere(FIRST + timedelta(days=9)),
+    )
+    found = curve(lake, "completeness, operations, scan_before_minutes, delivery_rate, open_rate")
+    assert found["1 h"] == ("gaps", 1, 29.0, None, None)
+    assert set(curve(lake, "delivery_rate").values()) == {(None,)}
 
 
 # delivery_anomalies
@@ -280,6 +328,39 @@ def test_day_that_still_changes_is_judged_only_by_what_cannot_get_smaller():
         (20, "failure_rate", "above"),
         (20, "undelivered_rate", "above"),
     ]
+
+
+def test_closed_day_is_not_judged_by_what_came_after_its_last_scan_nor_tells_what_to_expect_of_it():
+    """The archive was off for days: when it looked last, few emails had been opened."""
+    closed = (1000, 900, 90, 20, 5, "closed")
+    assert anomalies([*[USUAL] * 20, *[closed] * 3, *[USUAL] * 10]) == []
+    assert anomalies([*[closed] * 20, USUAL]) == []
+    assert anomalies([*[USUAL] * 13, closed, (1000, 780, 60, 215, 5, "final")]) == [
+        (14, "undelivered_rate", "above")
+    ]
+    assert anomalies([*[USUAL] * 20, (1000, 780, 60, 215, 5, "closed")]) == [
+        (20, "undelivered_rate", "above")
+    ]
+
+
+def test_weekend_that_is_like_the_weekends_before_is_usual():
+    weekend = (1000, 970, 90, 25, 5, "final")
+    weeks = [weekend if n % 7 in (5, 6) else USUAL for n in range(60)]
+    assert anomalies(weeks) == []
+    worse = (1000, 900, 20, 95, 5, "final")
+    for day in (40, 43):  # a Saturday and a Tuesday of these
+        assert anomalies([*weeks[:day], worse, *weeks[day + 1 :]]) == [
+            (day, "delivery_rate", "below"),
+            (day, "open_rate", "below"),
+            (day, "undelivered_rate", "above"),
+        ]
+
+
+def test_incident_a_week_ago_does_not_make_one_of_today_usual():
+    outage = (1000, 780, 60, 215, 5, "final")
+    days = [USUAL] * 40
+    days[20] = days[27] = outage
+    assert {day for day, _, _ in anomalies(days)} == {20, 27}
 
 
 @pytest.mark.parametrize("emails", [1, 2, 5])

@@ -18,12 +18,13 @@ import pytest
 
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.export import export
+from pipeline.export import _opened, export
 from pipeline.lake.layout import Lake
 from pipeline.schema import (
     COUNTING,
     COVERAGE,
     DELIVERY_BY_WEEKDAY_HOUR,
+    DELIVERY_DAILY,
     HISTORY,
     OPERATIONS,
     PUBLISHED,
@@ -104,6 +105,7 @@ def test_every_table_comes_back_from_every_format(lake: Lake, table: Table):
         assert found.to_pylist() == expected
         assert found.schema.names == [column.name for column in table.published]
         assert found.schema.types == [column.type for column in table.published]
+        assert [f.nullable for f in found.schema] == [c.nullable for c in table.published]
     lines = exported(lake, table, "json").decode().splitlines()
     assert [from_text(table, json.loads(line)) for line in lines] == expected
     assert [from_text(table, row) for row in from_csv(exported(lake, table, "csv"))] == expected
@@ -228,12 +230,61 @@ def test_killed_export_leaves_no_file_of_that_name_and_the_next_one_tidies_up(
     assert [path.name for path in tmp_path.iterdir()] == ["operations.csv"]
 
 
-def command(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[bytes]":
+def test_two_exports_to_one_file_leave_a_whole_one(lake: Lake, tmp_path: Path):
+    """The second begins and ends while the first one writes."""
+    target = tmp_path / "operations.csv"
+    expected = exported(lake, OPERATIONS, "csv")
+    with _opened(target) as first:
+        first.write(b"half")
+        first.flush()
+        export(lake, "operations", "csv", target)
+        assert target.read_bytes() == expected
+        first.write(b" and half")
+    assert target.read_bytes() == b"half and half"
+    assert [path.name for path in tmp_path.iterdir()] == ["operations.csv"]
+
+
+def test_link_stays_a_link_and_what_it_leads_to_is_replaced(lake: Lake, tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    real, link = tmp_path / "real" / "daily.csv", tmp_path / "link.csv"
+    link.symlink_to(real)
+    for old in (None, "old"):
+        if old:
+            real.write_text(old)
+        assert export(lake, "delivery_daily", "csv", link) == 3
+        assert link.is_symlink()
+        assert len(real.read_text().splitlines()) == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "real"]
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "arrow"])
+def test_pipe_is_written_to_and_stays_a_pipe(lake: Lake, tmp_path: Path, form: Any):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["/bin/cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        export(lake, "delivery_daily", form, pipe)
+        content = reader.communicate()[0]
+    assert content == exported(lake, DELIVERY_DAILY, form)
+    assert pipe.is_fifo()
+
+
+def test_device_is_written_to_and_stays_a_device(lake: Lake, tmp_path: Path):
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    assert export(lake, "delivery_daily", "parquet", null) == 3
+    assert null.is_char_device()
+    assert null.is_symlink()
+
+
+def command(
+    *arguments: str, cwd: Path, stdout: int = subprocess.PIPE
+) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "export", *arguments],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1])},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         check=False,
         timeout=120,
     )
@@ -248,6 +299,16 @@ def test_command_writes_to_stdout_or_to_a_file(lake: Lake, tmp_path: Path):
     done = command(*here, "-f", "parquet", "-o", "daily.parquet", cwd=tmp_path)
     assert done.stdout == b"exported delivery_daily to daily.parquet: 3 rows\n"
     assert pq.read_table(tmp_path / "daily.parquet").num_rows == 3
+    out = tmp_path / "out.csv"
+    with out.open("w") as file:
+        file.write("before\n")
+        file.flush()
+        done = command(*here, "-o", "/dev/stdout", cwd=tmp_path, stdout=file.fileno())
+        assert done.returncode == 0
+        file.seek(0, os.SEEK_END)
+        file.write("after\n")
+    lines = out.read_text().splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (6, "before", "after")
 
 
 def test_command_refuses_what_it_can_not_mean(lake: Lake, tmp_path: Path):

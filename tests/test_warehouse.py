@@ -88,7 +88,7 @@ def test_rates_under_the_exclusive_reading(tmp_path: Path):
     assert ask(lake, query) == [(0.8, 0.75, 3.0)]
     query = "SELECT reading, decided, evidence FROM counting WHERE question = 'opened_in_delivered'"
     assert ask(lake, query) == [
-        ("exclusive", True, "1 operations are only possible under this reading.")
+        ("exclusive", True, "1 operation is only possible under this reading.")
     ]
 
 

@@ -86,7 +86,8 @@ PUBLISHED = (*WAREHOUSE_VIEWS, *WAREHOUSE_TABLES)
 
 AS_OF_MEANING = (
     "The operations as they were known at a moment: the columns of operations, from the newest of the "
-    "states in history that were first seen by then."
+    "states in history that were first seen by then. observed_at is when the scan began that saw one: "
+    "what a scan found that went on at the moment counts as known. A moment without a time zone is UTC's."
 )
 """What the table macro ``operations_as_of(ts)`` gives."""
 

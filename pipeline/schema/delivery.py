@@ -114,49 +114,53 @@ _RATES = (
     Column(
         "delivery_rate",
         pa.float64(),
-        "Delivered emails / attempted emails, under the account's counting; NULL if none attempted.",
+        "Delivered emails / attempted emails, under the account's counting; NULL if none attempted, "
+        "or on gaps.",
         "ratio",
     ),
     Column(
         "open_rate",
         pa.float64(),
-        "Opened emails / delivered emails, under the account's counting; NULL if none delivered.",
+        "Opened emails / delivered emails, under the account's counting; NULL if none delivered, or "
+        "on gaps.",
         "ratio",
     ),
     Column(
         "undelivered_rate",
         pa.float64(),
-        "Undelivered emails / attempted emails, the same under both countings.",
+        "Undelivered emails / attempted emails, the same under both countings; NULL if none "
+        "attempted, or on gaps.",
         "ratio",
     ),
     Column(
         "failure_rate",
         pa.float64(),
-        "Failed emails / attempted emails, the same under both countings.",
+        "Failed emails / attempted emails, the same under both countings; NULL if none "
+        "attempted, or on gaps.",
         "ratio",
     ),
     Column(
         "delivery_rate_cumulative",
         pa.float64(),
-        "delivery_rate if `delivered` still counts what has been opened.",
+        "delivery_rate if `delivered` still counts what has been opened; NULL on gaps.",
         "ratio",
     ),
     Column(
         "delivery_rate_exclusive",
         pa.float64(),
-        "delivery_rate if `delivered` no longer counts what has been opened.",
+        "delivery_rate if `delivered` no longer counts what has been opened; NULL on gaps.",
         "ratio",
     ),
     Column(
         "open_rate_cumulative",
         pa.float64(),
-        "open_rate if `delivered` still counts what has been opened.",
+        "open_rate if `delivered` still counts what has been opened; NULL on gaps.",
         "ratio",
     ),
     Column(
         "open_rate_exclusive",
         pa.float64(),
-        "open_rate if `delivered` no longer counts what has been opened.",
+        "open_rate if `delivered` no longer counts what has been opened; NULL on gaps.",
         "ratio",
     ),
 )
@@ -280,12 +284,14 @@ PUBLISHED_CURVE = Table(
     "warehouse",
     "One row per account, hour of creation and age",
     "How deliveries and opens came in: what was known of the hour's operations at each age. Counts are "
-    "those of the last scan by that age, so the truth lies between them and those of the next scan; "
-    "all are NULL where no scan had seen the hour by then, or where its operations are not all of that "
-    "age yet.",
+    "those of the last scan by that age, so the truth lies between them and those of the next scan, if "
+    "there was one; all are NULL where no scan had seen the hour by then, or where its operations are "
+    "not all of that age yet. The rates are NULL too where they can't be those of the age: if the hour "
+    "is lost, or if scan_before_minutes is less than half of the age.",
     (
         *HIVE_KEYS,
         _HOUR,
+        _COMPLETENESS,
         Column("age", pa.string(), "The age as it is shown: 5 min, 24 h.", nullable=False),
         *_CURVE[1:],
         Column(
@@ -305,11 +311,16 @@ PUBLISHED_CURVE = Table(
     ),
 )
 
+_EVERY_PERIOD: Final = (
+    "From the first day with operations to the latest scan, also where nothing was sent or all is lost: "
+    "there operations is 0, and completeness says which."
+)
+
 DELIVERY_DAILY = Table(
     "delivery_daily",
     "warehouse",
     "One row per account and UTC day of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (*HIVE_KEYS, _COMPLETENESS, *_SUMMED, *_RATES, *_SLOTS),
 )
 
@@ -321,7 +332,7 @@ DELIVERY_WEEKLY = Table(
     "delivery_weekly",
     "warehouse",
     "One row per account and UTC week of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
         Column("week", pa.date32(), "Monday of the ISO week of created_at.", nullable=False),
@@ -337,7 +348,7 @@ DELIVERY_MONTHLY = Table(
     "delivery_monthly",
     "warehouse",
     "One row per account and UTC month of creation",
-    "Operations, the sums of their counts, and delivery rates; sums over sums.",
+    f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
         Column("month", pa.date32(), "First day of the month of created_at.", nullable=False),
@@ -378,7 +389,9 @@ DELIVERY_ANOMALIES = Table(
     "One row per account, UTC day of creation and rate that left its band",
     "Days whose delivery, open, undelivered or failure rate is not what the 28 days before let expect. "
     "A day that still changes is judged only by what can't get smaller: too many undelivered, failed or "
-    "opened.",
+    "opened. Nor is a closed one judged by what may have come after its last scan: few delivered or "
+    "opened. Where two or more of the same weekdays are known, the day has to leave the same band around "
+    "their median too: what every weekend is like is usual.",
     (
         *HIVE_KEYS,
         Column(
@@ -396,7 +409,8 @@ DELIVERY_ANOMALIES = Table(
         Column(
             "days_before",
             pa.int64(),
-            "Days that the band is made of: 14 to 28, none of them changing or with gaps.",
+            "Days that the band is made of: 14 to 28, none of them changing or with gaps; for delivery_rate "
+            "and open_rate none closed either.",
             "days",
             nullable=False,
         ),

@@ -21,12 +21,27 @@ SELECT
         WHEN cumulative_operations = 0 AND exclusive_operations = 0
             THEN 'No operation decides it: cumulative is assumed, as in the reference''s samples.'
         WHEN exclusive_operations = 0
-            THEN format('{} operations are only possible under this reading.', cumulative_operations)
+            THEN format(
+                '{} only possible under this reading.',
+                CASE cumulative_operations
+                    WHEN 1 THEN '1 operation is'
+                    ELSE format('{} operations are', cumulative_operations)
+                END
+            )
         WHEN cumulative_operations = 0
-            THEN format('{} operations are only possible under this reading.', exclusive_operations)
+            THEN format(
+                '{} only possible under this reading.',
+                CASE exclusive_operations
+                    WHEN 1 THEN '1 operation is'
+                    ELSE format('{} operations are', exclusive_operations)
+                END
+            )
         ELSE format(
-            '{} operations are only possible if cumulative, {} only if exclusive: the more decide.',
-            cumulative_operations,
+            '{} only possible if cumulative, {} only if exclusive: the more decide.',
+            CASE cumulative_operations
+                WHEN 1 THEN '1 operation is'
+                ELSE format('{} operations are', cumulative_operations)
+            END,
             exclusive_operations
         )
     END AS evidence

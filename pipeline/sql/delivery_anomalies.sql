@@ -6,7 +6,10 @@
 -- taken for one in all those emails and two more (Laplace), and the last term is Bernstein's, for days
 -- of a few emails on which no normal distribution holds.
 -- Opens come over days, deliveries over hours: a day that still changes is judged only by what can't
--- get smaller.
+-- get smaller. A closed one was last looked at long before its deadline, so that the same holds for it, and
+-- it tells nothing about what to expect of deliveries and opens.
+-- Some accounts have other rates at weekends: where two or more of the same weekdays are known among
+-- the days before, the day has to leave the same band around their median too.
 WITH days AS (
     SELECT
         account_id,
@@ -42,14 +45,25 @@ expected AS (
         count(*) AS days_before,
         median(earlier.value) AS expected,
         mad(earlier.value) AS deviation,
-        sum(earlier.emails) AS emails_before
+        sum(earlier.emails) AS emails_before,
+        count(*) FILTER (isodow(earlier.created_date) = isodow(judged.created_date)) AS days_alike,
+        median(earlier.value) FILTER (isodow(earlier.created_date) = isodow(judged.created_date))
+            AS expected_alike,
+        sum(earlier.emails) FILTER (isodow(earlier.created_date) = isodow(judged.created_date))
+            AS emails_alike
     FROM rates AS judged
     JOIN rates AS earlier
         ON earlier.account_id = judged.account_id
         AND earlier.rate = judged.rate
         AND earlier.created_date >= judged.created_date - $days_before
         AND earlier.created_date < judged.created_date
-        AND earlier.completeness IN ('final', 'closed', 'partial')
+        AND (
+            earlier.completeness IN ('final', 'partial')
+            OR (
+                earlier.completeness = 'closed'
+                AND earlier.rate IN ('undelivered_rate', 'failure_rate')
+            )
+        )
     GROUP BY ALL
     HAVING count(*) >= $fewest_days
 ),
@@ -59,16 +73,26 @@ banded AS (
         (expected * emails_before + 1) / (emails_before + 2) AS chance,
         $width * sqrt(power(1.4826 * deviation, 2) + chance * (1 - chance) / emails)
             + power($width, 2) / (3 * emails) AS reach,
+        (expected_alike * emails_alike + 1) / (emails_alike + 2) AS chance_alike,
+        $width * sqrt(power(1.4826 * deviation, 2) + chance_alike * (1 - chance_alike) / emails)
+            + power($width, 2) / (3 * emails) AS reach_alike,
         greatest(expected - reach, 0) AS low,
         least(expected + reach, 1) AS high,
-        CASE WHEN value > high THEN 'above' WHEN value < low THEN 'below' END AS direction
+        days_alike < 2 OR value > least(expected_alike + reach_alike, 1) AS is_above_alike,
+        days_alike < 2 OR value < greatest(expected_alike - reach_alike, 0) AS is_below_alike,
+        CASE
+            WHEN value > high AND is_above_alike THEN 'above'
+            WHEN value < low AND is_below_alike THEN 'below'
+        END AS direction
     FROM expected
 )
-SELECT * EXCLUDE (deviation, emails_before, chance, reach)
+SELECT account_id, created_date, completeness, rate, value, emails, days_before, expected, low, high,
+    direction
 FROM banded
 WHERE direction IS NOT NULL
     AND (
-        completeness IN ('final', 'closed')
+        completeness = 'final'
         OR (direction = 'above' AND rate IN ('open_rate', 'undelivered_rate', 'failure_rate'))
+        OR (completeness = 'closed' AND rate IN ('undelivered_rate', 'failure_rate'))
     )
 ORDER BY account_id, created_date, rate

@@ -2,6 +2,8 @@
 -- The mart has what was known by each age; when somebody looked comes from the scans. An operation from
 -- the middle of the hour stands for all of them: it was looked at by complete scans of a window around
 -- its creation that began after it, and ended before the deadline (R4).
+-- There are counts as far as they were seen, but a rate only where it can be that of the age: not of a
+-- lost hour, and not where the last scan by that age saw the operations before half of it.
 WITH ages AS (
     SELECT * FROM (VALUES $ages) AS ages (age, age_minutes)
 ),
@@ -21,7 +23,9 @@ scanned AS (
         account_id,
         unnest(
             generate_series(
-                date_trunc('hour', window_start), window_end - INTERVAL 1 MICROSECOND, INTERVAL 1 HOUR
+                date_trunc('hour', window_start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',
+                window_end - INTERVAL 1 MICROSECOND,
+                INTERVAL 1 HOUR
             )
         ) AS slot,
         window_start,
@@ -44,14 +48,22 @@ SELECT
         AS scan_before_minutes,
     CASE WHEN is_reached THEN date_diff('second', middle, after.observed_at) / 60.0 END
         AS scan_after_minutes,
+    CASE
+        WHEN state IN ('open', 'at_risk') THEN 'changing'
+        WHEN state IN ('final', 'closed') THEN state
+        ELSE 'gaps'
+    END AS completeness,
+    completeness <> 'gaps' AND is_reached AND coalesce(scan_before_minutes >= age_minutes / 2, false)
+        AS is_of_age,
     CASE reading WHEN 'exclusive' THEN known.delivered + known.opened ELSE known.delivered END
         AS delivered_by_reading,
-    CASE WHEN is_reached THEN delivered_by_reading / nullif(known.attempted, 0) END AS delivery_rate,
-    CASE WHEN is_reached THEN known.opened / nullif(delivered_by_reading, 0) END AS open_rate,
-    CASE WHEN is_reached THEN known.undelivered / nullif(known.attempted, 0) END
-        AS undelivered_rate,
-    CASE WHEN is_reached THEN known.failed / nullif(known.attempted, 0) END AS failure_rate
+    CASE WHEN is_of_age THEN delivered_by_reading / nullif(known.attempted, 0) END AS delivery_rate,
+    CASE WHEN is_of_age THEN known.opened / nullif(delivered_by_reading, 0) END AS open_rate,
+    CASE WHEN is_of_age THEN known.undelivered / nullif(known.attempted, 0) END AS undelivered_rate,
+    CASE WHEN is_of_age THEN known.failed / nullif(known.attempted, 0) END AS failure_rate
 FROM known
+LEFT JOIN coverage_slots AS states
+    ON states.account_id = known.account_id AND states.slot = known.hour
 ASOF LEFT JOIN scans AS before
     ON known.account_id = before.account_id
     AND known.hour = before.slot

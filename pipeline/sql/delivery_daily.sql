@@ -7,6 +7,13 @@ WITH days AS (
     FROM hourly
     GROUP BY account_id, created_date
 )
-SELECT *, completeness($slots) AS completeness
-FROM days
+SELECT
+    *
+    REPLACE (
+        coalesce(operations, 0) AS operations,
+        coalesce(rated_operations, 0) AS rated_operations
+    ),
+    completeness($slots) AS completeness
+FROM calendar
+LEFT JOIN days USING (account_id, created_date)
 LEFT JOIN slot_counts USING (account_id, created_date)

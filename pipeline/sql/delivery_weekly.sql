@@ -3,9 +3,10 @@ WITH weeks AS (
     SELECT
         account_id,
         date_trunc('week', created_date)::DATE AS week,
-        count(DISTINCT created_date) AS days,
+        count(DISTINCT created_date) FILTER (hour IS NOT NULL) AS days,
         $sums
-    FROM hourly
+    FROM calendar
+    LEFT JOIN hourly USING (account_id, created_date)
     GROUP BY account_id, week
 ),
 counts AS (
@@ -16,6 +17,12 @@ counts AS (
     FROM slot_counts
     GROUP BY account_id, week
 )
-SELECT *, completeness($slots) AS completeness
+SELECT
+    *
+    REPLACE (
+        coalesce(operations, 0) AS operations,
+        coalesce(rated_operations, 0) AS rated_operations
+    ),
+    completeness($slots) AS completeness
 FROM weeks
 LEFT JOIN counts USING (account_id, week)

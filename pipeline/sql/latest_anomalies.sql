@@ -1,6 +1,9 @@
 -- Grain: one row per account, UTC day of creation and rate that left its band, of each account's last days.
 WITH last_days AS (
-    SELECT account_id, max(created_date) AS last_day FROM delivery_daily GROUP BY account_id
+    SELECT account_id, max(created_date) AS last_day
+    FROM delivery_daily
+    WHERE operations > 0
+    GROUP BY account_id
 )
 SELECT
     account_id,

@@ -5,17 +5,19 @@
 -- fold's.
 SELECT $columns
 FROM history
-WHERE observed_at <= ts::TIMESTAMPTZ
+WHERE observed_at <= ($moment)
     -- No state is older than its operation; a day more, for one created while its scan went on. Days
     -- after that are not opened.
-    AND created_date <= (ts::TIMESTAMPTZ)::DATE + 1
+    AND created_date <= (($moment) AT TIME ZONE 'UTC')::DATE + 1
 QUALIFY row_number() OVER (
     PARTITION BY account_id, created_date, operation_id
     ORDER BY
         updated_at DESC,
-        observed_at < date_trunc('hour', created_at) + INTERVAL $retention_hours HOUR DESC,
+        observed_at < date_trunc('hour', created_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+            + INTERVAL $retention_hours HOUR DESC,
         CASE
-            WHEN observed_at < date_trunc('hour', created_at) + INTERVAL $retention_hours HOUR
+            WHEN observed_at < date_trunc('hour', created_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+                + INTERVAL $retention_hours HOUR
                 THEN -epoch_us(observed_at)
             ELSE epoch_us(observed_at)
         END,

@@ -332,14 +332,13 @@ def test_impossible_counts_are_an_error_of_their_check(
     assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
 
 
-def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(
-    tmp_path: Path,
-):
-    """Three weeks of one operation a day, the last but one of them on a bad day."""
+@pytest.mark.parametrize("days", [21, 33])
+def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: Path, days: int):
+    """One operation a day, the 20th of them on a bad day: yesterday, or two weeks ago."""
     usual = {"total": 200, "sent": 200, "delivered": 195, "undelivered": 5, "opened": 50}
     outage = usual | {"delivered": 120, "undelivered": 80}
     lake = Lake(tmp_path).open()
-    for n in range(21):
+    for n in range(days):
         noon = at("2026-10-31 12:00") + timedelta(days=n)
         one = record(n, created_at=noon, stats=outage if n == 19 else usual)
         moment = noon + timedelta(days=2)

@@ -9,6 +9,7 @@ sent AS (
         min(created_date) AS first_day,
         max(created_date) AS last_day
     FROM delivery_daily
+    WHERE operations > 0
     GROUP BY account_id
 )
 SELECT

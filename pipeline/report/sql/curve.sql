@@ -19,11 +19,9 @@ WITH known AS (
         scan_before_minutes,
         scan_after_minutes
     FROM delivery_curve AS curve
-    JOIN coverage_slots AS slots
-        ON slots.account_id = curve.account_id AND slots.slot = curve.hour
     LEFT JOIN counting
         ON counting.account_id = curve.account_id AND question = 'opened_in_delivered'
-    WHERE curve.account_id = $account AND slots.state IN ('final', 'closed')
+    WHERE curve.account_id = $account AND completeness IN ('final', 'closed')
 ),
 ends AS (
     SELECT

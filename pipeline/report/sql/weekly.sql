@@ -1,5 +1,5 @@
--- Grain: one row per UTC week of one account that has operations: what is shown where days are too many.
-SELECT week AS period, completeness, operations, total AS emails, delivery_rate, open_rate,
+-- Grain: one row per UTC week of one account, from its first operation on: what is shown where days are too many.
+SELECT week AS period, completeness, operations, coalesce(total, 0) AS emails, delivery_rate, open_rate,
     undelivered_rate, failure_rate
 FROM delivery_weekly
 WHERE account_id = $account
