@@ -78,8 +78,10 @@ def test_rate_over_lost_data_is_no_rate_but_the_sums_are_there(tmp_path: Path):
     assert ask(lake, DAILY) == [("gaps", None, 0, 12, 0, 12, 0)]
     for table in ("delivery_daily", "delivery_weekly", "delivery_monthly", "operation_sizes"):
         rates = ", ".join(c.name for c in DELIVERY_DAILY.columns if "_rate" in c.name)
-        counts = "completeness, rated_attempted, rated_delivered"
-        query = f"SELECT {counts}, {rates} FROM {table} WHERE operations > 0"
+        query = (
+            f"SELECT completeness, rated_attempted, rated_delivered, {rates} FROM {table} "
+            "WHERE operations > 0"
+        )
         assert ask(lake, query) == [("gaps", 1, 1, *[None] * 8)]
     query = "SELECT completeness, delivery_rate, rated_delivered FROM delivery_hourly"
     assert ask(lake, query) == [("gaps", None, 1)]
