@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from pipeline import engine
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, ScanFacts
+from pipeline.lake import parquet
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
@@ -431,7 +432,10 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
     """Fold every day that has something to fold, what earlier runs left included."""
     folds: list[FoldReport] = []
     errors: list[LakeError] = []
-    for partition in sorted(lake.pending()):
+    pending = sorted(lake.pending())
+    if pending:
+        parquet.give_back_memory()
+    for partition in pending:
         try:
             report = fold(lake, partition)
         except LakeError as error:
@@ -442,6 +446,7 @@ def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
             folds.append(report)
             if observer:
                 observer.folded(report)
+        parquet.give_back_memory()
     return Folding(tuple(folds), tuple(errors))
 
 
@@ -476,6 +481,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
         for partition in stale:
             try:
                 summarize(lake, partition, connection)
+                parquet.give_back_memory()
             except LakeError as error:
                 log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
                 errors.append(error)

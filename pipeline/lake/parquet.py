@@ -61,6 +61,11 @@ def use_system_memory() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
 
 
+def give_back_memory() -> None:
+    """Return to the system what Arrow no longer uses: between days, so that they don't add up."""
+    pa.default_memory_pool().release_unused()
+
+
 def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: Form = OPEN) -> None:
     """Replace `target` by `table`, at once and durably (R5, R6)."""
     put(lake, encode(table, form), target, temporary)
