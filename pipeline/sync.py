@@ -370,7 +370,9 @@ def look_up_due(
         observer: is told how it goes on.
     """
     policy = RefreshPolicy.of(settings)
-    due = due_lookups(read_watched(lake, settings.account_sid), policy, now)
+    due = due_lookups(
+        read_watched(lake, settings.account_sid, errors=policy.errors), policy, now
+    )
     due = list(lookups_within(due, policy, used))
     asked, gone, errors, requests = 0, 0, 0, 0
     failures: list[FailedLookup] = []
@@ -427,8 +429,11 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
         What went wrong: days with a damaged or foreign file, left as they are.
     """
     errors: list[LakeError] = []
+    stale = sorted(lake.stale())
+    if not stale:
+        return ()
     with engine.connect() as connection:
-        for partition in sorted(lake.stale()):
+        for partition in stale:
             try:
                 summarize(lake, partition, connection)
             except LakeError as error:

@@ -53,7 +53,7 @@ def test_refusal_halves_once_for_what_was_under_way_together(
 
 
 def test_limit_grows_to_the_setting_while_latency_holds():
-    assert played(8, [("answer", 0.3, None)] * 12)[-1].limit == 8
+    assert played(8, [("answer", 0.3, None)] * 6)[-1].limit == 8
 
 
 def test_limit_does_not_grow_while_answers_take_longer():
@@ -135,4 +135,4 @@ def test_gate_takes_a_sleep_that_returns_early_for_having_waited():
         pass
     assert len(slept) == 1
     assert slept[0] == pytest.approx(30, abs=1)
-    assert gate.pace.limit == 1.5
+    assert gate.pace.limit == 2

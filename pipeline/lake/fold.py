@@ -7,7 +7,7 @@ crash anywhere leaves landed files behind, and the next fold does the same work 
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -93,6 +93,8 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     landed = [landing.read(path) for path in lake.landed(partition)]
     seen = gathered(one.operations for one in landed)
+    # From here on one copy of the states is enough.
+    landed = [replace(one, operations=OPERATIONS.arrow.empty_table()) for one in landed]
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
@@ -183,8 +185,13 @@ def _write_watched(
         parquet.write(lake, rows, target, lake.temporary_file(WATCHED.name, partition))
 
 
-def read_watched(lake: Lake, account_id: str) -> list[Watched]:
+def read_watched(lake: Lake, account_id: str, *, errors: bool = True) -> list[Watched]:
     """The operations of an account that are to be asked about by their ids.
+
+    Args:
+        lake: the archive.
+        account_id: the account.
+        errors: whether those whose errors are wanted are among them.
 
     Raises:
         LakeError: a file is damaged, or is none of ours.
@@ -192,6 +199,8 @@ def read_watched(lake: Lake, account_id: str) -> list[Watched]:
     found: list[Watched] = []
     for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
         rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
+        if not errors:
+            rows = rows.filter(pc.equal(rows["subject"], "operation"))
         found += [Watched(partition, **row) for row in rows.to_pylist()]
     return found
 

@@ -17,11 +17,8 @@ from typing import Final
 from pipeline.twilio.errors import RetriableApiError
 
 _FIRST: Final = 2
-_GROWTH: Final = 0.5
-"""What an answer adds: so the limit grows by half in the time that one request takes."""
-
-_TOLERANCE: Final = 2.0
-_TOLERATED: Final = 0.02
+_TOLERANCE: Final = 3.0
+_TOLERATED: Final = 0.05
 """Latency holds up to so many times the shortest one, and so many seconds: below that it is noise."""
 
 _WEIGHT: Final = 0.2
@@ -78,7 +75,9 @@ class Pace:
         shortest = min(self.shortest, took)
         latency = took if not self.latency else self.latency + _WEIGHT * (took - self.latency)
         holds = latency <= _TOLERANCE * shortest + _TOLERATED
-        limit = min(self.limit + (_GROWTH if holds else 0.0), self.ceiling)
+        # At first it doubles in the time that a request takes; after a refusal it grows by one.
+        growth = 1.0 if self.halved_at == -math.inf else 1 / self.limit
+        limit = min(self.limit + (growth if holds else 0.0), self.ceiling)
         rate = self.rate * (1 + _RATE_GROWTH / max(self.rate, 1.0))
         since = began if self.since is None else self.since
         return replace(
