@@ -92,26 +92,28 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     landed = [landing.read(path) for path in lake.landed(partition)]
-    seen = gathered(one.operations for one in landed)
-    # From here on one copy of the states is enough.
+    tables = [one.operations for one in landed]
     landed = [replace(one, operations=OPERATIONS.arrow.empty_table()) for one in landed]
+    seen = gathered(tables)
+    found = count_operations(seen)
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
     unknown = news(before, seen)
+    del seen  # a day may be as large as memory allows for
     if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
+        del unknown
         operations = newest_states(history)
         states = history.num_rows
         if not operations.equals(before):
             lake.files.touch(lake.stale_marker(partition))
-        # Of operations that have one state each, both tables are the same rows: they are encoded once.
-        same = history if states == operations.num_rows else None
         encoded = parquet.encode(history)
         _write_if_changed(lake, HISTORY, partition, known, history, encoded=encoded)
-        if same is None:
+        # Where each operation has one state, both tables are the same rows: they are encoded once.
+        if states != operations.num_rows:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
 
@@ -134,7 +136,6 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
-    found = count_operations(seen)
     report = FoldReport(
         partition,
         scans=new_scans.num_rows,
