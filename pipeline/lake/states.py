@@ -58,19 +58,27 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
 
 def _settled(states: pa.Table) -> pa.Table:
     """States in any order, each once and in order."""
-    rows = by_id(states)
-    ids = _ids(rows)
-    follows = _follows(ids)
+    places = _places(states)
+    return states if places is None else states.take(places).combine_chunks()
+
+
+def _places(states: pa.Table) -> pa.Array | None:
+    """Where the states, each once and in order, are in a table; None if they are the table as it is."""
+    ids = _ids(states)
+    is_ordered = pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py()
+    order = pa.array(np.arange(len(ids))) if is_ordered else _order(ids)
+    ordered_ids = ids if is_ordered else ids.take(order)
+    follows = _follows(ordered_ids)
     if not pc.any(follows, min_count=0).as_py():
-        return rows
+        return None if is_ordered else order
     is_several = _of_the_same(follows)
-    places = pa.array(np.arange(rows.num_rows))
-    several = rows.filter(is_several).append_column("_place", places.filter(is_several))
-    first = _sorted(_first_of_each(several, _STATE, then=("observed_at",)), _COMING_ABOUT)
+    several = order.filter(is_several)
+    rows = states.take(several).append_column("_place", several)
+    first = _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
     is_alone = pc.invert(is_several)
-    before = _before(ids.filter(is_alone), _ids(first))
-    kept = np.insert(places.filter(is_alone).to_numpy(), before, first["_place"].to_numpy())
-    return rows.take(pa.array(kept))  # the one copy of the rows that this takes
+    before = _before(ordered_ids.filter(is_alone), _ids(first))
+    alone = order.filter(is_alone).to_numpy()
+    return pa.array(np.insert(alone, before, first["_place"].to_numpy()))
 
 
 def _merged(many: pa.Table, few: pa.Table) -> pa.Table:
@@ -140,35 +148,34 @@ def by_id(rows: pa.Table) -> pa.Table:
     if any(column.num_chunks != 1 for column in rows.columns):
         rows = rows.combine_chunks()
     ids = _ids(rows)
-    return rows if _is_ascending(ids) else rows.take(_order(ids))
+    is_ordered = pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py()
+    return rows if is_ordered else rows.take(_order(ids))
 
 
 def gathered(tables: list[pa.Table]) -> pa.Table:
-    """All states in one piece, ordered by operation. Scans are mostly ranges of ids: chained, nearly so.
+    """The states of some tables in one piece, each once and in order.
 
     Args:
-        tables: the states; the list is emptied, so that each column's memory is free again once it is
-            copied: a day in memory twice is what a fold takes the most.
+        tables: the states; the list is emptied, so that the memory of each column is free again once it
+            is copied: a whole day goes through here.
     """
+    # Scans are mostly ranges of ids: chained by their first one, they are nearly in order.
     filled = sorted((t for t in tables if t.num_rows), key=lambda t: str(t["operation_id"][0]))
     tables.clear()
     if not filled:
         return OPERATIONS.arrow.empty_table()
-    columns = pa.concat_tables(filled).columns
+    states = pa.concat_tables(filled)
     filled.clear()
-    ids = columns[0].combine_chunks()
-    order = None if _is_ascending(ids) else _order(ids)
+    places = _places(states)
+    columns = states.columns
+    del states
     columns.reverse()
     copied = []
     while columns:
         column = columns.pop().combine_chunks()
-        copied.append(column if order is None else column.take(order))
+        copied.append(column if places is None else column.take(places))
         del column
     return pa.table(copied, schema=OPERATIONS.arrow)
-
-
-def _is_ascending(ids: pa.Array) -> bool:
-    return bool(pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py())
 
 
 def _ids(rows: pa.Table) -> pa.Array:
