@@ -129,11 +129,11 @@ def sync(
     Example: email-archive sync --json | jq .new
     """
     from pipeline.console import observing
-    from pipeline.lake.parquet import use_system_memory
+    from pipeline.lake.parquet import choose_allocator
     from pipeline.settings import Settings
     from pipeline.sync import sync as run
 
-    use_system_memory()
+    choose_allocator()
     settings = Settings.load(**_data(data))
     scope = _scope(everything, since, until)
     with observing() as observer:

@@ -410,7 +410,7 @@ def look_up_due(
         observer: is told how it goes on.
     """
     policy = RefreshPolicy.of(settings)
-    due = due_lookups(read_watched(lake, settings.account_sid), policy, now)
+    due = due_lookups(read_watched(lake, settings.account_sid, errors=policy.errors), policy, now)
     due = list(lookups_within(due, policy, used))
     asked, gone, errors, requests = 0, 0, 0, 0
     failures: list[FailedLookup] = []

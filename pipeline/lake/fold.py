@@ -9,7 +9,7 @@ as it should be already is made to last before they go: a fold that was killed m
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -96,26 +96,31 @@ def fold(lake: Lake, partition: Partition) -> FoldReport:
 def _fold(lake: Lake, partition: Partition) -> FoldReport:
     began = time.monotonic()
     landed = [landing.read(path) for path in lake.landed(partition)]
-    seen = gathered(one.operations for one in landed)
+    tables = [one.operations for one in landed]
+    landed = [replace(one, operations=OPERATIONS.arrow.empty_table()) for one in landed]
+    seen = gathered(tables)
+    found = count_operations(seen)
     before = _read(lake, OPERATIONS, partition)
     operations, states = before, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
     unknown = news(before, seen)
+    del seen  # a day may be as large as memory allows for
     if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
+        del unknown
         operations = newest_states(history)
         states = history.num_rows
         if not (operations.equals(before) and history.equals(known)):
             lake.files.touch(lake.stale_marker(partition))
-        # Of operations that have one state each, both tables are the same rows: they are encoded once.
         encoded = parquet.encode(history)
         _write_if_changed(lake, HISTORY, partition, known, history, encoded=encoded)
+        # Where each operation has one state, both tables are the same rows: they are encoded once.
         if states != operations.num_rows:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
-    elif seen.num_rows:
+    elif found:
         if not lake.part(HISTORY, partition).exists():
             msg = (
                 f"{lake.part(HISTORY, partition)} is missing, though operations of its day are there: put "
@@ -144,7 +149,6 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
-    found = count_operations(seen)
     report = FoldReport(
         partition,
         scans=new_scans.num_rows,
@@ -220,11 +224,16 @@ def _watched_before(file: Path) -> pa.Table | None:
         return None
 
 
-def read_watched(lake: Lake, account_id: str) -> list[Watched]:
+def read_watched(lake: Lake, account_id: str, *, errors: bool = True) -> list[Watched]:
     """The operations of an account that are to be asked about by their ids.
 
     A file that can't be read is derived anew; where that can't be done either, its day's fold will say
     what is wrong.
+
+    Args:
+        lake: the archive.
+        account_id: the account.
+        errors: whether those whose errors are wanted are among them.
     """
     found: list[Watched] = []
     for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
@@ -236,6 +245,8 @@ def read_watched(lake: Lake, account_id: str) -> list[Watched]:
                 log.warning("what is to be asked of %s is not known: %s", partition, error)
                 continue
             rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
+        if not errors:
+            rows = rows.filter(pc.equal(rows["subject"], "operation"))
         found += [Watched(partition, **row) for row in rows.to_pylist()]
     return found
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,22 +58,41 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
 
 def _settled(states: pa.Table) -> pa.Table:
     """States in any order, each once and in order."""
-    rows = by_id(states)
-    follows = _follows(_ids(rows))
+    places = _places(states)
+    return states if places is None else states.take(places).combine_chunks()
+
+
+def _places(states: pa.Table) -> pa.Array | None:
+    """Where the states, each once and in order, are in a table; None if they are the table as it is."""
+    ids = _ids(states)
+    is_ordered = pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py()
+    order = pa.array(np.arange(len(ids))) if is_ordered else _order(ids)
+    ordered_ids = ids if is_ordered else ids.take(order)
+    follows = _follows(ordered_ids)
     if not pc.any(follows, min_count=0).as_py():
-        return rows
+        return None if is_ordered else order
     is_several = _of_the_same(follows)
-    first = _first_of_each(rows.filter(is_several), _STATE, then=("observed_at",))
-    return _merged(rows.filter(pc.invert(is_several)), _sorted(first, _COMING_ABOUT))
+    several = order.filter(is_several)
+    rows = states.take(several).append_column("_place", several)
+    first = _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
+    is_alone = pc.invert(is_several)
+    before = _before(ordered_ids.filter(is_alone), _ids(first))
+    alone = order.filter(is_alone).to_numpy()
+    return pa.array(np.insert(alone, before, first["_place"].to_numpy()))
 
 
 def _merged(many: pa.Table, few: pa.Table) -> pa.Table:
     """The rows of two ordered tables in order. No operation is in both."""
     if not few.num_rows or not many.num_rows:
         return many if many.num_rows else few
-    before = pc.search_sorted(_ids(many), _ids(few)).to_numpy().astype(np.int64)
+    before = _before(_ids(many), _ids(few))
     places = np.insert(np.arange(many.num_rows), before, many.num_rows + np.arange(few.num_rows))
     return pa.concat_tables([many, few]).combine_chunks().take(pa.array(places))
+
+
+def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
+    """For each of few ids the place in many ordered ones that it comes before."""
+    return np.asarray(pc.search_sorted(many, few).to_numpy(), dtype=np.int64)
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -132,16 +152,34 @@ def by_id(rows: pa.Table) -> pa.Table:
     if any(column.num_chunks != 1 for column in rows.columns):
         rows = rows.combine_chunks()
     ids = _ids(rows)
-    if pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py():
-        return rows
-    return rows.take(_order(ids))
+    is_ordered = pc.all(pc.less_equal(ids[:-1], ids[1:]), min_count=0).as_py()
+    return rows if is_ordered else rows.take(_order(ids))
 
 
-def gathered(tables: Iterable[pa.Table]) -> pa.Table:
-    """All states ordered by operation. Scans are mostly ranges of ids: chained, they are nearly so."""
-    filled = [table for table in tables if table.num_rows]
-    filled.sort(key=lambda table: str(table["operation_id"][0]))
-    return by_id(pa.concat_tables(filled)) if filled else OPERATIONS.arrow.empty_table()
+def gathered(tables: list[pa.Table]) -> pa.Table:
+    """The states of some tables in one piece, each once and in order.
+
+    Args:
+        tables: the states; the list is emptied, so that the memory of each column is free again once it
+            is copied: a whole day goes through here.
+    """
+    # Scans are mostly ranges of ids: chained by their first one, they are nearly in order.
+    filled = sorted((t for t in tables if t.num_rows), key=lambda t: str(t["operation_id"][0]))
+    tables.clear()
+    if not filled:
+        return OPERATIONS.arrow.empty_table()
+    states = pa.concat_tables(filled)
+    filled.clear()
+    places = _places(states)
+    columns = states.columns
+    del states
+    columns.reverse()
+    copied = []
+    while columns:
+        column = columns.pop().combine_chunks()
+        copied.append(column if places is None else column.take(places))
+        del column
+    return pa.table(copied, schema=OPERATIONS.arrow)
 
 
 def _ids(rows: pa.Table) -> pa.Array:
