@@ -33,6 +33,7 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
         metadata={
             "path": dg.MetadataValue.path(written.path),
             "bytes": written.size,
+            "written": written.is_new,
             "accounts": [account.account_id for account, _ in written.accounts],
             **_embedded(figure for _, drawn in written.accounts[:1] for figure in drawn),
         }

@@ -217,23 +217,22 @@ def export(
     start, end = _utc(since), _utc(until)
     if start and end:
         _check_range(start, end)
-    # Whatever stdout is: one that leads to a file must not be replaced under what is written to it.
-    is_stdout = to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-    sink = sys.stdout.buffer if is_stdout else Path(to)
+    sink = sys.stdout.buffer if _is_stdout(to) else Path(to)
     rows = write(_lake(data), table, output.value, sink, since=start, until=end)
-    if not is_stdout:
+    if not _is_stdout(to):
         typer.echo(f"exported {table} to {to}: {rows:,} rows")
 
 
 @app.command()
 def report(
     data: DataOption = None,
-    output: Annotated[
-        Path | None,
+    to: Annotated[
+        str | None,
         typer.Option(
             "--output",
             "-o",
-            help="The file to make or to replace; by default report.html in the archive's folder.",
+            help="The file to make or to replace; - is stdout. By default report.html in the archive's "
+            "folder.",
             show_default=False,
         ),
     ] = None,
@@ -246,10 +245,15 @@ def report(
 
     Example: email-archive report -o /srv/www/email.html
     """
+    from pipeline.report.write import draw
     from pipeline.report.write import report as write
 
-    written = write(_lake(data), output, account_id=account)
-    typer.echo(f"wrote {written.path}: {written.size / 1e6:.1f} MB")
+    if to is not None and _is_stdout(to):
+        sys.stdout.buffer.write(draw(_lake(data), account_id=account).content)
+        return
+    written = write(_lake(data), None if to is None else Path(to), account_id=account)
+    done = "wrote" if written.is_new else "nothing new in"
+    typer.echo(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
 
 
 @app.command()
@@ -438,6 +442,11 @@ def _check_range(start: datetime, end: datetime) -> None:
 def _utc(moment: datetime | None) -> datetime | None:
     """A time of the command line, which is UTC."""
     return moment.replace(tzinfo=UTC) if moment else None
+
+
+def _is_stdout(to: str) -> bool:
+    """Whatever stdout is: one that leads to a file must not be replaced under what is written to it."""
+    return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 
 def _data(data: Path | None) -> dict[str, Any]:

@@ -1,15 +1,9 @@
 """export(): a published table as a file or a stream, for loads into other warehouses.
 
-The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table. A file
-appears under its name when it is whole, or not at all. What is there and is no regular file, as a pipe
-or a device, is written to and never replaced.
+The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table.
 """
 
-import os
-import secrets
-import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Final, Literal, TypeAlias
@@ -21,17 +15,14 @@ import pyarrow.parquet as pq
 
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake
 from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
+from pipeline.sink import is_stream, opened
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "arrow"]
 
 _BATCH: Final = 64 * 1024
 """Rows at a time: for operations, some 10 MB."""
-
-_MOST_OF_NAME: Final = 40
-"""So much of a file's name is in that of its temporary file: a name may have 255 bytes in all."""
 
 
 def export(
@@ -75,14 +66,14 @@ def export(
     def exported() -> int:
         with (
             engine.connect(str(lake.warehouse), read_only=True) as connection,
-            _opened(sink) as file,
+            opened(sink) as file,
         ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
             return _write(batches, form, file, arrow_schema(table.published))
 
     try:
         # What was written to a file is thrown away with it; what went down a pipe is not.
-        is_file = isinstance(sink, Path) and not _is_stream(sink)
+        is_file = isinstance(sink, Path) and not is_stream(sink)
         return engine.asking_again(exported) if is_file else exported()
     except duckdb.CatalogException as error:
         msg = (
@@ -144,53 +135,6 @@ def _written(column: Column, form: Format) -> str:
         text = f"strftime({column.name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
         return f"replace({text}, '.000000Z', 'Z') AS {column.name}"
     return column.name
-
-
-@contextmanager
-def _opened(sink: IO[bytes] | Path) -> Iterator[IO[bytes]]:
-    if not isinstance(sink, Path):
-        yield sink
-        return
-    if _is_stream(sink):
-        with sink.open("wb") as stream:
-            yield stream
-        return
-    target = sink.resolve()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"expected a file in a folder that exists, got {sink}"
-        raise UsageError(msg)
-    files = Files()
-    ours = f".{target.name[:_MOST_OF_NAME]}.{socket.gethostname()}"
-    for left in _left_behind(target.parent, ours):
-        files.discard(left)
-    temporary = target.with_name(f"{ours}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with files.replacing(target, temporary) as file:
-        yield file
-
-
-def _is_stream(path: Path) -> bool:
-    """Whether there is something that takes bytes and is no file: a pipe, a terminal, a device."""
-    return path.exists() and not (path.is_file() or path.is_dir())
-
-
-def _left_behind(folder: Path, ours: str) -> list[Path]:
-    """The temporary files of this machine's processes that were killed while they wrote one."""
-    named = [path for path in folder.iterdir() if path.name.startswith(f"{ours}.")]
-    return [path for path in named if path.suffix == ".tmp" and not _lives(path)]
-
-
-def _lives(temporary: Path) -> bool:
-    """Whether the process that writes a temporary file is there; one that can't be told is."""
-    process = temporary.name.split(".")[-3]
-    if not process.isdecimal():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes], schema: pa.Schema) -> int:

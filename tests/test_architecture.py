@@ -30,6 +30,7 @@ FLOORS = [
         "pipeline.scan",
         "pipeline.marts",
         "pipeline.sources",
+        "pipeline.sink",
         "pipeline.views",
         "pipeline.anomalies",
     },

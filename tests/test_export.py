@@ -18,7 +18,7 @@ import pytest
 
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.export import _opened, export
+from pipeline.export import export
 from pipeline.lake.layout import Lake
 from pipeline.schema import (
     COUNTING,
@@ -32,6 +32,7 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
+from pipeline.sink import opened as opened_sink
 from pipeline.warehouse import publish
 from pipeline.windows import Window
 from tests.support.factories import NOON, new_lake, record, scan, summarized
@@ -234,7 +235,7 @@ def test_two_exports_to_one_file_leave_a_whole_one(lake: Lake, tmp_path: Path):
     """The second begins and ends while the first one writes."""
     target = tmp_path / "operations.csv"
     expected = exported(lake, OPERATIONS, "csv")
-    with _opened(target) as first:
+    with opened_sink(target) as first:
         first.write(b"half")
         first.flush()
         export(lake, "operations", "csv", target)

@@ -1,6 +1,8 @@
 """The report: what it shows of archives of every kind, and how it is written."""
 
 import json
+import os
+import subprocess
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pipeline.report.facts import Account, read_accounts
 from pipeline.report.figures import figures
 from pipeline.report.page import change, render
 from pipeline.report.pictures import png
-from pipeline.report.write import report
+from pipeline.report.write import draw, report
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
 from tests.support import page
@@ -207,11 +209,70 @@ def test_report_goes_where_it_is_told_whole_or_not_at_all(tmp_path: Path):
         report(lake, tmp_path / "nowhere" / "report.html")
 
 
+def test_report_that_is_the_same_is_left_alone(tmp_path: Path):
+    """A report of the same warehouse is the same file; whatever changes in it makes a new one."""
+    lake = published(tmp_path, on(DAY, record(1)))
+    first = report(lake)
+    file = first.path.stat()
+    again = report(lake)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (
+        file.st_ino,
+        file.st_mtime_ns,
+    )
+    content = first.path.read_bytes()
+    first.path.write_bytes(content.replace(b"Email", b"Snail"))  # as long as it was
+    assert report(lake).is_new
+    assert first.path.read_bytes() == content
+    summarized(lake, on(DAY, record(1), observed_at=midnight(DAY) + timedelta(days=3)))
+    publish(lake)
+    assert report(lake).is_new  # nothing else was found, but the page is true for a later moment
+
+
+def test_report_goes_down_a_pipe_and_into_a_device_and_they_stay(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    pipe, null = tmp_path / "pipe", tmp_path / "null"
+    os.mkfifo(pipe)
+    null.symlink_to("/dev/null")
+    copied = tmp_path / "copied.html"
+    with copied.open("wb") as copy, subprocess.Popen(["/bin/cat", str(pipe)], stdout=copy):
+        assert report(lake, pipe).is_new
+    assert copied.read_bytes() == draw(lake).content
+    assert pipe.is_fifo()
+    assert report(lake, null).path == null
+    assert null.is_symlink()
+    assert null.is_char_device()
+
+
+@pytest.mark.parametrize("name", ["report.html", "elsewhere.html"])
+def test_link_stays_a_link_and_the_report_that_it_leads_to_is_replaced(tmp_path: Path, name: str):
+    lake = published(tmp_path, on(DAY, record(1)))
+    (tmp_path / "www").mkdir()
+    served, link = tmp_path / "www" / "email.html", lake.root / name
+    served.write_text("an old one")
+    link.symlink_to(served)
+    report(lake, None if name == "report.html" else link)
+    assert link.is_symlink()
+    assert served.read_bytes() == draw(lake).content
+    assert [path.name for path in served.parent.iterdir()] == ["email.html"]
+
+
+def test_command_writes_the_report_to_stdout(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)))
+    done = run("report", "--data", str(lake.root), "-o", "-", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.encode() == draw(lake).content
+    assert not (lake.root / "report.html").exists()
+    assert not (tmp_path / "-").exists()
+
+
 def test_command_writes_the_report(tmp_path: Path):
     lake = published(tmp_path, on(DAY, record(1)))
     done = run("report", "--data", str(lake.root), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"wrote {(lake.root / 'report.html').absolute()}: ")
+    again = run("report", "--data", str(lake.root), cwd=tmp_path)
+    assert again.stdout.startswith("nothing new in ")
     wrong = run("report", "--data", str(lake.root), "--account", "AC0", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "expected one of the accounts" in wrong.stderr

@@ -8,15 +8,28 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
 from pipeline.report import page
 from pipeline.report.facts import Account, read_accounts
 from pipeline.report.figures import Figure, figures
+from pipeline.sink import opened
 
 log = logging.getLogger(__name__)
 
 REPORT: Final = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A page that is not written yet.
+
+    Attributes:
+        content: the HTML, in UTF-8.
+        accounts: what it shows, each with its figures.
+    """
+
+    content: bytes
+    accounts: Sequence[tuple[Account, Sequence[Figure]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +40,22 @@ class Report:
         path: where it lies, absolute.
         accounts: what it shows, each with its figures.
         size: bytes.
+        is_new: whether it is another page than the one that was there, which is left alone else.
     """
 
     path: Path
     accounts: Sequence[tuple[Account, Sequence[Figure]]]
     size: int
+    is_new: bool
 
 
 def report(lake: Lake, output: Path | None = None, *, account_id: str | None = None) -> Report:
     """Write the report of the published warehouse as one HTML file.
 
-    It holds aggregates alone, less than 1 MB an account, and 0.9 MB of script: see `facts` for the
-    bounds. The same warehouse gives the same page.
-
     Args:
         lake: the archive.
-        output: the file to make or to replace; ``report.html`` in the archive's folder by default.
+        output: the file to make or to replace, a pipe or a device; ``report.html`` in the archive's folder
+            by default. Of a symbolic link, what it leads to.
         account_id: this account alone; None for all.
 
     Raises:
@@ -50,32 +63,51 @@ def report(lake: Lake, output: Path | None = None, *, account_id: str | None = N
         ArchiveError: the warehouse can't be read; an old report stays.
     """
     began = time.monotonic()
+    drawn = draw(lake, account_id=account_id)
+    target = (output or lake.root / REPORT).absolute()
+    is_new = not _has(target, drawn.content)
+    if is_new:
+        with opened(target, lake.files) as file:
+            file.write(drawn.content)
+    else:
+        lake.files.keep(target.resolve())
+    about = {
+        "event": "report",
+        "report": str(target),
+        "bytes": len(drawn.content),
+        "new": is_new,
+        "seconds": round(time.monotonic() - began, 6),
+    }
+    log.info("wrote %s" if is_new else "%s is as it was", target, extra=about)
+    return Report(target, drawn.accounts, len(drawn.content), is_new)
+
+
+def draw(lake: Lake, *, account_id: str | None = None) -> Drawn:
+    """Make the report of the published warehouse, and write it nowhere.
+
+    It holds aggregates alone, less than 1 MB an account, and 0.9 MB of script: see `facts` for the
+    bounds. The same warehouse gives the same page.
+
+    Args:
+        lake: the archive.
+        account_id: this account alone; None for all.
+
+    Raises:
+        UsageError: there is no archive, warehouse or account of that name.
+        ArchiveError: the warehouse can't be read.
+    """
     found, left_out = read_accounts(lake, account_id)
     accounts = [(account, tuple(figures(account))) for account in found]
     has_charts = any(drawn for _, drawn in accounts)
     text = page.render(accounts, left_out, _vega(lake) if has_charts else "")
-    target, temporary = _place(lake, output)
-    content = text.encode()
-    with (
-        lake.files.locked(lake.lock_file("report"), "the report"),
-        lake.files.replacing(target, temporary) as file,
-    ):
-        file.write(content)
-    seconds = round(time.monotonic() - began, 6)
-    about = {"event": "report", "report": str(target), "bytes": len(content), "seconds": seconds}
-    log.info("wrote %s", target, extra=about)
-    return Report(target, accounts, len(content))
+    return Drawn(text.encode(), accounts)
 
 
-def _place(lake: Lake, output: Path | None) -> tuple[Path, Path]:
-    """Where the report goes, and where it is written first."""
-    if output is None:
-        return (lake.root / REPORT).absolute(), lake.temporary_file(REPORT)
-    target = output.absolute()
-    if not target.parent.is_dir() or target.is_dir():
-        msg = f"expected a file in a folder that exists, got {output}"
-        raise UsageError(msg)
-    return target, target.with_name(f".{target.name}.tmp")
+def _has(file: Path, content: bytes) -> bool:
+    """Whether a regular file has this content already."""
+    if not file.is_file() or file.stat().st_size != len(content):
+        return False
+    return file.read_bytes() == content
 
 
 def _vega(lake: Lake) -> str:
