@@ -50,6 +50,7 @@ FLOORS = [
     {"pipeline.cli", "assets"},
 ]
 HEAVY = {
+    "PIL",
     "altair",
     "dagster",
     "duckdb",

@@ -13,13 +13,6 @@ LEGEND: Final = (
 """How charts over time are read."""
 
 
-ELSEWHERE: Final = (
-    *("volume", "delivery_rate", "open_rate"),
-    *("delivery_curve", "weekday_hour", "coverage"),
-)
-"""The figures that are shown as pictures too, where a page can't go: by their keys."""
-
-
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A chart with its words.

@@ -20,7 +20,7 @@ from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
 from pipeline.report.facts import read_accounts
-from pipeline.report.figures import ELSEWHERE, figures
+from pipeline.report.figures import figures
 from pipeline.report.pictures import png
 from pipeline.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
@@ -30,6 +30,12 @@ from tests.support.archives import account
 
 README = Path(__file__).parents[2] / "README.md"
 SQL_EXAMPLES = README.parent / "docs" / "sql.md"
+SHOWN = (
+    *("volume", "delivery_rate", "open_rate"),
+    *("delivery_curve", "weekday_hour", "coverage"),
+)
+"""The charts that the README has: those that tell the month."""
+
 _CONSOLE = re.compile(r"(```console\n\$ (email-archive .*\n(?:> .*\n)*))((?s:.*?))(```\n)")
 _PYTHON = re.compile(r"(```python\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
 
@@ -218,7 +224,7 @@ def pictures(folder: Path) -> dict[Path, bytes]:
         README.parent / "docs" / f"report-{key.replace('_', '-')}.png": png(
             drawn[key], width=640, scale=1.5
         )
-        for key in ELSEWHERE
+        for key in SHOWN
     }
 
 
