@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pipeline.report.figures import figures
 from pipeline.report.page import change, render
 from pipeline.report.pictures import png
 from pipeline.report.write import draw, report
+from pipeline.schema import AGES
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
 from tests.support import page
@@ -39,6 +41,9 @@ from tests.support.factories import (
 
 FIRST = midnight(DAY)
 HOUR = timedelta(hours=1)
+WEEK = timedelta(days=7)
+FINAL = (FIRST + WEEK - timedelta(seconds=1), FIRST + WEEK + timedelta(hours=11, minutes=59))
+"""Two scans of the day that are final ones of all its slots."""
 
 
 def published(folder: Path, *scans: Scan) -> Lake:
@@ -148,7 +153,8 @@ def test_curve_bounds_hold_the_truth(tmp_path: Path):
     """Of an account that is synced at odd times, and of every operation at its own age."""
     start = FIRST_DAY
     world = World(4, 30.0, start, end=start + timedelta(days=2))
-    moments = [start + HOUR * n for n in (1.4, 2.1, 5, 9.7, 14, 25, 26.5, 40, 70, 100, 160, 217)]
+    odd = (1.4, 2.1, 5, 9.7, 14, 25, 26.5, 40, 70, 100, 160.2, 171.5, 182, 193.7, 205, 213, 217)
+    moments = [start + HOUR * n for n in odd]
     with emulated(world, moments[0], tmp_path) as (emulator, settings):
         for moment in moments:
             emulator.clock.set(moment)
@@ -173,6 +179,89 @@ def test_curve_bounds_hold_the_truth(tmp_path: Path):
             assert truth <= high + 1e-6 or is_last, (row["age"], name)
             widths.append(high - low)
     assert max(widths) > 0
+
+
+def seen_at(folder: Path, created: timedelta, delivered: timedelta, scans: Sequence[float]) -> Lake:
+    """An operation after noon as scans so many minutes after noon see it, and as final ones do."""
+    moments = [NOON + timedelta(minutes=minutes) for minutes in scans]
+    moments += FINAL
+    born = NOON + created
+    seen = [
+        on(
+            DAY,
+            *[
+                record(
+                    1,
+                    created_at=born,
+                    updated_at=min(moment, born + delivered),
+                    stats={"delivered": int(moment >= born + delivered)},
+                )
+            ][: moment >= born],
+            observed_at=moment,
+        )
+        for moment in moments
+    ]
+    later = DAY + timedelta(days=9)
+    return published(folder, *seen, on(later, observed_at=midnight(later) + HOUR))
+
+
+@pytest.mark.parametrize(
+    ("created", "delivered", "scans"),
+    [
+        pytest.param(
+            timedelta(minutes=59, seconds=59),
+            timedelta(minutes=50),
+            (100, 480),
+            id="the last operation reaches an age half an hour after the middle one: not every scan in "
+            "between has looked at it by then",
+        ),
+        pytest.param(
+            timedelta(minutes=59, seconds=59),
+            timedelta(minutes=2),
+            (50, 150),
+            id="a scan within the hour has not seen its end",
+        ),
+        pytest.param(
+            timedelta(0),
+            timedelta(minutes=50),
+            (40, 361),
+            id="the first operation reaches an age half an hour before the middle one: what was known of "
+            "it at that age leaves out the scan",
+        ),
+    ],
+)
+def test_curve_bounds_hold_for_the_first_and_the_last_operation_of_an_hour(
+    tmp_path: Path, created: timedelta, delivered: timedelta, scans: tuple[float, ...]
+):
+    (account,), _ = read_accounts(Lake(seen_at(tmp_path, created, delivered, scans).root))
+    assert [row["hours"] for row in account.curve] == [1] * len(AGES)
+    for row in account.curve:
+        truth = int(timedelta(minutes=row["age_minutes"]) >= delivered)
+        assert row["delivered_at_least"] <= truth <= row["delivered_at_most"], row["age"]
+
+
+def test_curves_leave_out_hours_without_a_final_scan_and_say_so(tmp_path: Path):
+    """Of a closed hour nobody knows what it came to: the last look is no upper bound."""
+    closed = DAY + timedelta(days=1)
+    lake = published(
+        tmp_path,
+        *(on(DAY, record(1), observed_at=moment) for moment in FINAL),
+        on(closed, record(2, created_at=midnight(closed), stats={"delivered": 0})),
+        on(closed + timedelta(days=9)),
+    )
+    (account,), _ = read_accounts(lake)
+    assert {(row["hours"], row["past_hours"], row["operations"]) for row in account.curve} == {
+        (1, 2, 1)
+    }
+    text = page.text(written(lake))
+    assert "Of 1 of the 2 hours of creation past the deadline, 50%: those that had their" in text
+
+
+def test_account_without_a_final_hour_has_no_curves(tmp_path: Path):
+    lake = published(tmp_path, on(DAY, record(1)), on(DAY + timedelta(days=9)))
+    (account,), _ = read_accounts(lake)
+    assert account.curve == []
+    assert "delivery_curve" not in page.specs(written(lake))
 
 
 def test_change_is_told_only_between_periods_that_compare():

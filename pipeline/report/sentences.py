@@ -146,10 +146,7 @@ def resolution(ages: Rows) -> str:
     """How finely scans saw the curves: what keeps a reader from reading more into them."""
     first = next((row for row in ages if row["seen_hours"] * 2 >= row["hours"]), ages[-1])
     before, after = first["scan_before_minutes"], first["scan_after_minutes"]
-    told = (
-        f"Of {many(first['hours'], 'hour')} of creation. By the age of {first['age']}, "
-        f"{first['seen_hours']} of them had been scanned"
-    )
+    told = f"{_cohort(first)} By the age of {first['age']}, {first['seen_hours']:,} of them had been scanned"
     if before is not None and after is not None:
         told += (
             f", half of them at an age of {duration(before)} or more, and half were scanned next at "
@@ -157,7 +154,20 @@ def resolution(ages: Rows) -> str:
         )
     return (
         f"{told}. What happened between two scans nobody saw: the truth lies in the boxes, from what the "
-        "last scan by an age had found to what was known once a later one had looked at all of the hour."
+        "last scan by an age had found to what was known once a later one had looked at all of the hour. "
+        "From an hour's final scan to its deadline nobody looked either."
+    )
+
+
+def _cohort(age: Row) -> str:
+    """Which hours of creation the curves are of: those that are known to their end."""
+    hours, past = age["hours"], age["past_hours"]
+    if hours == past:
+        whole = "the one hour" if past == 1 else f"all {past:,} hours"
+        return f"Of {whole} of creation past the deadline; each had its final scan."
+    return (
+        f"Of {hours:,} of the {past:,} hours of creation past the deadline, {hours / past:.0%}: those that "
+        "had their final scan. What the others came to nobody knows."
     )
 
 

@@ -105,7 +105,10 @@ class DemoTruth:
         seen = [self._counts(numbers, moment) for moment in self.moments]
         times = np.array([m.replace(tzinfo=None) for m in self.moments], dtype="datetime64[us]")
         hours = created.astype("datetime64[h]")
-        cohort = hours + np.timedelta64(1, "h") + np.timedelta64(WEEK) <= times[-1]
+        slots = {hour: hour.astype(datetime).replace(tzinfo=UTC) for hour in np.unique(hours)}
+        is_past = hours + np.timedelta64(1, "h") + np.timedelta64(WEEK) <= times[-1]
+        final = [hour for hour, slot in slots.items() if self.is_final(slot)]
+        cohort = is_past & np.isin(hours, np.array(final))
         stacks = {
             name: np.stack([counts[name] for counts in seen])
             for name in ("attempted", "delivered", "opened")

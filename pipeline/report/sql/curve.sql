@@ -1,11 +1,12 @@
--- Grain: one row per age, of one account's hours of creation that were seen to their end.
+-- Grain: one row per age, of one account's hours of creation that have their final scan.
 -- What scans tell of an age is between two bounds. At least what the last scan by that age had found,
 -- and nothing where there was none. At most what was known at an age by which a scan had looked again at
 -- all of the hour, also at its last operation: counts only grow. So the scan is the next one after the
 -- hour's end and the age, half an hour after its middle, and the age is reached by its first operation
 -- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end.
--- An hour counts if all its ages have passed, nothing of it is lost, and it lies in the last so many days
--- up to the newest such hour.
+-- Only final hours count: without a final scan, what was known in the end is no upper bound of anything.
+-- All ages have passed of them, and they lie in the last so many days up to the newest such hour. Beside
+-- them stands how many hours with operations are past their deadline since then, final or not.
 WITH known AS (
     SELECT
         hour,
@@ -21,7 +22,7 @@ WITH known AS (
     FROM delivery_curve AS curve
     LEFT JOIN counting
         ON counting.account_id = curve.account_id AND question = 'opened_in_delivered'
-    WHERE curve.account_id = $account AND completeness IN ('final', 'closed')
+    WHERE curve.account_id = $account AND completeness = 'final'
 ),
 ends AS (
     SELECT
@@ -35,6 +36,15 @@ ends AS (
 ),
 cohort AS (
     FROM ends WHERE hour > (SELECT max(hour) FROM ends) - to_days($days::INTEGER)
+),
+past AS (
+    SELECT count(*) AS past_hours
+    FROM delivery_curve
+    WHERE account_id = $account
+        AND completeness <> 'changing'
+        AND age_minutes = $last_age
+        AND attempted IS NOT NULL
+        AND hour > (SELECT max(hour) FROM ends) - to_days($days::INTEGER)
 ),
 bounded AS (
     SELECT
@@ -53,6 +63,7 @@ SELECT
     age,
     age_minutes,
     count(*) AS hours,
+    any_value(past_hours) AS past_hours,
     count(scan_before_minutes) AS seen_hours,
     sum(hour_operations)::BIGINT AS operations,
     sum(attempted_at_end)::BIGINT AS attempted,
@@ -63,5 +74,6 @@ SELECT
     median(scan_before_minutes) AS scan_before_minutes,
     median(scan_after_minutes) AS scan_after_minutes
 FROM bounded
+CROSS JOIN past
 GROUP BY age, age_minutes
 ORDER BY age_minutes
