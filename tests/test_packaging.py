@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import version
@@ -41,6 +42,26 @@ def test_wheel_holds_both_packages_with_their_types_sql_and_description(wheel: s
 
 def test_wheel_holds_the_licence(wheel: set[str]):
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
+
+
+def test_source_distribution_holds_what_git_keeps(tmp_path: Path):
+    """The tests come with it, and they look at the README, docs/, the notebook and .env.example."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone: only git can tell which files are the project's")
+    kept = listed_by_git("--cached")
+    build = "import sys; from hatchling.build import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=ROOT, check=True)
+    (path,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert kept - packed == set()
+    assert packed - kept - listed_by_git("--others", "--exclude-standard") == {"PKG-INFO"}
+
+
+def listed_by_git(*which: str) -> set[str]:
+    command = ["git", "ls-files", "-z", *which]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {name for name in done.stdout.split("\0") if (ROOT / name).is_file()}
 
 
 def normal(name: str) -> str:
