@@ -1,5 +1,6 @@
 """The archive under its refresh policy: nothing is lost while it runs, and what is lost is named."""
 
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -34,15 +35,24 @@ def gaps(data: Path) -> list[datetime]:
     return [row["slot"] for row in ask(Lake(data), query).to_pylist()]
 
 
+@pytest.fixture(scope="module")
+def until_the_outage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, datetime]:
+    """An archive that was synced every two hours for 40, and when it was the last time."""
+    data = tmp_path_factory.mktemp("until") / "data"
+    with account(WORLD, BEGUN, data) as (emulator, settings):
+        run(emulator, settings, BEGUN + 39 * HOUR, 2 * HOUR)
+        return data, emulator.clock.now() - 2 * HOUR
+
+
 @pytest.mark.parametrize("days_off", [2, 6, 8, 10])
-def test_outage_loses_exactly_the_slots_that_expired_and_says_which(tmp_path: Path, days_off: int):
+def test_outage_loses_exactly_the_slots_that_expired_and_says_which(
+    tmp_path: Path, until_the_outage: tuple[Path, datetime], days_off: int
+):
     """R1, R4: off for so many days; what could still be asked for is there, the rest is a gap for ever."""
-    with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
-        off = BEGUN + timedelta(hours=40)
-        run(emulator, settings, off - HOUR, 2 * HOUR)
-        last = emulator.clock.now() - 2 * HOUR
-        back = last + timedelta(days=days_off)
-        emulator.clock.set(back)
+    data, last = until_the_outage
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    back = last + timedelta(days=days_off)
+    with account(WORLD, back, tmp_path) as (emulator, settings):
         assert sync(settings).ok
 
         # What nobody could have seen: hours not yet over at the last scan whose deadline passed since.
