@@ -93,22 +93,20 @@ def scan_window(
     began = time.monotonic()
     for _ in range(_RESTARTS):
         try:
-            pages = _list(client, window, on_page, max_pages)
+            pages, found = _list(client, window, on_page, max_pages)
             break
         except PageTokenError as error:
             # Tokens are disposable: the listing begins anew.
             log.warning("%s", error, extra=_about(account_id, window, error))
     else:
-        pages = _list(client, window, on_page, max_pages)
+        pages, found = _list(client, window, on_page, max_pages)
     is_complete = pages[-1].next_token is None
     # What was answered out of a cache is older than its turn: the scan is as old as its oldest page.
     moments = [page.observed_at for page in pages]
     observed_at, completed_at = min(moments), max(moments)
-    answered = pa.concat_tables([RECORD_SCHEMA.empty_table(), *(page.operations for page in pages)])
-    inside = _inside(answered, window)
+    inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *found])
     states, operations = _distinct(inside)
-    answered_rejects = [reject for page in pages for reject in page.rejects]
-    rejects = [reject for reject in answered_rejects if _may_lie_in(reject, window)]
+    rejects = [reject for page in pages for reject in page.rejects if _may_lie_in(reject, window)]
     requests = sum(page.attempts for page in pages)
     facts = ScanFacts(
         account_id=account_id,
@@ -121,7 +119,7 @@ def scan_window(
         retries=requests - len(pages),
         records=sum(page.records for page in pages),
         operations=operations,
-        outside=answered.num_rows - inside.num_rows + len(answered_rejects) - len(rejects),
+        outside=sum(page.records for page in pages) - inside.num_rows - len(rejects),
         duplicates=inside.num_rows - states.num_rows,
         rejects=len(rejects),
     )
@@ -152,8 +150,10 @@ def scan_window(
 
 def _list(
     client: OperationsClient, window: Window, on_page: Callable[[Page], None], max_pages: int
-) -> list[Page]:
+) -> tuple[list[Page], list[pa.Table]]:
+    """The pages of a window, and of each the operations that were created in it."""
     pages: list[Page] = []
+    found: list[pa.Table] = []
     inside, fullest = 0, 1
     can_be_cut = window.end - window.start > _SMALLEST
     for page in client.pages(window):
@@ -161,7 +161,8 @@ def _list(
         on_page(page)
         # Pages that are empty, or full of what lies outside, tell how the API filters and not that
         # the window is big: its parts would take just as many, and be cut without end.
-        inside += _inside(page.operations, window).num_rows
+        found.append(_inside(page.operations, window))
+        inside += found[-1].num_rows
         fullest = max(fullest, page.records)
         if not can_be_cut or page.next_token is None or not inside:
             continue
@@ -174,7 +175,7 @@ def _list(
             is_nearly_done = len(pages) < expected < _NEARLY_DONE * len(pages)
             if is_full and not (is_nearly_done and inside < _NEARLY_DONE * max_pages * fullest):
                 break
-    return pages
+    return pages, found
 
 
 def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
@@ -287,10 +288,13 @@ def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object
 def _inside(operations: pa.Table, window: Window) -> pa.Table:
     """Those that were created in the window; nothing is copied if that is all of them."""
     created_at = operations["created_at"]
-    bounds = pc.min_max(created_at).as_py()
-    if not operations.num_rows or (window.start <= bounds["min"] and bounds["max"] < window.end):
-        return operations
     start, end = (pa.scalar(bound, TIMESTAMP) for bound in (window.start, window.end))
+    bounds = pc.min_max(created_at)
+    # As numbers: of a page, making moments of them costs more than finding them.
+    if not operations.num_rows or (
+        start.value <= bounds["min"].value and bounds["max"].value < end.value
+    ):
+        return operations
     return operations.filter(pc.and_(pc.greater_equal(created_at, start), pc.less(created_at, end)))
 
 

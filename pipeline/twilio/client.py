@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, Final, Generic, Self, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx2
 import pyarrow as pa
@@ -300,15 +300,17 @@ class OperationsClient:
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> _Answer[_Parsed]:
         """One try."""
-        url = f"{self._settings.api_url}{path}"
-        what = f"GET {urlsplit(url).path}"
+        address = f"{self._settings.api_url}{path}"
+        what = f"GET {urlsplit(address).path}"
+        # In one piece: httpx2 would take an address and its parameters apart, and then all of it again.
+        url = f"{address}?{urlencode(query)}" if query else address
         began = time.monotonic()
         with self._gate.request() as answered:
             if self._closed.is_set():
                 msg = f"{what}: not asked, since the client is closed"
                 raise FatalApiError(msg)
             try:
-                with self._http.stream("GET", url, params=query) as response:
+                with self._http.stream("GET", url) as response:
                     body = self._body(response, what)
                     answered.size = len(body)
             except httpx2.TransportError as error:

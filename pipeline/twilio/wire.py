@@ -66,7 +66,7 @@ _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
 _MAX_COUNT: Final = 2**63 - 1
 _MAX_NESTING: Final = 64
 """Deeper records are rejected: to write them back would need more recursion than Python allows."""
-_FIRST_YEAR: Final = datetime(1, 1, 1, tzinfo=UTC)
+_FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).value
 """pyarrow knows a year 0, and Python doesn't."""
 
 _NULL_VALUE: Final = Raw("null", "null")
@@ -77,6 +77,7 @@ _RFC3339: Final = re.compile(
     re.ASCII,
 )
 _MICROSECOND_DIGITS: Final = 6
+_COMMON_LENGTH: Final = pa.scalar(len("2026-11-20T10:00:00Z"), pa.int32())
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,27 +304,31 @@ def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
 
 
 def _operations_of(records: pa.StructArray) -> pa.Table | None:
-    """The table of a page's records, or None if one of them has to be looked at by itself."""
+    """The table of a page's records, or None if one of them has to be looked at by itself.
+
+    Columns of one kind are looked at together: of a page, each call costs more than its work.
+    """
     if records.null_count:
         return None
-    fields = dict(zip(_RECORD_TYPE.names, records.flatten(), strict=True))
+    fields = {name: records.field(name) for name in _RECORD_TYPE.names}
     if any(array.null_count for array in fields.values()):
         return None
-    counts = dict(zip(COUNT_NAMES, fields["stats"].flatten(), strict=True))
-    if any((pc.min(count).as_py() or 0) < 0 for count in counts.values()):
+    counts = [fields["stats"].field(name) for name in COUNT_NAMES]
+    if (pc.min(pa.concat_arrays(counts)).as_py() or 0) < 0:
         return None
-    if any((pc.min(pc.binary_length(fields[name])).as_py() == 0) for name in ("id", "status")):
+    texts = pa.concat_arrays([fields["id"], fields["status"]])
+    if pc.min(pc.binary_length(texts)).as_py() == 0:
         return None
-    created_at, updated_at = _instants(fields["createdAt"]), _instants(fields["updatedAt"])
-    if created_at is None or updated_at is None:
+    instants = _instants(pa.concat_arrays([fields["createdAt"], fields["updatedAt"]]))
+    if instants is None:
         return None
     return pa.table(
         [
             fields["id"],
             fields["status"],
-            *counts.values(),
-            created_at,
-            updated_at,
+            *counts,
+            instants[: len(records)],
+            instants[len(records) :],
             pa.nulls(len(records), pa.string()),
         ],
         schema=RECORD_SCHEMA,
@@ -335,17 +340,15 @@ def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
 
     pyarrow would take a bare date or a time without zone for UTC; those are left to the other way.
     """
-    common = pc.and_(
-        pc.equal(pc.binary_length(texts), len("2026-11-20T10:00:00Z")), pc.ends_with(texts, "Z")
-    )
+    common = pc.and_(pc.equal(pc.binary_length(texts), _COMMON_LENGTH), pc.ends_with(texts, "Z"))
     if not pc.all(common, min_count=0).as_py():
         return None
     try:
         instants = pc.cast(texts, TIMESTAMP)
     except pa.ArrowInvalid:
         return None
-    first = pa.scalar(_FIRST_YEAR, TIMESTAMP)
-    return instants if pc.all(pc.greater_equal(instants, first), min_count=0).as_py() else None
+    earliest = pc.min(instants.view(pa.int64())).as_py()
+    return instants if earliest is None or earliest >= _FIRST_INSTANT else None
 
 
 # The careful way: record by record, each with its own text.
