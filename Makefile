@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test lint types definitions docs check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,7 +51,10 @@ types: $(READY) ## mypy --strict
 definitions: $(READY) ## load what Dagster loads
 	env -u DAGSTER_HOME $(BIN)/dagster definitions validate -w workspace.yaml
 
-check: lint types definitions test ## all of these
+docs: $(READY) ## the pages of docs/ as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+check: lint types definitions docs test ## all of these
 
 format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,7 @@ from pipeline.facts import Answers, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
-from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived
+from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived, rebuild_operations
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.migration import up_to_date
@@ -517,7 +517,9 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     with engine.connect() as connection:
         for partition in sorted(lake.partitions("history")):
             try:
+                rebuild_operations(lake, partition)
                 summarize(lake, partition, connection)
+                parquet.give_back_memory()
                 summarized += 1
             except LakeError as error:
                 errors.append(error)

@@ -186,6 +186,23 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     return report
 
 
+def rebuild_operations(lake: Lake, partition: Partition) -> None:
+    """Take a partition's history and operations together again, under its lock.
+
+    They belong together, and a copy made while the archive was written may have one of an earlier moment
+    than the other. Each row of operations was seen, so it is in history afterwards (R1), and operations are
+    the newest of these (R2).
+    """
+    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+        known, before = (_read(lake, table, partition) for table in (HISTORY, OPERATIONS))
+        history = distinct_states(known, before) if before.num_rows else known
+        operations = newest_states(history)
+        if not (history.equals(known) and operations.equals(before)):
+            lake.files.touch(lake.stale_marker(partition))
+            _write_if_changed(lake, HISTORY, partition, known, history)
+            _write_if_changed(lake, OPERATIONS, partition, before, operations)
+
+
 def rebuild_derived(lake: Lake, partition: Partition) -> None:
     """Derive what the facts of a partition amount to anew, under its lock: slots, what is watched."""
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
