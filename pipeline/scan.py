@@ -37,8 +37,6 @@ _WORTH_CUTTING: Final = 8
 """A listing is given up early for its parts only if it is expected to take so many times as many pages
 as it has taken: its parts list them again."""
 
-_NEARLY_DONE: Final = 2
-
 _RESTARTS: Final = 2
 _SMALLEST: Final = timedelta(seconds=1)
 
@@ -171,9 +169,10 @@ def _list(
             expected = _expected_pages(window, pages)
             if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
                 break
-            # What is known to be more than half done is not begun again for a little more speed.
-            is_nearly_done = len(pages) < expected < _NEARLY_DONE * len(pages)
-            if is_full and not (is_nearly_done and inside < _NEARLY_DONE * max_pages * fullest):
+            # What is nearly done is not begun again for a little more speed: the longer it has gone on,
+            # the less may be left.
+            left = max_pages * max_pages / len(pages)
+            if is_full and not len(pages) < expected < len(pages) + left:
                 break
     return pages, found
 

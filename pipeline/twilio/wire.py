@@ -72,6 +72,7 @@ _FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).valu
 _NULL_VALUE: Final = Raw("null", "null")
 _NULL: Final = re.compile(rb"null")
 _NEXT_IS_NULL: Final = re.compile(rb'"next"\s*:\s*null')
+_AN_OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):([0-5]\d))",
     re.ASCII,
@@ -274,6 +275,8 @@ def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
 
 def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
     """The page, or None if pyarrow refuses it or would not read it without loss."""
+    if not _AN_OBJECT.match(body):
+        return None  # where the first value is null, pyarrow crashes the process
     try:
         body.decode()  # pyarrow takes any bytes for a text
         table = pj.read_json(
