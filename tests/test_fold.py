@@ -15,7 +15,8 @@ from pipeline.lake import landing
 from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
+from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, Table
+from pipeline.sync import rebuild
 from tests.support.factories import (
     DAY,
     NOON,
@@ -55,6 +56,31 @@ def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations
     landed(lake, early)
     fold(lake, PARTITION)
     assert lake.stale() == {PARTITION}
+
+
+@pytest.mark.parametrize("older", [HISTORY, OPERATIONS], ids=lambda table: table.name)
+def test_publish_takes_history_and_operations_of_different_moments_together(
+    tmp_path: Path, older: Table
+):
+    """R1, R2: a copy that was made during a fold may have one of them from before it."""
+    first, then = (
+        scan([record(n, stats={"opened": n})], observed_at=NOON + n * HOUR) for n in (1, 2)
+    )
+    changed = scan(
+        [record(1, stats={"opened": 5}, updated_at=NOON + 3 * HOUR)], observed_at=NOON + 4 * HOUR
+    )
+    lake = summarized(new_lake(tmp_path / "lake"), first)
+    kept = shutil.copy(lake.part(older, PARTITION), tmp_path / "older.parquet")
+    landed(lake, then, changed)
+    fold(lake, PARTITION)
+    whole = {table.name: rows(lake, table.name) for table in (HISTORY, OPERATIONS)}
+    shutil.copy(kept, lake.part(older, PARTITION))
+    rebuild(lake)
+    assert rows(lake, "operations") == whole["operations"]
+    found = rows(lake, "history")
+    assert [row for row in found if row not in whole["history"]] == []
+    assert [row for row in whole["operations"] if row not in found] == []
+    assert len(found) == len(whole["history"])
 
 
 def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Path):

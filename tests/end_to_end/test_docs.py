@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from configparser import ConfigParser
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,9 @@ import typer
 
 from pipeline.cli import app
 from pipeline.emulator import World
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS
+from pipeline.schema import HISTORY, OPERATIONS
 from pipeline.settings import Settings
-from pipeline.sync import sync
+from pipeline.sync import SyncReport, sync
 from tests.support.archives import account, rows, states, sync_all
 
 ROOT = Path(__file__).parents[2]
@@ -80,27 +81,32 @@ def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path
     with account(World(5, 300, NOW - timedelta(days=6)), NOW, data) as (emulator, settings):
         sync_all(settings)
         before = states(rows(data, HISTORY))
-        over = threading.Event()
+        going_on, over = threading.Event(), threading.Event()
 
-        def go_on() -> None:
+        def go_on() -> list[SyncReport]:
+            reports = []
             while not over.is_set():
-                emulator.clock.advance(timedelta(minutes=20))
-                sync(settings, publishing=False)
+                emulator.clock.step(timedelta(minutes=20))
+                reports.append(sync(settings, publishing=False))
+                going_on.set()
+            return reports
 
-        syncing = threading.Thread(target=go_on)
-        syncing.start()
-        try:
-            told("backup", settings, data, backup)
-        finally:
-            over.set()
-            syncing.join()
+        with ThreadPoolExecutor(1) as pool:
+            syncs = pool.submit(go_on)
+            try:
+                assert going_on.wait(60)
+                told("backup", settings, data, backup)
+            finally:
+                over.set()
+            assert all(report.ok for report in syncs.result())
         told("restore", settings, restored, backup)
         history, operations = rows(restored, HISTORY), rows(restored, OPERATIONS)
         assert before <= states(history)
         assert set(operations["operation_id"].to_pylist()) == set(
             history["operation_id"].to_pylist()
         )
-        assert rows(restored, COVERAGE).num_rows > 0
+        sync(settings, publishing=False)
+        assert states(rows(data, OPERATIONS)) == states(operations)
 
 
 def told(name: str, settings: Settings, data: Path, backup: Path) -> None:
