@@ -22,7 +22,9 @@ from tests.support.command import started
 from tests.support.factories import ACCOUNT, at, body, record
 from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
 
-PROMISED_SECONDS = 5
+PATIENCE = 30
+"""Seconds: it is promised within 5, which a machine that is busy with other tests need not keep. Nothing of
+what hangs here ends by itself in that time."""
 TOLD = pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 FIRST_DAY = "2026-11-20"
 
@@ -57,7 +59,7 @@ def settings(server: ScriptedApi) -> dict[str, str]:
 def stop(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
     """What a process says that is told to stop, and does."""
     process.send_signal(told)
-    _, errors = process.communicate(timeout=PROMISED_SECONDS)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + told
     assert "Traceback" not in errors
     return errors
@@ -135,7 +137,7 @@ def test_dagster_run_that_is_told_to_stop_fails_at_once_and_is_not_retried(
         hangs.wait(60)
         wait_for(tmp_path / "data" / "landing")
         process.send_signal(told)
-        _, errors = process.communicate(timeout=PROMISED_SECONDS)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "stopped: what landed is in the archive" in errors
     assert len(Lake(tmp_path / "data").pending()) == 1
