@@ -106,6 +106,12 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     # its landed files here, and what they hold is not all in operations.
     unknown = news(before, seen)
     del seen  # a day may be as large as memory allows for
+    if found and before.num_rows and not lake.part(HISTORY, partition).exists():
+        msg = (
+            f"{lake.part(HISTORY, partition)} is missing, though operations of its day are there: put "
+            "it back; the day is not folded until then"
+        )
+        raise LakeError(msg)
     if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
@@ -121,12 +127,6 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
     elif found:
-        if not lake.part(HISTORY, partition).exists():
-            msg = (
-                f"{lake.part(HISTORY, partition)} is missing, though operations of its day are there: put "
-                "it back; the day is not folded until then"
-            )
-            raise LakeError(msg)
         for table in (HISTORY, OPERATIONS):
             lake.files.keep(lake.part(table, partition))
 
