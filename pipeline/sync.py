@@ -499,7 +499,7 @@ def _derive(lake: Lake) -> Derivation:
 
 
 def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
-    """Summarize every day anew and publish: derived tables from facts.
+    """Take every day's history and operations together, summarize it anew, and publish.
 
     Args:
         lake: the archive; one of an older version is brought to this version's format.
@@ -515,7 +515,8 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     mark_outdated(lake)
     summarized = 0
     with engine.connect() as connection:
-        for partition in sorted(lake.partitions("history")):
+        # Also of operations: a day whose history is missing is to be told.
+        for partition in sorted({*lake.partitions("history"), *lake.partitions("operations")}):
             try:
                 rebuild_operations(lake, partition)
                 summarize(lake, partition, connection)

@@ -83,14 +83,21 @@ def test_publish_takes_history_and_operations_of_different_moments_together(
     assert len(found) == len(whole["history"])
 
 
-def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Path):
-    """R1: what is left of the day must not pass for all of it."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+@pytest.mark.parametrize("opened", [0, 5], ids=["as it was", "changed"])
+def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Path, opened: int):
+    """R1: what is left of the day must not pass for all of it, nor what is new of it."""
+    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
     shutil.rmtree(lake.part(HISTORY, PARTITION).parent)
-    landed(lake, scan([record(1)], observed_at=NOON + 3 * HOUR))
+    before = lake.part(OPERATIONS, PARTITION).read_bytes()
+    again = record(1, stats={"opened": opened}, updated_at=NOON + opened * HOUR)
+    landed(lake, scan([again], observed_at=NOON + 6 * HOUR))
     with pytest.raises(LakeError, match="is missing, though operations of its day are there"):
         fold(lake, PARTITION)
+    _, errors = rebuild(lake)
+    assert len(errors) == 1
     assert lake.pending() == {PARTITION}
+    assert lake.part(OPERATIONS, PARTITION).read_bytes() == before
+    assert not lake.part(HISTORY, PARTITION).exists()
 
 
 def test_scan_lands_as_one_file_that_names_moment_and_window(tmp_path: Path):

@@ -106,12 +106,8 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     # its landed files here, and what they hold is not all in operations.
     unknown = news(before, seen)
     del seen  # a day may be as large as memory allows for
-    if found and before.num_rows and not lake.part(HISTORY, partition).exists():
-        msg = (
-            f"{lake.part(HISTORY, partition)} is missing, though operations of its day are there: put "
-            "it back; the day is not folded until then"
-        )
-        raise LakeError(msg)
+    if found:
+        _require_history(lake, partition, before)
     if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
@@ -186,15 +182,30 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     return report
 
 
+def _require_history(lake: Lake, partition: Partition, operations: pa.Table) -> None:
+    """Refuse a day whose history is missing: what is left of it must not pass for all of it (R1)."""
+    file = lake.part(HISTORY, partition)
+    if operations.num_rows and not file.exists():
+        msg = (
+            f"{file} is missing, though operations of its day are there: put it back; the day is not "
+            "folded until then"
+        )
+        raise LakeError(msg)
+
+
 def rebuild_operations(lake: Lake, partition: Partition) -> None:
     """Take a partition's history and operations together again, under its lock.
 
     They belong together, and a copy made while the archive was written may have one of an earlier moment
     than the other. Each row of operations was seen, so it is in history afterwards (R1), and operations are
-    the newest of these (R2).
+    the newest of these (R2). One that is killed between its two writes is to be called again.
+
+    Raises:
+        LakeError: there are operations and no history: what is left must not pass for all of it.
     """
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
         known, before = (_read(lake, table, partition) for table in (HISTORY, OPERATIONS))
+        _require_history(lake, partition, before)
         history = distinct_states(known, before) if before.num_rows else known
         operations = newest_states(history)
         if not (history.equals(known) and operations.equals(before)):
