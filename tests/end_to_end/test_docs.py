@@ -77,7 +77,7 @@ def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path)
 def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path: Path):
     """R1, R2, R4, by the very commands of the page, with a sync after each folder that is copied."""
     data, restored, backup = tmp_path / "data", tmp_path / "restored", tmp_path / "backup.tar"
-    late = NOW.replace(hour=22)  # so that a new day begins meanwhile
+    late = NOW.replace(hour=19)  # so that a new day begins in the midst of it
     with account(World(5, 300, NOW - timedelta(days=6)), late, data) as (emulator, settings):
         sync_all(settings)
         before = states(rows(data, HISTORY))
