@@ -53,6 +53,7 @@ definitions: $(READY) ## load what Dagster loads
 
 docs: $(READY) ## the pages of docs/ as a site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 check: lint types definitions docs test ## all of these
 
