@@ -475,7 +475,7 @@ def main() -> None:
             app()
         except SystemExit:
             raise
-        except BaseException as error:  # noqa: BLE001 - what a library makes of a signal may be any
+        except BaseException as error:  # noqa: BLE001 - a library may make any exception of a signal, and _code_of raises on what it does not know
             if interruptions.received is not None:
                 interruptions.leave()
             sys.exit(_code_of(error))

@@ -366,7 +366,7 @@ def test_running_clock_goes_on_from_what_it_shows():
 
 
 def test_address_that_others_can_reach_needs_a_yes():
-    command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104
+    command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104 - what is refused
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert "--allow-remote" in done.stderr

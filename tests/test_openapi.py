@@ -90,7 +90,7 @@ def test_outcome_of_every_kind_is_described(
             status_code=answer.status_code,
             headers={name.lower(): [value] for name, value in answer.headers.items()},
             content=answer.content,
-            request=answer.request,  # type: ignore[arg-type] - only shown in a failure
+            request=answer.request,  # type: ignore[arg-type]  # only shown in a failure
             elapsed=0.0,
             verify=False,
         )

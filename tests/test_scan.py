@@ -182,6 +182,20 @@ def test_listing_in_order_that_is_more_than_half_done_goes_on():
     assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 26)
 
 
+def test_listing_in_order_that_lacks_few_pages_goes_on_beyond_twice_its_budget():
+    """More come from hour to hour: after 30 of 33 pages 32 are expected, and 7 more would be borne."""
+    day = Window.of_day(NOON.date())
+    minutes = [*(32 * n for n in range(15)), *(448 + 21 * n for n in range(1, 19))]
+    pages = [
+        [record(n, created_at=at("2026-11-20") + minute * timedelta(minutes=1))]
+        for n, minute in enumerate(minutes)
+    ]
+    answers = [Answer(body(page, f"t{n}" if n < 32 else None)) for n, page in enumerate(pages)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, day, max_pages=15)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 33)
+
+
 def test_window_that_ends_with_its_budget_is_complete():
     answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
     with api(answers) as client:

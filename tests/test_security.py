@@ -200,7 +200,7 @@ def https_server(folder: Path) -> Iterator[str]:
     context.load_cert_chain(certificate, key)
     server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign] # refusals are expected
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refusals are expected
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -16,7 +16,7 @@ from pipeline.schema import OPERATIONS
 from pipeline.settings import Settings
 from pipeline.sync import Days, sync
 from pipeline.twilio.client import OperationsClient
-from pipeline.verify import Comparison, verify
+from pipeline.verify import Comparison, Verification, verify
 from pipeline.windows import Window
 from tests.support.archives import account, rows, sync_all
 from tests.support.factories import ACCOUNT, NOON, at, body, landed, operation_id, record, scan
@@ -125,7 +125,7 @@ def test_young_operation_that_a_scan_should_have_seen_is_missing(tmp_path: Path)
     assert found.total == Comparison(listed=3, equal=1, awaited=1, missing=1)
 
 
-def against(lake: Lake, now: datetime, *records: dict):  # type: ignore[no-untyped-def]
+def against(lake: Lake, now: datetime, *records: dict) -> Verification:
     """Verify a lake's day against an API that tells these records at a moment."""
     answer = Answer(body(records), date=f"{now:%a, %d %b %Y %H:%M:%S} GMT")
     with scripted([answer]) as server:

@@ -20,7 +20,7 @@ from tests.support.factories import at
 
 moments = st.datetimes(
     min_value=datetime(2020, 1, 1),  # noqa: DTZ001 - Hypothesis adds the zone itself
-    max_value=datetime(2035, 1, 1),  # noqa: DTZ001
+    max_value=datetime(2035, 1, 1),  # noqa: DTZ001 - as above
     timezones=st.just(UTC),
 )
 

@@ -441,7 +441,7 @@ def test_errors_that_are_no_json_are_damaged(content: bytes):
 counts = st.none() | st.integers(0, 2**63 - 1)
 times = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - Hypothesis adds the zone itself
-    max_value=datetime(2200, 1, 1),  # noqa: DTZ001
+    max_value=datetime(2200, 1, 1),  # noqa: DTZ001 - as above
     timezones=st.just(UTC),
 ).map(lambda moment: moment.isoformat().replace("+00:00", "Z"))
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

@@ -12,6 +12,7 @@ from pipeline.report.charts import RATE_NAMES, named, short
 from pipeline.report.facts import CALENDAR_WEEKS, RECENT_DAYS, Account, Row, Rows
 
 NONE: Final = "\N{EN DASH}"
+_NAMED_DAYS: Final = 3
 """What stands where there is no rate."""
 
 _WEEKDAYS: Final = (
@@ -58,8 +59,10 @@ def unusual(account: Account) -> str:
     if not days:
         return "No day was unusual."
     count = "One day was unusual" if len(days) == 1 else f"{len(days)} days were unusual"
-    shown = "; ".join(f"{named(rows[0]['created_date'])}: {_rates(rows)}" for rows in days[:3])
-    return f"{count}. {shown}{'; and earlier ones' if len(days) > 3 else ''}."  # noqa: PLR2004
+    shown = "; ".join(
+        f"{named(rows[0]['created_date'])}: {_rates(rows)}" for rows in days[:_NAMED_DAYS]
+    )
+    return f"{count}. {shown}{'; and earlier ones' if len(days) > _NAMED_DAYS else ''}."
 
 
 def _rates(anomalies: Rows) -> str:

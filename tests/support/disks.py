@@ -119,7 +119,7 @@ class CountingDisk(Disk):
         self._step("create", file, lambda path: opened.append(Disk.create(self, path)))
         if self._platter:
             self._platter.is_new(file)
-        return _Writes(opened[0], self._wrote, in_halves=self.in_halves)  # type: ignore[return-value]
+        return _Writes(opened[0], self._wrote, in_halves=self.in_halves)  # type: ignore[return-value]  # as much of a file as is used
 
     def sync_file(self, file: Path) -> None:
         self._step("sync file", file, super().sync_file)

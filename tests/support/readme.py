@@ -30,12 +30,6 @@ from tests.support.archives import account
 
 README = Path(__file__).parents[2] / "README.md"
 SQL_EXAMPLES = README.parent / "docs" / "sql.md"
-SHOWN = (
-    *("volume", "delivery_rate", "open_rate"),
-    *("delivery_curve", "weekday_hour", "coverage"),
-)
-"""The charts that the README has: those that tell the month."""
-
 _CONSOLE = re.compile(r"(```console\n\$ (email-archive .*\n(?:> .*\n)*))((?s:.*?))(```\n)")
 _PYTHON = re.compile(r"(```python\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
 
@@ -224,7 +218,7 @@ def pictures(folder: Path) -> dict[Path, bytes]:
         README.parent / "docs" / f"report-{key.replace('_', '-')}.png": png(
             drawn[key], width=640, scale=1.5
         )
-        for key in SHOWN
+        for key in drawn
     }
 
 
