@@ -490,6 +490,6 @@ def test_both_ways_of_reading_agree(items: list[dict[str, Any]]):
 
 def test_common_page_takes_the_fast_way():
     content = body([record(n) for n in range(50)], next_token="t")
-    fast = wire._parse_page_as_arrow(content)
+    fast = wire._parse_page_at_once(content)
     assert fast is not None
     assert fast.operations.equals(wire._parse_page_by_record(content).operations)

@@ -1,9 +1,9 @@
 """Bytes of a page to Arrow, and a row back to the JSON record (R8).
 
-A page goes through `pyarrow.json` with the explicit schema: that is fast, releases the GIL and
-refuses whatever does not fit. A page that it refuses, or that holds something which it would read
-without complaint but not without loss, goes record by record. So one bad record costs one reject and
-never a page, and nothing that is not understood becomes an empty result (R9).
+A page goes through msgspec, which knows what the reference says of it and refuses whatever does not fit:
+of the ways that were measured it takes the least processor time, half of `pyarrow.json`'s. A page that it
+refuses, or of which it would drop something without complaint, goes record by record. So one bad record
+costs one reject and never a page, and nothing that is not understood becomes an empty result (R9).
 
 What a record holds beyond the columns goes to `extra`, a JSON object that lies over the record made
 of the columns: unknown fields, unknown stats, counts that are explicitly null, times finer than a
@@ -13,16 +13,19 @@ same instant, written in UTC; numbers with all their digits, and -0 as 0.
 
 import json
 import re
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pipeline.schema import (
     COUNT_NAMES,
@@ -42,26 +45,7 @@ _CODE_KEYS: Final = ("code", "errorCode", "error_code")
 _MESSAGE_KEYS: Final = ("message", "errorMessage", "error_message", "description", "detail")
 """Where an error may keep its code and message: as the API's own envelope, and as others do."""
 
-_STATS_TYPE = pa.struct([pa.field(name, pa.int64()) for name in COUNT_NAMES])
-_RECORD_TYPE = pa.struct(
-    [
-        pa.field("id", pa.string()),
-        pa.field("status", pa.string()),
-        pa.field("stats", _STATS_TYPE),
-        pa.field("createdAt", pa.string()),
-        pa.field("updatedAt", pa.string()),
-    ]
-)
-_PAGE_SCHEMA = pa.schema(
-    [
-        pa.field("operations", pa.list_(_RECORD_TYPE)),
-        pa.field("data", pa.list_(_RECORD_TYPE)),
-        pa.field(
-            "pagination", pa.struct([pa.field("next", pa.string()), pa.field("self", pa.string())])
-        ),
-    ]
-)
-_KNOWN_FIELDS: Final = frozenset(field.name for field in _RECORD_TYPE)
+_KNOWN_FIELDS: Final = frozenset({"id", "status", "stats", "createdAt", "updatedAt"})
 _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
 _MAX_COUNT: Final = 2**63 - 1
 _MAX_NESTING: Final = 64
@@ -70,9 +54,6 @@ _FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).valu
 """pyarrow knows a year 0, and Python doesn't."""
 
 _NULL_VALUE: Final = Raw("null", "null")
-_NULL: Final = re.compile(rb"null")
-_NEXT_IS_NULL: Final = re.compile(rb'"next"\s*:\s*null')
-_AN_OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{")
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):([0-5]\d))",
     re.ASCII,
@@ -154,7 +135,7 @@ def parse_page(body: bytes) -> ParsedPage:
         DamagedAnswerError: it is not JSON: cut off, HTML of a proxy, empty.
         UnexpectedAnswerError: it is JSON, but not a page: neither ``operations`` nor ``data``.
     """
-    return _parse_page_as_arrow(body) or _parse_page_by_record(body)
+    return _parse_page_at_once(body) or _parse_page_by_record(body)
 
 
 def parse_operation(body: bytes) -> ParsedPage:
@@ -270,65 +251,63 @@ def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
     ]
 
 
-# The fast way: a whole page through pyarrow.json.
+# The fast way: a whole page, as the reference has it.
+
+_Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
+_Text = Annotated[str, Meta(min_length=1)]
+_Stats = msgspec.defstruct(
+    "_Stats",
+    [(name, _Count | UnsetType, UNSET) for name in COUNT_NAMES],
+    forbid_unknown_fields=True,
+    gc=False,
+)
 
 
-def _parse_page_as_arrow(body: bytes) -> ParsedPage | None:
-    """The page, or None if pyarrow refuses it or would not read it without loss."""
-    if not _AN_OBJECT.match(body):
-        return None  # where the first value is null, pyarrow crashes the process
+class _Record(Struct, forbid_unknown_fields=True, gc=False):
+    id: _Text
+    status: _Text
+    stats: _Stats  # type: ignore[valid-type]  # made from the schema
+    createdAt: str  # noqa: N815 - the API's name
+    updatedAt: str  # noqa: N815 - the API's name
+
+
+class _Pagination(Struct, forbid_unknown_fields=True):
+    next: str | UnsetType | None = UNSET
+    self: str | UnsetType | None = UNSET
+
+
+class _Page(Struct, forbid_unknown_fields=True):
+    operations: list[_Record] | UnsetType = UNSET
+    data: list[_Record] | UnsetType = UNSET
+    pagination: _Pagination | UnsetType = UNSET
+
+
+_DECODER: Final = msgspec.json.Decoder(_Page)
+_COUNTS: Final = struct.Struct(f"{len(COUNT_NAMES)}q")
+
+
+def _parse_page_at_once(body: bytes) -> ParsedPage | None:
+    """The page, or None if it is not as the reference has it, or could not be read without loss."""
     try:
-        body.decode()  # pyarrow takes any bytes for a text
-        table = pj.read_json(
-            pa.BufferReader(body),  # a file of Python's would be read under the GIL, and copied
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
-            parse_options=pj.ParseOptions(
-                explicit_schema=_PAGE_SCHEMA,
-                newlines_in_values=True,
-                # What it doesn't know it must not look into: "infer" crashes the process where that
-                # nests 100,000 levels, and takes for ever where it has very many fields.
-                unexpected_field_behavior="error",
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        page = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    page = table.combine_chunks()
-    found = [key for key in _RECORDS_KEYS if page[key].null_count == 0]
-    if table.num_rows != 1 or len(found) != 1:
+    lists = [found for found in (page.operations, page.data) if found is not UNSET]
+    if len(lists) != 1:
         return None
-    operations = _operations_of(page[found[0]].chunk(0).flatten())
-    if operations is None:
+    (records,) = lists
+    counts = _counts_of(records)
+    # Of a field that comes twice msgspec keeps the last, and says nothing.
+    if _strings_of(page, records, counts) != _strings_in(body):
         return None
-    lacks_counts = any(operations[name].null_count for name in COUNT_NAMES)
-    if lacks_counts and len(_NULL.findall(body)) != len(_NEXT_IS_NULL.findall(body)):
-        return None  # an explicit null in a record is not the same as an absent field
-    next_token = pc.struct_field(page["pagination"].chunk(0), "next")[0].as_py()
-    return ParsedPage(operations, (), next_token, operations.num_rows)
-
-
-def _operations_of(records: pa.StructArray) -> pa.Table | None:
-    """The table of a page's records, or None if one of them has to be looked at by itself.
-
-    Columns of one kind are looked at together: of a page, each call costs more than its work.
-    """
-    if records.null_count:
-        return None
-    fields = {name: records.field(name) for name in _RECORD_TYPE.names}
-    if any(array.null_count for array in fields.values()):
-        return None
-    counts = [fields["stats"].field(name) for name in COUNT_NAMES]
-    if (pc.min(pa.concat_arrays(counts)).as_py() or 0) < 0:
-        return None
-    texts = pa.concat_arrays([fields["id"], fields["status"]])
-    if pc.min(pc.binary_length(texts)).as_py() == 0:
-        return None
-    instants = _instants(pa.concat_arrays([fields["createdAt"], fields["updatedAt"]]))
+    times = [record.createdAt for record in records] + [record.updatedAt for record in records]
+    instants = _instants(pa.array(times, pa.string()))
     if instants is None:
         return None
-    return pa.table(
+    operations = pa.table(
         [
-            fields["id"],
-            fields["status"],
+            pa.array([record.id for record in records], pa.string()),
+            pa.array([record.status for record in records], pa.string()),
             *counts,
             instants[: len(records)],
             instants[len(records) :],
@@ -336,6 +315,43 @@ def _operations_of(records: pa.StructArray) -> pa.Table | None:
         ],
         schema=RECORD_SCHEMA,
     )
+    following = page.pagination.next if page.pagination is not UNSET else None
+    token = None if following is UNSET else following
+    return ParsedPage(operations, (), token, len(records))
+
+
+def _counts_of(records: Sequence[_Record]) -> list[pa.Array]:
+    """A column for each count, NULL where it is absent."""
+    rows = [msgspec.structs.astuple(record.stats) for record in records]
+    try:
+        # Packed row by row and turned round: in a third of the time that numpy takes for tuples.
+        packed = np.frombuffer(b"".join([_COUNTS.pack(*row) for row in rows]), np.int64)
+    except struct.error:  # UNSET
+        found = [[None if count is UNSET else count for count in row] for row in rows]
+        return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
+    columns = np.ascontiguousarray(packed.reshape(-1, len(COUNT_NAMES)).T)
+    return [pa.array(column) for column in columns]
+
+
+def _strings_of(page: _Page, records: Sequence[_Record], counts: Sequence[pa.Array]) -> int:
+    """How many strings a page is made of, names of fields among them, if each field came once."""
+    record = len(_KNOWN_FIELDS) + len(_KNOWN_FIELDS - {"stats"})
+    pagination = [] if page.pagination is UNSET else [page.pagination.next, page.pagination.self]
+    return (
+        1  # the list's name
+        + record * len(records)
+        + sum(len(records) - int(column.null_count) for column in counts)
+        + (page.pagination is not UNSET)
+        + sum((text is not UNSET) + isinstance(text, str) for text in pagination)
+    )
+
+
+def _strings_in(body: bytes) -> int:
+    """How many strings there are in what is known to be JSON."""
+    quotes = np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"'))
+    if b"\\" in body:
+        quotes -= body.replace(rb"\\", b"").count(rb"\"")
+    return int(quotes) // 2
 
 
 def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
