@@ -8,24 +8,34 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Final, TypeAlias
+
+import pyarrow as pa
 
 from pipeline import engine
 from pipeline.errors import ArchiveError
-from pipeline.facts import Answers, ScanFacts
+from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
-from pipeline.lake.fold import FoldReport, fold, read_watched, rebuild_derived, rebuild_operations
+from pipeline.lake.fold import (
+    Derive,
+    FoldReport,
+    fold,
+    read_watched,
+    rebuild_derived,
+    rebuild_operations,
+)
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.migration import up_to_date
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
-from pipeline.marts.summarize import mark_outdated, summarize
+from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
 from pipeline.refresh import (
     RefreshPolicy,
     due_lookups,
@@ -276,15 +286,15 @@ def sync(
     with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
-        earlier = fold_pending(lake, observer)
+        earlier = fold_pending(lake, observer, summarizing=publishing)
         planned = plan(lake, settings, now, scope)
         observer.planned(planned.windows)
         extraction = extract(client, lake, settings, planned.windows, observer)
-        folding = earlier + fold_pending(lake, observer)
+        folding = earlier + fold_pending(lake, observer, summarizing=publishing)
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
     if lookups.asked or lookups.failures:
-        folding += fold_pending(lake, observer)
+        folding += fold_pending(lake, observer, summarizing=publishing)
     sealing = seal_pending(lake, folding.folds)
     derived = _derive(lake) if publishing else Derivation()
     foreign = tuple(str(path) for path in lake.foreign_files())
@@ -428,26 +438,51 @@ def look_up_due(
     return Lookups(asked, gone, errors, requests, tuple(failures))
 
 
-def fold_pending(lake: Lake, observer: Observer | None = None) -> Folding:
-    """Fold every day that has something to fold, what earlier runs left included."""
+def fold_pending(
+    lake: Lake, observer: Observer | None = None, *, summarizing: bool = False
+) -> Folding:
+    """Fold every day that has something to fold, what earlier runs left included.
+
+    Args:
+        lake: the archive.
+        observer: is told of each day.
+        summarizing: whether each day's delivery tables are derived too, while its tables are at hand.
+            What can't be derived stays due for `summarize_pending`.
+    """
     folds: list[FoldReport] = []
     errors: list[LakeError] = []
     pending = sorted(lake.pending())
-    if pending:
-        parquet.give_back_memory()
-    for partition in pending:
-        try:
-            report = fold(lake, partition)
-        except LakeError as error:
-            # One damaged or foreign file must not keep the other days from the archive.
-            log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
-            errors.append(error)
-        else:
-            folds.append(report)
-            if observer:
-                observer.folded(report)
-        parquet.give_back_memory()
+    if not pending:
+        return Folding()
+    parquet.give_back_memory()
+    with ExitStack() as stack:
+        derive = _deriving(lake, stack) if summarizing else None
+        for partition in pending:
+            try:
+                report = fold(lake, partition, derive)
+            except LakeError as error:
+                # One damaged or foreign file must not keep the other days from the archive.
+                log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
+                errors.append(error)
+            else:
+                folds.append(report)
+                if observer:
+                    observer.folded(report)
+            parquet.give_back_memory()
     return Folding(tuple(folds), tuple(errors))
+
+
+def _deriving(lake: Lake, stack: ExitStack) -> Derive:
+    # Only once there is something to derive: it costs more than a fold of nothing new.
+    connection = cache(lambda: stack.enter_context(engine.connect()))
+
+    def derive(partition: Partition, operations: pa.Table, history: pa.Table) -> None:
+        try:
+            summarize_folded(lake, partition, connection(), operations, history)
+        except LakeError as error:
+            log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
+
+    return derive
 
 
 def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:

@@ -29,7 +29,7 @@ def played(ceiling: int, events: list[tuple[str, float, float | None]]) -> list[
     for what, took, asked in events:
         began, now = now, now + took
         if what == "answer":
-            pace = pace.after_answer(began, now)
+            pace = pace.after_answer(began, took)
         else:
             after = None if asked is None else timedelta(seconds=asked)
             pace = pace.after_refusal(began, now, int(what), after)
@@ -57,6 +57,17 @@ def test_refusal_halves_once_for_what_was_under_way_together(
 
 def test_limit_grows_to_the_setting_while_latency_holds():
     assert played(8, [("answer", 0.3, None)] * 12)[-1].limit == 8
+
+
+def test_limit_does_not_grow_where_answers_keep_this_process_busy():
+    """1 ms of waiting beside 4 ms of work: a second request at once would gain next to nothing."""
+    pace, now = Pace.starting(8), 0.0
+    for _ in range(20):
+        pace, now = pace.after_answer(now, 0.001, worked=0.004), now + 0.005
+    assert pace.limit == 1
+    for _ in range(400):  # until the shortest time so far is forgotten
+        pace, now = pace.after_answer(now, 0.02, worked=0.004), now + 0.024
+    assert pace.limit == 6
 
 
 def test_limit_does_not_grow_while_answers_take_longer():
@@ -107,7 +118,7 @@ def test_server_that_admits_20_a_second_refuses_less_than_5_percent(latency: flo
             ends, began, admitted = under_way.pop(0)
             bucket.now = max(bucket.now, ends)
             if admitted:
-                pace = pace.after_answer(began, bucket.now)
+                pace = pace.after_answer(began, bucket.now - began)
             else:
                 refused += 1
                 pace = pace.after_refusal(began, bucket.now, 429, timedelta(seconds=1))
@@ -117,7 +128,7 @@ def test_server_that_admits_20_a_second_refuses_less_than_5_percent(latency: flo
                 ends, began, admitted = under_way.pop(0)
                 bucket.now = ends
                 if admitted:
-                    pace = pace.after_answer(began, bucket.now)
+                    pace = pace.after_answer(began, bucket.now - began)
                 else:
                     refused += 1
                     pace = pace.after_refusal(began, bucket.now, 429, timedelta(seconds=1))
@@ -138,7 +149,7 @@ def test_gate_takes_a_sleep_that_returns_early_for_having_waited():
         pass
     assert len(slept) == 1
     assert slept[0] == pytest.approx(30, abs=1)
-    assert gate.pace.limit == 1.5
+    assert gate.pace.limit == 1  # halved; an answer that was not waited for adds nothing
 
 
 def test_request_is_not_held_back_for_longer_than_the_retries_may_take():
@@ -205,14 +216,14 @@ def test_full_pages_are_not_judged_by_small_answers():
     pace, now = Pace.starting(8), 0.0
     for number in range(30):
         size, took = (60, 0.08) if number % 3 == 0 else (300_000, 0.4)
-        pace, now = pace.after_answer(now, now + took, size), now + took
+        pace, now = pace.after_answer(now, took, size), now + took
     assert pace.limit == 8
 
 
 def test_answer_that_was_quick_by_luck_does_not_hold_the_limit_for_ever():
     pace, now = replace(Pace.starting(64).after_answer(0.0, 0.1), limit=2.0), 1.0
     for _ in range(400):
-        pace, now = pace.after_answer(now, now + 0.5), now + 0.5
+        pace, now = pace.after_answer(now, 0.5), now + 0.5
     assert pace.limit == 64
     assert pace.shortest[0] <= 0.5
 
@@ -229,7 +240,7 @@ def test_adaptive_concurrency_is_nearly_as_quick_as_the_best_fixed_one(latency: 
             while pace.wait(len(ends), -math.inf, now) is None:
                 end, began, ended = heapq.heappop(ends)
                 now = end
-                pace = pace.after_answer(began, now, ended * 300)
+                pace = pace.after_answer(began, now - began, ended * 300)
             heapq.heappush(ends, (now + latency + each * size + 0.001, now, size))
         return max(end for end, *_ in ends)
 

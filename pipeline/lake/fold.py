@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,6 +48,9 @@ from pipeline.schema import (
 
 log = logging.getLogger(__name__)
 
+Derive: TypeAlias = Callable[[Partition, pa.Table, pa.Table], None]
+"""What is to be derived of a day's operations and history while they are at hand, under its lock."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoldReport:
@@ -79,21 +83,22 @@ class FoldReport:
     observed_at: datetime | None
 
 
-def fold(lake: Lake, partition: Partition) -> FoldReport:
+def fold(lake: Lake, partition: Partition, derive: Derive | None = None) -> FoldReport:
     """Fold one partition, under its lock; nothing is written that would be the same.
 
     Args:
         lake: the archive.
         partition: the account and day.
+        derive: is given the day's tables if they changed, so that they need not be read again.
 
     Raises:
         LakeError: a file of the partition is damaged or foreign. Nothing is lost or removed.
     """
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
-        return _fold(lake, partition)
+        return _fold(lake, partition, derive)
 
 
-def _fold(lake: Lake, partition: Partition) -> FoldReport:
+def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport:
     began = time.monotonic()
     landed = [landing.read(path) for path in lake.landed(partition)]
     tables = [one.operations for one in landed]
@@ -101,7 +106,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
     seen = gathered(tables)
     found = count_operations(seen)
     before = _read(lake, OPERATIONS, partition)
-    operations, states = before, None
+    operations, history, states = before, None, None
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
     unknown = news(before, seen)
@@ -122,6 +127,7 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         if states != operations.num_rows:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
+        del known, encoded
     elif found:
         for table in (HISTORY, OPERATIONS):
             lake.files.keep(lake.part(table, partition))
@@ -145,6 +151,9 @@ def _fold(lake: Lake, partition: Partition) -> FoldReport:
         lake.files.remove(one.path)
 
     new, changed = count_changes(before, operations)
+    del before
+    if derive and history is not None and lake.stale_marker(partition).exists():
+        derive(partition, operations, history)
     report = FoldReport(
         partition,
         scans=new_scans.num_rows,

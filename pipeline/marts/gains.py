@@ -57,7 +57,7 @@ def gains(history: pa.Table) -> pa.Table:
         "attempted": total - sum(waiting),
         **{name: counts[name] for name in _NEEDED},
     }
-    added = {name: _added(np.where(rated, value, 0), follows) for name, value in values.items()}
+    added = {name: _added(value * rated, follows) for name, value in values.items()}
     age = _ints(states["observed_at"]) - _ints(states["created_at"])
     return pa.table(
         {
@@ -81,18 +81,19 @@ def steps(gained: pa.Table) -> pa.Table:
     """
     created, age = _ints(gained["created_at"]), _ints(gained["age_us"])
     limits = np.array([minutes * _MINUTE_US for _, minutes in AGES])
-    hours, hour = np.unique(created // _SLOT_US, return_inverse=True)
-    cell = hour * (len(limits) + 1) + np.searchsorted(limits, age)
-    cells, place = np.unique(cell, return_inverse=True)
+    hour = created // _SLOT_US
+    first = hour.min() if len(hour) else 0
+    place = (hour - first) * (len(limits) + 1) + np.searchsorted(limits, age)
+    cells = np.flatnonzero(np.bincount(place))
     sums = {
         # In doubles, which are exact for far more emails than there are.
-        name: np.bincount(place, weights=gained[name].to_numpy(), minlength=len(cells))
+        name: np.bincount(place, weights=gained[name].to_numpy())[cells]
         for name in gained.schema.names[2:]
     }
     minutes = pa.array([*(minutes for _, minutes in AGES), None], pa.int64())
     return pa.table(
         {
-            "hour": pa.array(hours[cells // (len(limits) + 1)] * _SLOT_US).cast(TIMESTAMP),
+            "hour": pa.array((first + cells // (len(limits) + 1)) * _SLOT_US).cast(TIMESTAMP),
             "age_minutes": minutes.take(pa.array(cells % (len(limits) + 1))),
             **{name: values.astype(np.int64) for name, values in sums.items()},
         }
@@ -101,6 +102,8 @@ def steps(gained: pa.Table) -> pa.Table:
 
 def _added(values: Ints, follows: Bools) -> Ints:
     """Each value less the one before it of the same operation."""
+    if not follows.any():
+        return values
     before = np.concatenate([values[:0], np.zeros(min(1, len(values)), np.int64), values[:-1]])
     return values - np.where(follows, before, 0)
 

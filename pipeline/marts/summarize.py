@@ -8,9 +8,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 
 from pipeline import engine
 from pipeline.facts import Partition
@@ -30,12 +32,15 @@ from pipeline.schema import (
     SIZE_CLASSES,
     Table,
 )
+from pipeline.windows import SLOT
 
 log = logging.getLogger(__name__)
 
 _HISTORY_NAMES: Final = [name for name in HISTORY.names if name != "extra"]
 _RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
 _SUMMED: Final = [name for name in DELIVERY_HOURLY.names if name not in ("hour", "status")]
+
+_BY_THEN: Final = "FILTER (age_minutes <= age)"
 
 
 def _listed(lines: Iterable[str]) -> str:
@@ -45,7 +50,9 @@ def _listed(lines: Iterable[str]) -> str:
 _PARTS: Final = {
     "sums": _listed(f"sum({name}) AS {name}" for name in _SUMMED),
     "counts": _listed(f"sum({name}) AS {name}" for name in COUNT_NAMES),
-    "rated": _listed(f"sum({name}) FILTER (is_rated) AS rated_{name}" for name in _RATED),
+    "names_of_counts": _listed(COUNT_NAMES),
+    "rated": _listed(f"CASE WHEN is_rated THEN {name} END AS rated_{name}" for name in _RATED[1:]),
+    "hour_us": str(SLOT // timedelta(microseconds=1)),
     "classes": " ".join(
         f"WHEN total >= {smallest} THEN {smallest}" for _, smallest in reversed(SIZE_CLASSES)
     ),
@@ -54,7 +61,7 @@ _PARTS: Final = {
     ),
     "ages": ", ".join(f"({minutes})" for _, minutes in AGES),
     "known": _listed(
-        f"CASE WHEN sum(rated_operations) OVER by_then > 0 THEN sum({name}) OVER by_then END AS {name}"
+        f"CASE WHEN sum(rated_operations) {_BY_THEN} > 0 THEN sum({name}) {_BY_THEN} END AS {name}"
         for name in ("emails", *_RATED)
     ),
 }
@@ -126,29 +133,63 @@ def summarize(
     return rows
 
 
+def summarize_folded(
+    lake: Lake,
+    partition: Partition,
+    connection: duckdb.DuckDBPyConnection,
+    operations: pa.Table,
+    history: pa.Table,
+) -> None:
+    """The same for a day that was just folded, whose lock is held and whose tables are at hand."""
+    rows = _of_operations(lake, partition, connection, operations)
+    rows |= _of_history(lake, partition, connection, history)
+    _tell(partition, rows)
+    lake.files.remove(lake.stale_marker(partition))
+
+
 def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
-    rows = {}
     # One after the other: a day's operations and its history are never held together.
     operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
-    connection.register("operations", operations)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
-    for mart in (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES):
-        rows[mart.name] = _write(lake, partition, connection, mart)
-    connection.unregister("operations")
+    rows = _of_operations(lake, partition, connection, operations)
     del operations
     history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
+    rows |= _of_history(lake, partition, connection, history)
+    _tell(partition, rows)
+    return rows
+
+
+def _of_operations(
+    lake: Lake,
+    partition: Partition,
+    connection: duckdb.DuckDBPyConnection,
+    operations: pa.Table,
+) -> dict[str, int]:
+    connection.register("operations", operations)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
+    marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
+    rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
+    connection.unregister("operations")
+    return rows
+
+
+def _of_history(
+    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, history: pa.Table
+) -> dict[str, int]:
     connection.register("steps", steps(gains(history)))
-    rows[DELIVERY_CURVE.name] = _write(lake, partition, connection, DELIVERY_CURVE)
+    rows = {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
     connection.unregister("steps")
+    return rows
+
+
+def _tell(partition: Partition, rows: dict[str, int]) -> None:
     log.info(
         "summarized %s: %s",
         partition,
         rows,
         extra={"event": "summarize", **partition.fields(), "rows": rows},
     )
-    return rows
 
 
 def _write(

@@ -305,14 +305,14 @@ class OperationsClient:
         # In one piece: httpx2 would take an address and its parameters apart, and then all of it again.
         url = f"{address}?{urlencode(query)}" if query else address
         began = time.monotonic()
-        with self._gate.request() as answered:
+        with self._gate.request() as asked:
             if self._closed.is_set():
                 msg = f"{what}: not asked, since the client is closed"
                 raise FatalApiError(msg)
             try:
                 with self._http.stream("GET", url) as response:
                     body = self._body(response, what)
-                    answered.size = len(body)
+                    asked.answered(len(body))
             except httpx2.TransportError as error:
                 raise self._no_answer(what, error) from None
             seconds = time.monotonic() - began
@@ -334,15 +334,15 @@ class OperationsClient:
             if response.status_code != httpx2.codes.OK:
                 told = self._without_secrets(body)
                 raise _refusal(what, response, told, has_token="pageToken" in query)
-        request_id = _request_id(response)
-        try:
-            parsed = parse(body)
-        except (DamagedAnswerError, UnexpectedAnswerError) as error:
-            why = self._why_not(parse, body, error)
-            msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
-            raise type(error)(msg, status=response.status_code, request_id=request_id) from None
-        observed_at, clock = self._moments(what, response)
-        return _Answer(parsed, observed_at, clock, request_id, len(body))
+            request_id = _request_id(response)
+            try:
+                parsed = parse(body)
+            except (DamagedAnswerError, UnexpectedAnswerError) as error:
+                why = self._why_not(parse, body, error)
+                msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
+                raise type(error)(msg, status=response.status_code, request_id=request_id) from None
+            observed_at, clock = self._moments(what, response)
+            return _Answer(parsed, observed_at, clock, request_id, len(body))
 
     def _moments(self, what: str, response: httpx2.Response) -> tuple[datetime, datetime]:
         """The moment that an answer tells of, and what the API's clock shows (R10).

@@ -1,8 +1,10 @@
 """How many requests are under way at once: few at first, more while the API bears it, half when it does not.
 
 `Pace` is the pure part: what came so far goes in, how to go on comes out. `Gate` is the thin rim that holds
-requests back. A 429 says that requests come too fast, which fewer of them at once may not mend where each is
-quick: so then they also keep a distance, at the rate that the API bore, which grows again slowly.
+requests back. More of them at once are of use as long as this process waits for the API: one that is busy
+with the answers already would only have its threads take the processor from each other. A 429 says that
+requests come too fast, which fewer of them at once may not mend where each is quick: so then they also keep a
+distance, at the rate that the API bore, which grows again slowly.
 """
 
 import logging
@@ -30,6 +32,9 @@ _TOLERATED: Final = 0.02
 _FORGOTTEN: Final = 0.01
 """By this share the shortest time grows with each answer: luck does not stand for ever."""
 
+_IDLE: Final = 0.25
+"""Another request at once is worth its thread if more than this share of an answer's work is waited for."""
+
 _WEIGHT: Final = 0.2
 _BORNE: Final = 0.85
 _RATE_GROWTH: Final = 0.03
@@ -47,9 +52,11 @@ class Pace:
     Attributes:
         ceiling: requests under way at once, at the most: the setting.
         limit: requests that may be under way now; its whole part counts.
-        shortest: the shortest time that an answer took lately, by its size: a full page takes longer than
-            an empty one, whatever the API bears. Sizes are told apart by their powers of 2.
+        shortest: the shortest time that an answer was waited for lately, by its size: a full page takes
+            longer than an empty one, whatever the API bears. Sizes are told apart by their powers of 2.
         strain: what answers take lately, as a share of what is tolerated: above 1 latency does not hold.
+        waited: the shortest times of what answers came lately, on average.
+        worked: what these answers took of this process's own time on a processor, on average.
         rate: requests to begin per second, at the most.
         since: when counting began that `rate` is told from: with the first request, and then with each
             halving.
@@ -62,6 +69,8 @@ class Pace:
     limit: float
     shortest: Mapping[int, float] = field(default_factory=dict)
     strain: float = 0.0
+    waited: float = 0.0
+    worked: float = 0.0
     rate: float = math.inf
     since: float | None = None
     answered: int = 0
@@ -79,26 +88,42 @@ class Pace:
             return None
         return max(self.resume_at - now, last_began + 1 / self.rate - now, 0.0)
 
-    def after_answer(self, began: float, now: float, size: int = 0) -> "Pace":
-        """An answer of so many bytes came: the API bears it. The limit grows while latency holds."""
-        took = max(now - began, 0.0)
+    @property
+    def useful(self) -> float:
+        """How many requests at once keep this process busy: more of them would only wait for it."""
+        if not self.worked:
+            return math.inf
+        return max(math.ceil(1 + self.waited / self.worked - _IDLE), 1)
+
+    def after_answer(
+        self, began: float, waited: float, size: int = 0, worked: float = 0.0
+    ) -> "Pace":
+        """An answer came: the API bears it. The limit grows while latency holds and waiting is to be shared.
+
+        Args:
+            began: when it was asked for.
+            waited: how long it was waited for, without what `worked` counts.
+            size: its bytes.
+            worked: what it took of this process's own time on a processor.
+        """
         kind = size.bit_length()
         known = self.shortest.get(kind, math.inf)
-        shortest = min(known * (1 + _FORGOTTEN), took)
-        strain = took / (_TOLERANCE * shortest + _TOLERATED)
+        shortest = min(known * (1 + _FORGOTTEN), waited)
+        strain = waited / (_TOLERANCE * shortest + _TOLERATED)
         strain = self.strain + _WEIGHT * (strain - self.strain)
-        limit = min(self.limit + (_GROWTH if strain <= 1 else 0.0), self.ceiling)
-        rate = self.rate * (1 + _RATE_GROWTH / max(self.rate, 1.0))
         since = began if self.since is None else self.since
-        return replace(
+        learned = replace(
             self,
-            limit=limit,
             shortest={**self.shortest, kind: shortest},
             strain=strain,
-            rate=rate,
+            waited=self.waited + _WEIGHT * (shortest - self.waited),
+            worked=self.worked + _WEIGHT * (worked - self.worked),
+            rate=self.rate * (1 + _RATE_GROWTH / max(self.rate, 1.0)),
             since=since,
             answered=self.answered + 1,
         )
+        grown = self.limit + (_GROWTH if strain <= 1 else 0.0)
+        return replace(learned, limit=min(grown, self.ceiling, learned.useful))
 
     def after_refusal(
         self, began: float, now: float, status: int, retry_after: timedelta | None
@@ -125,11 +150,27 @@ class Pace:
         return max(_BORNE * min(borne, self.rate), _SLOWEST)
 
 
-@dataclass(slots=True)
-class Answered:
-    """What came of a request, to be filled in: the bytes of its answer."""
+class Asked:
+    """A request under way: tells its gate when its answer is there, and how large it is.
 
-    size: int = 0
+    What the thread does from then on until it leaves the gate, reading the answer above all, is its work.
+
+    Args:
+        now: the gate's clock.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._worked = time.thread_time()
+        self.began = now()
+        self.waited: float | None = None
+        self.size = 0
+
+    def answered(self, size: int) -> None:
+        """The whole answer came, in so many bytes."""
+        worked = time.thread_time() - self._worked
+        self.waited = max(self._now() - self.began - worked, 0.0)
+        self.size = size
 
 
 class Gate:
@@ -155,6 +196,7 @@ class Gate:
         self._under_way = 0
         self._last_began = -math.inf
         self._skipped = 0.0
+        self._of_thread = threading.local()
 
     @property
     def pace(self) -> Pace:
@@ -162,18 +204,18 @@ class Gate:
         return self._pace
 
     @contextmanager
-    def request(self) -> Iterator[Answered]:
+    def request(self) -> Iterator[Asked]:
         """Begin a request when there is room for it, and learn from how it ends.
 
         Raises:
             RetriableApiError: the API asked to be left alone for longer than this gate waits.
         """
-        began = self._enter()
-        answered = Answered()
+        self._enter()
+        asked = Asked(self._now)
         refusal: RetriableApiError | None = None
         is_answered = False
         try:
-            yield answered
+            yield asked
             is_answered = True
         except RetriableApiError as error:
             # Whatever else went wrong, a broken line for one, tells nothing of what the API bears.
@@ -181,16 +223,26 @@ class Gate:
                 refusal = error
             raise
         finally:
+            worked = self._worked()
             with self._changed:
                 now = self._now()
                 self._under_way -= 1
                 if is_answered:
-                    self._pace = self._pace.after_answer(began, now, answered.size)
+                    waited = now - asked.began if asked.waited is None else asked.waited
+                    self._pace = self._pace.after_answer(asked.began, waited, asked.size, worked)
                 elif refusal is not None and refusal.status is not None:
                     self._pace = self._pace.after_refusal(
-                        began, now, refusal.status, refusal.retry_after
+                        asked.began, now, refusal.status, refusal.retry_after
                     )
-                self._changed.notify_all()
+                # As many as there is room for: each that wakes in vain takes the processor from the others.
+                self._changed.notify(max(int(self._pace.limit) - self._under_way, 1))
+
+    def _worked(self) -> float:
+        """What this thread worked since it left the gate the last time."""
+        so_far = time.thread_time()
+        worked = so_far - getattr(self._of_thread, "worked", so_far)
+        self._of_thread.worked = so_far
+        return float(worked)
 
     def close(self) -> None:
         """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
@@ -198,12 +250,13 @@ class Gate:
             self._is_closed = True
             self._changed.notify_all()
 
-    def _enter(self) -> float:
+    def _enter(self) -> None:
         while True:
             with self._changed:
                 now = self._now()
                 asked = self._pace.resume_at - now
                 if asked > self._longest and not self._is_closed:
+                    self._changed.notify()  # whoever waits behind this one is to hear of it too
                     raise self._too_long(asked)
                 wait = self._pace.wait(self._under_way, self._last_began, now)
                 if wait is None and not self._is_closed:
@@ -212,7 +265,7 @@ class Gate:
                 if not wait or self._is_closed:
                     self._under_way += 1
                     self._last_began = now
-                    return now
+                    return
             self.pause(wait)
 
     def _too_long(self, asked: float) -> RetriableApiError:

@@ -13,29 +13,26 @@ same instant, written in UTC; numbers with all their digits, and -0 as 0.
 
 import json
 import re
-import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET, Meta, Struct, UnsetType
 
 from pipeline.schema import (
     COUNT_NAMES,
     OPERATION_ID_PATTERN,
     RECORD_SCHEMA,
     STATUSES,
-    TIMESTAMP,
 )
+from pipeline.twilio import page
 from pipeline.twilio.errors import UnexpectedAnswerError
 from pipeline.twilio.jsontext import Raw, excerpt, is_unicode, printable, shortened
+from pipeline.twilio.page import KNOWN_FIELDS, MAX_COUNT
 
 _RECORDS_KEYS: Final = ("operations", "data")
 """Where a page keeps its records; a sibling resource's guide shows `data`."""
@@ -45,21 +42,15 @@ _CODE_KEYS: Final = ("code", "errorCode", "error_code")
 _MESSAGE_KEYS: Final = ("message", "errorMessage", "error_message", "description", "detail")
 """Where an error may keep its code and message: as the API's own envelope, and as others do."""
 
-_KNOWN_FIELDS: Final = frozenset({"id", "status", "stats", "createdAt", "updatedAt"})
 _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
-_MAX_COUNT: Final = 2**63 - 1
 _MAX_NESTING: Final = 64
 """Deeper records are rejected: to write them back would need more recursion than Python allows."""
-_FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).value
-"""pyarrow knows a year 0, and Python doesn't."""
-
 _NULL_VALUE: Final = Raw("null", "null")
 _RFC3339: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):([0-5]\d))",
     re.ASCII,
 )
 _MICROSECOND_DIGITS: Final = 6
-_COMMON_LENGTH: Final = pa.scalar(len("2026-11-20T10:00:00Z"), pa.int32())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,128 +237,14 @@ def surprises(operations: pa.Table) -> Counter[str]:
 def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
     stats = extra.get("stats", {})
     return [
-        *(name for name in extra if name not in _KNOWN_FIELDS),
+        *(name for name in extra if name not in KNOWN_FIELDS),
         *(f"stats.{name}" for name in stats if name not in _KNOWN_COUNTS),
     ]
 
 
-# The fast way: a whole page, as the reference has it.
-
-_Count = Annotated[int, Meta(ge=0, le=_MAX_COUNT)]
-_Text = Annotated[str, Meta(min_length=1)]
-_Stats = msgspec.defstruct(
-    "_Stats",
-    [(name, _Count | UnsetType, UNSET) for name in COUNT_NAMES],
-    forbid_unknown_fields=True,
-    gc=False,
-)
-
-
-class _Record(Struct, forbid_unknown_fields=True, gc=False):
-    id: _Text
-    status: _Text
-    stats: _Stats  # type: ignore[valid-type]  # made from the schema
-    createdAt: str  # noqa: N815 - the API's name
-    updatedAt: str  # noqa: N815 - the API's name
-
-
-class _Pagination(Struct, forbid_unknown_fields=True):
-    next: str | UnsetType | None = UNSET
-    self: str | UnsetType | None = UNSET
-
-
-class _Page(Struct, forbid_unknown_fields=True):
-    operations: list[_Record] | UnsetType = UNSET
-    data: list[_Record] | UnsetType = UNSET
-    pagination: _Pagination | UnsetType = UNSET
-
-
-_DECODER: Final = msgspec.json.Decoder(_Page)
-_COUNTS: Final = struct.Struct(f"{len(COUNT_NAMES)}q")
-
-
 def _parse_page_at_once(body: bytes) -> ParsedPage | None:
-    """The page, or None if it is not as the reference has it, or could not be read without loss."""
-    try:
-        page = _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    lists = [found for found in (page.operations, page.data) if found is not UNSET]
-    if len(lists) != 1:
-        return None
-    (records,) = lists
-    counts = _counts_of(records)
-    # Of a field that comes twice msgspec keeps the last, and says nothing.
-    if _strings_of(page, records, counts) != _strings_in(body):
-        return None
-    times = [record.createdAt for record in records] + [record.updatedAt for record in records]
-    instants = _instants(pa.array(times, pa.string()))
-    if instants is None:
-        return None
-    operations = pa.table(
-        [
-            pa.array([record.id for record in records], pa.string()),
-            pa.array([record.status for record in records], pa.string()),
-            *counts,
-            instants[: len(records)],
-            instants[len(records) :],
-            pa.nulls(len(records), pa.string()),
-        ],
-        schema=RECORD_SCHEMA,
-    )
-    following = page.pagination.next if page.pagination is not UNSET else None
-    token = None if following is UNSET else following
-    return ParsedPage(operations, (), token, len(records))
-
-
-def _counts_of(records: Sequence[_Record]) -> list[pa.Array]:
-    """A column for each count, NULL where it is absent."""
-    rows = [msgspec.structs.astuple(record.stats) for record in records]
-    try:
-        # Packed row by row and turned round: in a third of the time that numpy takes for tuples.
-        packed = np.frombuffer(b"".join([_COUNTS.pack(*row) for row in rows]), np.int64)
-    except struct.error:  # UNSET
-        found = [[None if count is UNSET else count for count in row] for row in rows]
-        return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
-    columns = np.ascontiguousarray(packed.reshape(-1, len(COUNT_NAMES)).T)
-    return [pa.array(column) for column in columns]
-
-
-def _strings_of(page: _Page, records: Sequence[_Record], counts: Sequence[pa.Array]) -> int:
-    """How many strings a page is made of, names of fields among them, if each field came once."""
-    record = len(_KNOWN_FIELDS) + len(_KNOWN_FIELDS - {"stats"})
-    pagination = [] if page.pagination is UNSET else [page.pagination.next, page.pagination.self]
-    return (
-        1  # the list's name
-        + record * len(records)
-        + sum(len(records) - int(column.null_count) for column in counts)
-        + (page.pagination is not UNSET)
-        + sum((text is not UNSET) + isinstance(text, str) for text in pagination)
-    )
-
-
-def _strings_in(body: bytes) -> int:
-    """How many strings there are in what is known to be JSON."""
-    quotes = np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"'))
-    if b"\\" in body:
-        quotes -= body.replace(rb"\\", b"").count(rb"\"")
-    return int(quotes) // 2
-
-
-def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
-    """Times as UTC microseconds, or None if one is not of the common form.
-
-    pyarrow would take a bare date or a time without zone for UTC; those are left to the other way.
-    """
-    common = pc.and_(pc.equal(pc.binary_length(texts), _COMMON_LENGTH), pc.ends_with(texts, "Z"))
-    if not pc.all(common, min_count=0).as_py():
-        return None
-    try:
-        instants = pc.cast(texts, TIMESTAMP)
-    except pa.ArrowInvalid:
-        return None
-    earliest = pc.min(instants.view(pa.int64())).as_py()
-    return instants if earliest is None or earliest >= _FIRST_INSTANT else None
+    found = page.read(body)
+    return None if found is None else ParsedPage(found[0], (), found[1], found[0].num_rows)
 
 
 # The careful way: record by record, each with its own text.
@@ -462,7 +339,7 @@ def _row(record: Any) -> dict[str, Any]:
     if not isinstance(stats, dict):
         msg = f"expected an object in stats; got {_of(record, 'stats')}"
         raise _BadRecordError(msg)
-    extra = {name: value for name, value in record.items() if name not in _KNOWN_FIELDS}
+    extra = {name: value for name, value in record.items() if name not in KNOWN_FIELDS}
     extra_stats = {
         name: value for name, value in stats.items() if name not in _KNOWN_COUNTS or value is None
     }
@@ -515,7 +392,7 @@ def _count(stats: Mapping[str, Any], name: str) -> int | None:
     value = stats.get(name)
     if value is None:
         return None
-    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
         msg = f"expected a whole number of 0 or more in stats.{name}; got {_named(value)}"
         raise _BadRecordError(msg)
     return value

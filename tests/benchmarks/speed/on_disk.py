@@ -18,10 +18,8 @@ from pipeline.emulator.world import World
 from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.coverage import cover, to_table
-from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
-from pipeline.marts.summarize import summarize
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import (
     AGES,
@@ -39,6 +37,7 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
+from pipeline.sync import fold_pending
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
 from tests.benchmarks.speed.load import SEED
@@ -105,10 +104,10 @@ def _processor(work: Callable[[], Any]) -> float:
 
 
 def _take_in(lake: Lake, scan: Scan) -> None:
+    """As a sync does: what a fold has at hand is summarized at once."""
     land(lake, scan)
-    fold(lake, _PARTITION)
-    if lake.stale_marker(_PARTITION).exists():
-        summarize(lake, _PARTITION)
+    check(not fold_pending(lake, summarizing=True).errors, "a day was not folded")
+    check(not lake.stale_marker(_PARTITION).exists(), "a day was not summarized")
 
 
 def rescan(plan: Plan) -> list[Figure]:

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.request import urlopen
 
 from tests.benchmarks.speed.server import ACCOUNT_SID, AUTH_TOKEN
 
 ROOT = Path(__file__).parents[3]
+_USAGE = Path(__file__).with_name("usage.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +50,28 @@ def run(
     """
     environment = {**os.environ, "TWILIO_ACCOUNT_SID": ACCOUNT_SID, "TWILIO_AUTH_TOKEN": AUTH_TOKEN}
     environment |= variables or {}
-    began = time.perf_counter()
-    with subprocess.Popen(
-        [str(part) for part in command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=environment,
-        cwd=cwd,
-    ) as process:
-        assert process.stdout
-        output = process.stdout.read()
-        # Its own usage alone, and not that of every child so far.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - began
-    if process.returncode:
-        msg = f"{' '.join(map(str, command))} ended with {process.returncode}:\n{output[-4000:]}"
-        raise SubjectFailedError(msg)
+    with TemporaryDirectory() as folder:
+        told = Path(folder, "usage.json")
+        measured = [sys.executable, "-IS", _USAGE, told, *command]
+        began = time.perf_counter()
+        ended = subprocess.run(
+            [str(part) for part in measured],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            cwd=cwd,
+        )
+        wall = time.perf_counter() - began
+        if ended.returncode:
+            ended_with = f"{' '.join(map(str, command))} ended with {ended.returncode}"
+            msg = f"{ended_with}:\n{ended.stdout[-4000:]}"
+            raise SubjectFailedError(msg)
+        usage = json.loads(told.read_text(encoding="utf-8"))
     # macOS counts bytes, Linux kibibytes.
     unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss * unit, output)
+    return Cost(usage["cpu"], wall, usage["maxrss"] * unit, ended.stdout)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""A page as the reference has it, to Arrow at once: the fast way of `wire`.
+
+msgspec is told what the reference says of a page, and refuses whatever does not fit. Of the ways that were
+measured it takes the least processor time: with what comes after it half of what `pyarrow.json` takes.
+"""
+
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
+
+KNOWN_FIELDS: Final = frozenset({"id", "status", "stats", "createdAt", "updatedAt"})
+MAX_COUNT: Final = 2**63 - 1
+
+_FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).value
+"""pyarrow knows a year 0, and Python doesn't."""
+
+_COMMON_LENGTH: Final = pa.scalar(len("2026-11-20T10:00:00Z"), pa.int32())
+
+_Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
+_Text = Annotated[str, Meta(min_length=1)]
+_Stats = msgspec.defstruct(
+    "_Stats",
+    [(name, _Count | UnsetType, UNSET) for name in COUNT_NAMES],
+    forbid_unknown_fields=True,
+    gc=False,
+)
+
+
+class _Record(Struct, forbid_unknown_fields=True, gc=False):
+    id: _Text
+    status: _Text
+    stats: _Stats  # type: ignore[valid-type]  # made from the schema
+    createdAt: str  # noqa: N815 - the API's name
+    updatedAt: str  # noqa: N815 - the API's name
+
+
+class _Pagination(Struct, forbid_unknown_fields=True):
+    next: str | UnsetType | None = UNSET
+    self: str | UnsetType | None = UNSET
+
+
+class _Page(Struct, forbid_unknown_fields=True):
+    operations: list[_Record] | UnsetType = UNSET
+    data: list[_Record] | UnsetType = UNSET
+    pagination: _Pagination | UnsetType = UNSET
+
+
+_DECODER: Final = msgspec.json.Decoder(_Page)
+_COUNTS: Final = struct.Struct(f"{len(COUNT_NAMES)}q")
+
+
+def read(body: bytes) -> tuple[pa.Table, str | None] | None:
+    """A page's records as `schema.RECORD_SCHEMA`, in its order, and the token of the next one.
+
+    Returns:
+        None if it is not as the reference has it, or could not be read without loss.
+    """
+    try:
+        page = _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    lists = [found for found in (page.operations, page.data) if found is not UNSET]
+    if len(lists) != 1:
+        return None
+    (records,) = lists
+    counts = _counts_of(records)
+    # Of a field that comes twice msgspec keeps the last, and says nothing.
+    if _strings_of(page, records, counts) != _strings_in(body):
+        return None
+    times = [record.createdAt for record in records] + [record.updatedAt for record in records]
+    instants = _instants(pa.array(times, pa.string()))
+    if instants is None:
+        return None
+    operations = pa.table(
+        [
+            pa.array([record.id for record in records], pa.string()),
+            pa.array([record.status for record in records], pa.string()),
+            *counts,
+            instants[: len(records)],
+            instants[len(records) :],
+            pa.nulls(len(records), pa.string()),
+        ],
+        schema=RECORD_SCHEMA,
+    )
+    following = page.pagination.next if page.pagination is not UNSET else None
+    token = None if following is UNSET else following
+    return operations, token
+
+
+def _counts_of(records: Sequence[_Record]) -> list[pa.Array]:
+    """A column for each count, NULL where it is absent."""
+    rows = [msgspec.structs.astuple(record.stats) for record in records]
+    try:
+        # Packed row by row and turned round: in a third of the time that numpy takes for tuples.
+        packed = np.frombuffer(b"".join([_COUNTS.pack(*row) for row in rows]), np.int64)
+    except struct.error:  # UNSET
+        found = [[None if count is UNSET else count for count in row] for row in rows]
+        return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
+    columns = np.ascontiguousarray(packed.reshape(-1, len(COUNT_NAMES)).T)
+    return [pa.array(column) for column in columns]
+
+
+def _strings_of(page: _Page, records: Sequence[_Record], counts: Sequence[pa.Array]) -> int:
+    """How many strings a page is made of, names of fields among them, if each field came once."""
+    record = len(KNOWN_FIELDS) + len(KNOWN_FIELDS - {"stats"})
+    pagination = [] if page.pagination is UNSET else [page.pagination.next, page.pagination.self]
+    return (
+        1  # the list's name
+        + record * len(records)
+        + sum(len(records) - int(column.null_count) for column in counts)
+        + (page.pagination is not UNSET)
+        + sum((text is not UNSET) + isinstance(text, str) for text in pagination)
+    )
+
+
+def _strings_in(body: bytes) -> int:
+    """How many strings there are in what is known to be JSON."""
+    quotes = np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"'))
+    if b"\\" in body:
+        quotes -= body.replace(rb"\\", b"").count(rb"\"")
+    return int(quotes) // 2
+
+
+def _instants(texts: pa.StringArray) -> pa.TimestampArray | None:
+    """Times as UTC microseconds, or None if one is not of the common form.
+
+    pyarrow would take a bare date or a time without zone for UTC; those are left to the other way.
+    """
+    common = pc.and_(pc.equal(pc.binary_length(texts), _COMMON_LENGTH), pc.ends_with(texts, "Z"))
+    if not pc.all(common, min_count=0).as_py():
+        return None
+    try:
+        instants = pc.cast(texts, TIMESTAMP)
+    except pa.ArrowInvalid:
+        return None
+    earliest = pc.min(instants.view(pa.int64())).as_py()
+    return instants if earliest is None or earliest >= _FIRST_INSTANT else None
