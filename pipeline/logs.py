@@ -9,8 +9,8 @@ import logging
 import sys
 from enum import StrEnum
 
-_CHATTY = ("httpx2", "httpcore2", "filelock")
-"""Libraries that log each request and each lock, of which our own events tell already."""
+_CHATTY = ("filelock",)
+"""Libraries that log each lock, of which our own events tell already."""
 
 
 class LogFormat(StrEnum):

@@ -10,25 +10,26 @@ One client may be used by many threads at once: their requests share one pace (s
 """
 
 import base64
+import http.client
 import json
 import logging
 import re
-import ssl
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import httpx2
 import pyarrow as pa
 
 from pipeline.settings import Settings
 from pipeline.twilio import retry
+from pipeline.twilio.connections import FAILURES, Connections
 from pipeline.twilio.errors import (
     AnswerTooLargeError,
     ApiError,
@@ -61,6 +62,8 @@ _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _STRAY: Final = timedelta(days=1)
 """How far an answer's date may be from that of the first: no run lasts so long."""
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_CHUNK: Final = 1024 * 1024
 _EXCERPT: Final = 200
 _Parsed = TypeVar("_Parsed")
 
@@ -141,6 +144,7 @@ class OperationsClient:
         pace: Pace | None = None,
     ) -> None:
         self._settings = settings
+        self._base = quote(urlsplit(settings.api_url).path, safe="/%:@!$&'()*+,;=~")
         self._closed = threading.Event()
         self._first_clock: datetime | None = None
         self._sleep = sleep or self._closed.wait
@@ -148,22 +152,18 @@ class OperationsClient:
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
         first = pace or Pace.starting(settings.concurrency)
         self._gate = Gate(first, self._sleep, settings.retry_seconds)
-        connections = settings.concurrency + 1
-        self._http = httpx2.Client(
-            # An Auth object and not a header: a .netrc must not replace it, no redirect carries it.
-            auth=httpx2.BasicAuth(*settings.basic_auth()),
-            headers={
+        user, secret = settings.basic_auth()
+        self._connections = Connections(
+            settings.api_url,
+            {
+                "Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}",
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "Cache-Control": "no-cache",
                 "User-Agent": f"twilio-email-archive/{version('twilio-email-archive')}",
             },
-            timeout=httpx2.Timeout(settings.read_timeout, connect=settings.connect_timeout),
-            limits=httpx2.Limits(
-                max_connections=connections, max_keepalive_connections=connections
-            ),
-            follow_redirects=False,
-            verify=_tls(settings.api_url),
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
         )
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class OperationsClient:
         """Close the connections; no request begins any more."""
         self._closed.set()
         self._gate.close()
-        self._http.close()
+        self._connections.close()
 
     def __repr__(self) -> str:
         return f"OperationsClient({self._settings.api_url!r}, {self._settings.account_sid!r})"
@@ -300,38 +300,37 @@ class OperationsClient:
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> _Answer[_Parsed]:
         """One try."""
-        address = f"{self._settings.api_url}{path}"
-        what = f"GET {urlsplit(address).path}"
-        # In one piece: httpx2 would take an address and its parameters apart, and then all of it again.
-        url = f"{address}?{urlencode(query)}" if query else address
+        path = f"{self._base}{path}"
+        what = f"GET {path}"
         began = time.monotonic()
         with self._gate.request() as asked:
             if self._closed.is_set():
                 msg = f"{what}: not asked, since the client is closed"
                 raise FatalApiError(msg)
             try:
-                with self._http.stream("GET", url) as response:
+                target = f"{path}?{urlencode(query)}" if query else path
+                with self._connections.get(target) as response:
                     body = self._body(response, what)
                     asked.answered(len(body))
-            except httpx2.TransportError as error:
+            except FAILURES as error:
                 raise self._no_answer(what, error) from None
             seconds = time.monotonic() - began
             log.debug(
                 "%s: %d, %d bytes, %.0f ms",
                 what,
-                response.status_code,
+                response.status,
                 len(body),
                 1000 * seconds,
                 extra={
                     "event": "request",
                     "request": what,
-                    "status": response.status_code,
+                    "status": response.status,
                     "bytes": len(body),
                     "seconds": round(seconds, 6),
                     "request_id": _request_id(response),
                 },
             )
-            if response.status_code != httpx2.codes.OK:
+            if response.status != HTTPStatus.OK:
                 told = self._without_secrets(body)
                 raise _refusal(what, response, told, has_token="pageToken" in query)
             request_id = _request_id(response)
@@ -340,11 +339,11 @@ class OperationsClient:
             except (DamagedAnswerError, UnexpectedAnswerError) as error:
                 why = self._why_not(parse, body, error)
                 msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
-                raise type(error)(msg, status=response.status_code, request_id=request_id) from None
+                raise type(error)(msg, status=response.status, request_id=request_id) from None
             observed_at, clock = self._moments(what, response)
             return _Answer(parsed, observed_at, clock, request_id, len(body))
 
-    def _moments(self, what: str, response: httpx2.Response) -> tuple[datetime, datetime]:
+    def _moments(self, what: str, response: http.client.HTTPResponse) -> tuple[datetime, datetime]:
         """The moment that an answer tells of, and what the API's clock shows (R10).
 
         One answer whose clock is far from all others' would say for ever that days were scanned which
@@ -356,7 +355,7 @@ class OperationsClient:
                 f"{what}: expected a Date header, the archive's clock; got "
                 f"{_excerpt(response.headers.get('Date', 'none'))!r}"
             )
-            raise UnexpectedAnswerError(msg, status=response.status_code)
+            raise UnexpectedAnswerError(msg, status=response.status)
         clock = date + _age(response)
         first = self._first_clock = self._first_clock or clock
         if abs(date - first) > _STRAY:
@@ -364,37 +363,39 @@ class OperationsClient:
                 f"{what}: expected a Date near {first:%Y-%m-%dT%H:%M:%SZ}, which this run began with; "
                 f"got {date:%Y-%m-%dT%H:%M:%SZ}"
             )
-            raise RetriableApiError(msg, status=response.status_code)
+            raise RetriableApiError(msg, status=response.status)
         return date, clock
 
-    def _body(self, response: httpx2.Response, what: str) -> bytes:
+    def _body(self, response: http.client.HTTPResponse, what: str) -> bytes:
         """The body, decompressed; neither form is ever larger in memory than the limit."""
         limit = self._settings.max_answer_bytes
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
-            raise DamagedAnswerError(msg, status=response.status_code)
+            raise DamagedAnswerError(msg, status=response.status)
         decoder = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
         parts: list[bytes] = []
         received = size = 0
-        for chunk in response.iter_raw():
+        while chunk := response.read(_CHUNK):
             received += len(chunk)
             try:
                 # One byte beyond the limit is enough to know that it is passed.
                 parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
             except zlib.error as error:
                 msg = f"{what}: the compressed answer is damaged ({error})"
-                raise DamagedAnswerError(msg, status=response.status_code) from None
+                raise DamagedAnswerError(msg, status=response.status) from None
             size += len(parts[-1])
             if max(received, size) > limit:
                 msg = (
                     f"{what}: the answer is larger than {limit} bytes: ask for smaller pages with "
                     "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
                 )
-                raise AnswerTooLargeError(msg, status=response.status_code)
+                raise AnswerTooLargeError(msg, status=response.status)
+        if response.length:
+            raise http.client.IncompleteRead(b"".join(parts), response.length)
         if decoder is not None and received and not decoder.eof:
             msg = f"{what}: the compressed answer is cut off"
-            raise DamagedAnswerError(msg, status=response.status_code)
+            raise DamagedAnswerError(msg, status=response.status)
         return b"".join(parts)
 
     def _without_secrets(self, body: bytes) -> bytes:
@@ -414,7 +415,7 @@ class OperationsClient:
             return "the answer shows the credentials of the request"
         return str(error)
 
-    def _no_answer(self, what: str, error: httpx2.TransportError) -> RetriableApiError:
+    def _no_answer(self, what: str, error: Exception) -> RetriableApiError:
         kind = type(error).__name__
         reason = f"{kind}: {error}" if str(error) else kind
         msg = (
@@ -437,16 +438,11 @@ def _path_of(operation_id: str) -> str:
     return f"{_OPERATIONS}/{quote(operation_id, safe='')}"
 
 
-def _tls(url: str) -> ssl.SSLContext:
-    """Verification is always on; plain http, which is for this machine alone, needs no authorities."""
-    if urlsplit(url).scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx2.create_ssl_context()
-
-
-def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bool) -> ApiError:
+def _refusal(
+    what: str, response: http.client.HTTPResponse, body: bytes, *, has_token: bool
+) -> ApiError:
     """The error for an answer that is not 200, by what can be done about it."""
-    status = response.status_code
+    status = response.status
     code, message, info_url = _envelope(body)
     said = f"{what}: {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
     details: dict[str, Any] = {
@@ -457,7 +453,7 @@ def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bo
         "answered_at": _answered_at(response),
     }
     said += f" (see {info_url})" if info_url else ""
-    if response.is_redirect:
+    if status in _REDIRECTS and response.headers.get("Location"):
         host = urlsplit(response.headers.get("Location", "")).hostname
         msg = (
             f"{said}. Redirected to {host or 'another path'}: not followed, since credentials follow "
@@ -470,12 +466,12 @@ def _refusal(what: str, response: httpx2.Response, body: bytes, *, has_token: bo
             "TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
         )
         return CredentialsError(msg, **details)
-    if code == _INVALID_PAGE_TOKEN or (status == httpx2.codes.BAD_REQUEST and has_token):
+    if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
         return PageTokenError(f"{said}. The page token is refused: scan the window anew", **details)
-    if status in _RETRIABLE_STATUSES or httpx2.codes.is_server_error(status):
+    if status in _RETRIABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         asked = parse_retry_after(response.headers.get("Retry-After"), _date(response))
         return RetriableApiError(said, retry_after=asked, **details)
-    if status == httpx2.codes.NOT_FOUND:
+    if status == HTTPStatus.NOT_FOUND:
         if what.endswith(_OPERATIONS):
             return FatalApiError(f"{said}. Is EMAIL_ARCHIVE_API_URL right?", **details)
         return GoneError(f"{said}. The API does not know this operation (any more)", **details)
@@ -503,22 +499,22 @@ def _excerpt(text: str) -> str:
     return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
 
 
-def _answered_at(response: httpx2.Response) -> datetime | None:
+def _answered_at(response: http.client.HTTPResponse) -> datetime | None:
     date = _date(response)
     return None if date is None else date + _age(response)
 
 
-def _age(response: httpx2.Response) -> timedelta:
+def _age(response: http.client.HTTPResponse) -> timedelta:
     """How long the answer has lain in a cache."""
     age = _SECONDS.fullmatch(response.headers.get("Age", "").strip())
     return timedelta(seconds=int(age[0]) if age else 0)
 
 
-def _date(response: httpx2.Response) -> datetime | None:
+def _date(response: http.client.HTTPResponse) -> datetime | None:
     return parse_http_date(response.headers.get("Date"))
 
 
-def _request_id(response: httpx2.Response) -> str | None:
+def _request_id(response: http.client.HTTPResponse) -> str | None:
     found = (response.headers.get(name) for name in _REQUEST_IDS)
     return next((_excerpt(value) for value in found if value), None)
 

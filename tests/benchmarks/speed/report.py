@@ -11,7 +11,7 @@ from typing import Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-_LIBRARIES: Final = ("pyarrow", "duckdb", "httpx2", "dagster")
+_LIBRARIES: Final = ("pyarrow", "duckdb", "msgspec", "dagster")
 _BEGIN, _END = "<!-- figures -->\n", "<!-- end of figures -->"
 
 
