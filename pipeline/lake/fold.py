@@ -33,6 +33,7 @@ from pipeline.lake.states import (
     news,
     watched,
     with_new_scans,
+    with_newest,
 )
 from pipeline.schema import (
     COVERAGE,
@@ -116,8 +117,10 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
     if unknown.num_rows:
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
+        # Where operations are whole, only those that have other states now need another look.
+        is_whole = before.num_rows > 0 and count_operations(known) == before.num_rows
+        operations = with_newest(before, history, unknown) if is_whole else newest_states(history)
         del unknown
-        operations = newest_states(history)
         states = history.num_rows
         if not (operations.equals(before) and history.equals(known)):
             lake.files.touch(lake.stale_marker(partition))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.schema import COUNT_NAMES
 
 _ENCODINGS: Final = {
     "operation_id": "DELTA_BYTE_ARRAY",
@@ -31,7 +32,7 @@ class Form:
         row_group: rows in a row group.
         deltas: whether every number is kept as its difference from the one before: without dictionaries
             a file is written in two thirds of the time, and takes a little more.
-        statistics: whether the footer has the bounds of each column in each row group.
+        statistics: whether the footer has the bounds of what is asked for by range, in each row group.
         page_index: whether it has those of each page.
     """
 
@@ -102,7 +103,9 @@ def encode(table: pa.Table, form: Form = OPEN) -> pa.Buffer:
         use_dictionary=[name for name in table.schema.names if name not in encodings],
         column_encoding=encodings,
         row_group_size=form.row_group,
-        write_statistics=form.statistics,
+        write_statistics=[name for name in table.schema.names if name not in COUNT_NAMES]
+        if form.statistics
+        else False,
         write_page_index=form.page_index,
     )
     return sink.getvalue()

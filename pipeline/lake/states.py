@@ -34,6 +34,8 @@ _REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "s
 _HOUR_US: Final = 3_600_000_000
 _RETENTION_US: Final = RETENTION // timedelta(microseconds=1)
 
+Bools = npt.NDArray[np.bool_]
+
 
 def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     """All states that were ever seen, each once, with the moment when it was first seen (R1).
@@ -50,10 +52,9 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     if not known.num_rows:
         return _settled(landed)
     # What is known of the operations that did not land is distinct and in order: it is left as it is.
-    landed_ids = pc.unique(_ids(landed))
-    has_landed = pc.is_in(_ids(known), value_set=landed_ids)
+    has_landed = pc.is_in(_ids(known), value_set=pc.unique(_ids(landed)))
     settled = _settled(pa.concat_tables([known.filter(has_landed), landed]))
-    return _merged(known.filter(pc.invert(has_landed)), settled)
+    return _replaced(known, has_landed, settled)
 
 
 def _settled(states: pa.Table) -> pa.Table:
@@ -81,13 +82,57 @@ def _places(states: pa.Table) -> pa.Array | None:
     return pa.array(np.insert(alone, before, first["_place"].to_numpy()))
 
 
-def _merged(many: pa.Table, few: pa.Table) -> pa.Table:
-    """The rows of two ordered tables in order. No operation is in both."""
-    if not few.num_rows or not many.num_rows:
-        return many if many.num_rows else few
-    before = _before(_ids(many), _ids(few))
-    places = np.insert(np.arange(many.num_rows), before, many.num_rows + np.arange(few.num_rows))
-    return pa.concat_tables([many, few]).combine_chunks().take(pa.array(places))
+def _replaced(rows: pa.Table, outdated: pa.ChunkedArray | pa.Array, others: pa.Table) -> pa.Table:
+    """Ordered rows without those that are outdated, and with others, ordered too, where they belong.
+
+    No operation is in both, but for rows that are outdated.
+    """
+    stays = ~_flags(outdated)
+    if not others.num_rows:
+        return rows.filter(pa.array(stays))
+    before = _before(_ids(rows), _ids(others))
+    before -= np.concatenate([[0], np.cumsum(~stays)])[before]
+    is_other = np.zeros(int(stays.sum()) + others.num_rows, dtype=np.bool_)
+    is_other[before + np.arange(others.num_rows)] = True
+    places = np.empty(len(is_other), dtype=np.int64)
+    places[~is_other] = np.flatnonzero(stays)
+    places[is_other] = rows.num_rows + np.arange(others.num_rows)
+    columns = [
+        _put_in(rows[name], stays, others[name], is_other, places) for name in rows.schema.names
+    ]
+    return pa.table(columns, schema=rows.schema)
+
+
+def _put_in(
+    rows: pa.ChunkedArray, stays: Bools, others: pa.ChunkedArray, is_other: Bools, places: pa.Array
+) -> pa.Array:
+    if not pa.types.is_primitive(rows.type) or rows.null_count or others.null_count:
+        return pa.concat_arrays([*rows.chunks, *others.chunks]).take(pa.array(places))
+    # What has one width and is always there is copied once, in a quarter of the time.
+    numbers = np.empty(len(is_other), dtype=np.int64)
+    numbers[~is_other] = rows.cast(pa.int64()).to_numpy()[stays]
+    numbers[is_other] = others.cast(pa.int64()).to_numpy()
+    return pa.array(numbers).cast(rows.type)
+
+
+def _flags(values: pa.ChunkedArray | pa.Array) -> Bools:
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def with_newest(operations: pa.Table, history: pa.Table, changed: pa.Table) -> pa.Table:
+    """The newest state of each operation again, where only some of them have other states than before.
+
+    Args:
+        operations: the newest states so far, one for each operation of history but the changed ones.
+        history: all states by now, as `distinct_states` returned them.
+        changed: rows of all operations that have other states than before.
+
+    Returns:
+        What `newest_states` returns of history.
+    """
+    ids = pc.unique(_ids(changed))
+    newest = newest_states(history.filter(pc.is_in(_ids(history), value_set=ids)))
+    return _replaced(operations, pc.is_in(_ids(operations), value_set=ids), newest)
 
 
 def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
@@ -121,7 +166,7 @@ def newest_states(states: pa.Table) -> pa.Table:
     is_unclear = pc.is_in(rows["operation_id"], value_set=unclear_ids)
     newest = _newest_of_several(rows.filter(is_unclear))
     others = rows.filter(pc.and_(is_last, pc.invert(is_unclear)))
-    return _merged(others, newest)
+    return _replaced(others, pa.repeat(pa.scalar(value=False), others.num_rows), newest)
 
 
 def _newest_of_several(states: pa.Table) -> pa.Table:
