@@ -7,9 +7,9 @@ derived: without it, or where a stamp differs, the days' own files are read.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,11 +22,13 @@ from pipeline.schema import HIVE_KEYS, Table, arrow_schema
 
 log = logging.getLogger(__name__)
 
+Stamps: TypeAlias = Mapping[Partition, str]
+
 _KEYS: Final = [column.name for column in HIVE_KEYS]
 _STAMPS: Final = b"email_archive.stamps"
 
 
-def stamps(lake: Lake, table: Table) -> dict[Partition, str]:
+def stamps(lake: Lake, table: Table) -> Stamps:
     """What tells one file of a table from another at its place: a replacement is a new file.
 
     A file system may give a removed file's inode to the next one, and its clock may stand still
@@ -38,20 +40,27 @@ def stamps(lake: Lake, table: Table) -> dict[Partition, str]:
     }
 
 
-def collect(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> pa.Table:
+def collect(
+    lake: Lake,
+    table: Table,
+    columns: Sequence[str] | None = None,
+    stamped: Stamps | None = None,
+) -> pa.Table:
     """All rows of a table with the hive keys, under the warehouse's lock; in no certain order.
 
     Args:
         lake: the archive.
         table: a mart, or a table of the lake with few rows a day.
         columns: those wanted; all by default. A table is always asked for the same.
+        stamped: its `stamps`, where they were looked at just before; what changed since counts the next time.
 
     Raises:
         LakeError: a day's file is damaged or foreign.
     """
     names = table.names if columns is None else columns
     schema = arrow_schema([*HIVE_KEYS, *(c for c in table.columns if c.name in names)])
-    partitions = {str(p): (p, found) for p, found in stamps(lake, table).items()}
+    stamped = stamps(lake, table) if stamped is None else stamped
+    partitions = {str(p): (p, found) for p, found in stamped.items()}
     kept, known = _read(lake.sources_file(table), schema)
     same = [key for key, (_, found) in partitions.items() if known.get(key) == found]
     if len(same) < len(known):
@@ -64,10 +73,9 @@ def collect(lake: Lake, table: Table, columns: Sequence[str] | None = None) -> p
         return kept
     rows = pa.concat_tables([kept, *(_keyed(lake, table, p, schema) for p in changed)])
     noted = {key: found for key, (_, found) in partitions.items()}
-    stamped = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
-    parquet.write(
-        lake, stamped, lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
-    )
+    kept_with = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
+    target, temporary = lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
+    parquet.write(lake, kept_with, target, temporary, form=parquet.LANDED)
     return rows
 
 

@@ -38,6 +38,7 @@ from pipeline.schema import (
     WAREHOUSE_VIEWS,
     Table,
 )
+from pipeline.sources import Stamps
 from pipeline.windows import RETENTION
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ ANOMALY_FEWEST_DAYS: Final = 14
 
 ANOMALY_WIDTH: Final = 4
 """The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
+
+_COLLECTED: Final = (*MARTS, COVERAGE, SLOT_COVERAGE)
+"""What is looked at to tell whether anything changed."""
 
 _SCAN_TIMES: Final = ("observed_at", "completed_at")
 """What coverage_slots takes from the scans, beside the slots."""
@@ -92,7 +96,11 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         began = time.monotonic()
         # Taken before the build: what changes during it makes the next publish build again.
-        inputs = {"marts": _fingerprint(lake), "coverage": _fingerprint_of(lake, COVERAGE)}
+        stamps = {table: sources.stamps(lake, table) for table in _COLLECTED}
+        inputs = {
+            "marts": _fingerprint(lake, stamps),
+            "coverage": _fingerprint_of(COVERAGE, stamps[COVERAGE]),
+        }
         note = lake.root / ".published"
         noted = _noted(note) if lake.warehouse.exists() and not force else {}
         if noted.items() >= inputs.items():
@@ -108,8 +116,10 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         def build() -> None:
             _discard(lake, temporary)
             with engine.connect(str(temporary)) as connection:
+                # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
+                connection.execute("SET checkpoint_threshold = '0B'")
                 connection.begin()
-                _build(connection, lake)
+                _build(connection, lake, stamps)
                 connection.commit()
                 connection.execute("CHECKPOINT")
 
@@ -138,7 +148,13 @@ def _discard(lake: Lake, temporary: Path) -> None:
         lake.files.discard(file)
 
 
-def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+def _build(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, stamps: Mapping[Table, Stamps]
+) -> None:
+    def source(name: str, table: Table, columns: Sequence[str] | None = None) -> None:
+        # For the build alone: only files that changed since the last build are opened.
+        connection.register(name, sources.collect(lake, table, columns, stamps[table]))
+
     for table in LAKE_TABLES:
         _create_view(connection, table, views.select(lake, table))
     connection.execute(f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}")
@@ -147,12 +163,14 @@ def _build(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     moments = engine.sql("pipeline", "last_scans")
     _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
     _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
-    _create_source(connection, lake, "hourly", DELIVERY_HOURLY)
-    _create_slots(connection, lake, moments)
+    source("hourly", DELIVERY_HOURLY)
+    source(SLOT_COVERAGE.name, SLOT_COVERAGE)
+    source(COVERAGE.name, COVERAGE, _SCAN_TIMES)
+    _create_slots(connection, moments)
     _create_completeness(connection)
     connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
-    _create_source(connection, lake, "sizes", OPERATION_SIZES)
-    _create_source(connection, lake, "counting_evidence", COUNTING_EVIDENCE)
+    source("sizes", OPERATION_SIZES)
+    source("counting_evidence", COUNTING_EVIDENCE)
     _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
     for table in DELIVERY_TABLES:
         summed = engine.render(engine.sql("pipeline", table.name), **_COLUMNS)
@@ -171,24 +189,11 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str
     connection.execute(f"CREATE VIEW {table.name} AS {typed}")
 
 
-def _create_source(
-    connection: duckdb.DuckDBPyConnection,
-    lake: Lake,
-    name: str,
-    table: Table,
-    columns: Sequence[str] | None = None,
-) -> None:
-    """A table's rows for the build alone: only files that changed since the last build are opened."""
-    connection.register(name, sources.collect(lake, table, columns))
-
-
-def _create_slots(connection: duckdb.DuckDBPyConnection, lake: Lake, moments: str) -> None:
+def _create_slots(connection: duckdb.DuckDBPyConnection, moments: str) -> None:
     """What coverage_slots shows now, for the build alone, by day too.
 
     The view itself would open the coverage of every day that the archive has.
     """
-    _create_source(connection, lake, SLOT_COVERAGE.name, SLOT_COVERAGE)
-    _create_source(connection, lake, COVERAGE.name, COVERAGE, _SCAN_TIMES)
     connection.execute(f"CREATE TEMP TABLE slots AS {views.coverage_slots(moments)}")
     connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
     for table in (SLOT_COVERAGE, COVERAGE):
@@ -224,7 +229,7 @@ def _comments(table: Table) -> list[str]:
     ]
 
 
-def _fingerprint(lake: Lake) -> str:
+def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
     """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
     digest = hashlib.sha256(str(lake.root.absolute()).encode())
     # What makes it of them, too: another version may derive other numbers from the same files.
@@ -233,16 +238,16 @@ def _fingerprint(lake: Lake) -> str:
     for published in PUBLISHED:
         digest.update(f"{published.name}{published.published}".encode())
     for mart in MARTS:
-        digest.update(_fingerprint_of(lake, mart).encode())
+        digest.update(_fingerprint_of(mart, stamps[mart]).encode())
     for table in LAKE_TABLES:
         digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
     return digest.hexdigest()
 
 
-def _fingerprint_of(lake: Lake, table: Table) -> str:
+def _fingerprint_of(table: Table, stamps: Stamps) -> str:
     """Which files a table has, and when each was written."""
     digest = hashlib.sha256()
-    for partition, stamp in sources.stamps(lake, table).items():
+    for partition, stamp in stamps.items():
         digest.update(f"{table.name}{partition}{stamp}".encode())
     return digest.hexdigest()
 
