@@ -10,13 +10,13 @@ from assets.extraction import landed_scans
 from assets.marts import marts
 from assets.report import report
 from assets.resources import ArchiveResource, TwilioResource
-from assets.schedules import due, sync_job
+from assets.schedules import due, hourly_report, report_job, sync_job
 from assets.tables import lake_tables
 from assets.warehouse import warehouse
 
 
 def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All assets, checks, the job and the schedule.
+    """All assets, checks, jobs and schedules.
 
     Args:
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
@@ -24,8 +24,8 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     return dg.Definitions(
         assets=[landed_scans, lake_tables, marts, warehouse, report],
         asset_checks=checks,
-        jobs=[sync_job],
-        schedules=[due],
+        jobs=[sync_job, report_job],
+        schedules=[due, hourly_report],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )

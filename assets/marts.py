@@ -8,7 +8,6 @@ from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
-from pipeline.marts.summarize import summarize
 from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, OPERATION_SIZES
 from pipeline.sync import summarize_pending
 
@@ -42,8 +41,8 @@ def marts(
     days = days_of(list(context.partition_keys))
     for partition in lake.partitions("operations"):
         if partition.day in days:
-            summarize(lake, partition)
-    # Days of earlier runs that died between folding and here.
+            lake.files.touch(lake.stale_marker(partition))
+    # Beside these, days of earlier runs that died between folding and here.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
     for table in SOURCES:

@@ -1,6 +1,7 @@
-"""``python -m assets.run FIRST LAST``: the job `sync` once, over a range of days, on DAGSTER_HOME.
+"""The job `sync` once, over a range of days, on DAGSTER_HOME: ``python -m assets.run FIRST LAST [--report]``.
 
-It scans all of these days, as materializing them by hand does; for a script, for the demo.
+It scans all of these days, as materializing them by hand does; for a script, for the demo. With `--report`
+the job `draw_report` follows.
 """
 
 import sys
@@ -13,20 +14,25 @@ from assets.schedules import range_tags
 from pipeline.interruption import leave
 
 
-def run(first: date, last: date) -> bool:
-    """Run the job over ``[first, last]`` and say whether it succeeded."""
+def run(first: date, last: date, *, with_report: bool = False) -> bool:
+    """Run the job over ``[first, last]``, then the report's if wanted, and say whether all succeeded."""
     tags = range_tags(first.isoformat(), last.isoformat())
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def("sync").execute_in_process(
             instance=instance, tags=tags, raise_on_error=False
         )
+        if result.success and with_report:
+            result = defs.resolve_job_def("draw_report").execute_in_process(
+                instance=instance, raise_on_error=False
+            )
     return result.success
 
 
 if __name__ == "__main__":
     try:
-        first, last = (date.fromisoformat(text) for text in sys.argv[1:])
+        days = [text for text in sys.argv[1:] if text != "--report"]
+        first, last = (date.fromisoformat(text) for text in days)
     except ValueError:
         sys.exit("expected two days: python -m assets.run 2026-11-13 2026-11-20")
-    succeeded = run(first, last)
+    succeeded = run(first, last, with_report="--report" in sys.argv)
     leave(0 if succeeded else 1)

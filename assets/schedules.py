@@ -1,4 +1,4 @@
-"""The job and its schedule."""
+"""The jobs and their schedules."""
 
 from datetime import UTC, timedelta
 
@@ -16,9 +16,24 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 sync_job = dg.define_asset_job(
     "sync",
-    selection=AssetSelection.all(),
+    selection=AssetSelection.all() - AssetSelection.assets("report"),
     description="Scan the days of the run and bring the archive and the warehouse up to date.",
     executor_def=dg.in_process_executor,
+)
+
+report_job = dg.define_asset_job(
+    "draw_report",
+    selection=AssetSelection.assets("report"),
+    description="Write the report of what the warehouse holds.",
+    executor_def=dg.in_process_executor,
+)
+
+hourly_report = dg.ScheduleDefinition(
+    name="hourly_report",
+    job=report_job,
+    cron_schedule="5 * * * *",
+    execution_timezone="UTC",
+    description="The report, every hour: it takes longer than what most runs of `sync` do otherwise.",
 )
 
 

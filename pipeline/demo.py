@@ -177,12 +177,12 @@ def _check(report: SyncReport) -> None:
 
 
 def _run_dagster(settings: Settings, now: datetime) -> None:
-    """Run the job `sync` over the retention's days in a process of its own: nothing here knows Dagster."""
+    """Run Dagster's jobs over the retention's days in a process of its own: nothing here knows Dagster."""
     days = retained_days(now)
     home = ArchiveSettings.load().dagster_home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = settings.environment() | {"DAGSTER_HOME": str(home)}
-    command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1])]
+    command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1]), "--report"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and only what is above
     if done.returncode:
         msg = f"the Dagster job failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"

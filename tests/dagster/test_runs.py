@@ -125,6 +125,9 @@ def test_report_is_written_and_its_charts_are_shown(
 ):
     _, defs = emulated
     assert run_job(instance, defs).success
+    assert not (tmp_path / "report.html").exists()  # a run every ten minutes is not to draw
+    draw = defs.resolve_job_def("draw_report")
+    assert draw.execute_in_process(instance=instance, raise_on_error=False).success
     (shown,) = metadata(instance, "report").values()
     assert shown["path"] == str(tmp_path / "report.html")
     assert shown["bytes"] == (tmp_path / "report.html").stat().st_size
