@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import pyarrow as pa
@@ -38,6 +38,7 @@ _WORTH_CUTTING: Final = 8
 as it has taken: its parts list them again."""
 
 _RESTARTS: Final = 2
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
 
 _REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "scan_id"])
@@ -286,15 +287,16 @@ def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object
 
 def _inside(operations: pa.Table, window: Window) -> pa.Table:
     """Those that were created in the window; nothing is copied if that is all of them."""
-    created_at = operations["created_at"]
-    start, end = (pa.scalar(bound, TIMESTAMP) for bound in (window.start, window.end))
-    bounds = pc.min_max(created_at)
     # As numbers: of a page, making moments of them costs more than finding them.
-    if not operations.num_rows or (
-        start.value <= bounds["min"].value and bounds["max"].value < end.value
-    ):
+    created_at = operations["created_at"].cast(pa.int64()).to_numpy()
+    start, end = (_microseconds(bound) for bound in (window.start, window.end))
+    if not len(created_at) or (start <= created_at.min() and created_at.max() < end):
         return operations
-    return operations.filter(pc.and_(pc.greater_equal(created_at, start), pc.less(created_at, end)))
+    return operations.filter(pa.array((start <= created_at) & (created_at < end)))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _may_lie_in(reject: Reject, window: Window) -> bool:

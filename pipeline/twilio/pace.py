@@ -88,13 +88,6 @@ class Pace:
             return None
         return max(self.resume_at - now, last_began + 1 / self.rate - now, 0.0)
 
-    @property
-    def useful(self) -> float:
-        """How many requests at once keep this process busy: more of them would only wait for it."""
-        if not self.worked:
-            return math.inf
-        return max(math.ceil(1 + self.waited / self.worked - _IDLE), 1)
-
     def after_answer(
         self, began: float, waited: float, size: int = 0, worked: float = 0.0
     ) -> "Pace":
@@ -112,18 +105,20 @@ class Pace:
         strain = waited / (_TOLERANCE * shortest + _TOLERATED)
         strain = self.strain + _WEIGHT * (strain - self.strain)
         since = began if self.since is None else self.since
-        learned = replace(
+        mean_waited = self.waited + _WEIGHT * (shortest - self.waited)
+        mean_worked = self.worked + _WEIGHT * (worked - self.worked)
+        grown = self.limit + (_GROWTH if strain <= 1 else 0.0)
+        return replace(
             self,
+            limit=min(grown, self.ceiling, _useful(mean_waited, mean_worked)),
             shortest={**self.shortest, kind: shortest},
             strain=strain,
-            waited=self.waited + _WEIGHT * (shortest - self.waited),
-            worked=self.worked + _WEIGHT * (worked - self.worked),
+            waited=mean_waited,
+            worked=mean_worked,
             rate=self.rate * (1 + _RATE_GROWTH / max(self.rate, 1.0)),
             since=since,
             answered=self.answered + 1,
         )
-        grown = self.limit + (_GROWTH if strain <= 1 else 0.0)
-        return replace(learned, limit=min(grown, self.ceiling, learned.useful))
 
     def after_refusal(
         self, began: float, now: float, status: int, retry_after: timedelta | None
@@ -148,6 +143,11 @@ class Pace:
             return max(self.rate / 2, _SLOWEST)
         borne = self.answered / max(until - self.since, 0.1)
         return max(_BORNE * min(borne, self.rate), _SLOWEST)
+
+
+def _useful(waited: float, worked: float) -> float:
+    """How many requests at once keep this process busy: more of them would only wait for it."""
+    return max(math.ceil(1 + waited / worked - _IDLE), 1) if worked else math.inf
 
 
 class Asked:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import NoReturn, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
@@ -74,10 +75,21 @@ def run(
         RetriableApiError: the last one, with the number of tries and the waiting in its message.
         ApiError: at once, whatever is not worth repeating.
     """
-    tries = 0
+    tries = 1
+    try:
+        return request(), tries
+    except RetriableApiError as error:
+        # Only now tenacity is asked: for what goes well, it would be a tenth of the work.
+        first = error
+    except ApiError as error:
+        error.attempts = tries
+        raise
+    outcomes = iter([first])
 
     def attempt() -> T:
         nonlocal tries
+        if failed := next(outcomes, None):
+            raise failed
         tries += 1
         return request()
 
@@ -171,6 +183,7 @@ def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | N
     return max(moment - date, timedelta())
 
 
+@lru_cache(maxsize=16)  # many answers have the date of the one before
 def parse_http_date(value: str | None) -> datetime | None:
     """An HTTP date in UTC; None if it is absent or can't be read."""
     try:
