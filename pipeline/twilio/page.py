@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import astuple
 
 from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
 
@@ -98,13 +99,14 @@ def read(body: bytes) -> tuple[pa.Table, str | None] | None:
 
 def _counts_of(records: Sequence[_Record]) -> list[pa.Array]:
     """A column for each count, NULL where it is absent."""
-    rows = [msgspec.structs.astuple(record.stats) for record in records]
+    stats = [record.stats for record in records]
     try:
         # Packed row by row and turned round: in a third of the time that numpy takes for tuples.
-        packed = np.frombuffer(b"".join([_COUNTS.pack(*row) for row in rows]), np.int64)
+        rows = [_COUNTS.pack(*astuple(one)) for one in stats]
     except struct.error:  # UNSET
-        found = [[None if count is UNSET else count for count in row] for row in rows]
+        found = [[None if count is UNSET else count for count in astuple(one)] for one in stats]
         return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
+    packed = np.frombuffer(b"".join(rows), np.int64)
     columns = np.ascontiguousarray(packed.reshape(-1, len(COUNT_NAMES)).T)
     return [pa.array(column) for column in columns]
 
