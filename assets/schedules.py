@@ -28,13 +28,18 @@ report_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
-hourly_report = dg.ScheduleDefinition(
-    name="hourly_report",
+
+@dg.schedule(
     job=report_job,
     cron_schedule="5 * * * *",
     execution_timezone="UTC",
     description="The report, every hour: it takes longer than what most runs of `sync` do otherwise.",
 )
+def hourly_report(archive: ArchiveResource) -> dg.RunRequest | dg.SkipReason:
+    """The report, as soon as there is a warehouse to tell of."""
+    if not Lake(archive.root()).warehouse.exists():
+        return dg.SkipReason("there is no warehouse yet")
+    return dg.RunRequest()
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:

@@ -107,6 +107,8 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             return False
         # A scan that found nothing new can make a slot final, but most don't.
         inputs["settled"] = _settled(lake)
+        # Looked at again: the build is to hold what made slots settled, should a fold have come between.
+        stamps |= {table: sources.stamps(lake, table) for table in (COVERAGE, SLOT_COVERAGE)}
         if all(noted.get(name) == inputs[name] for name in ("marts", "settled")):
             _note(lake, note, inputs)
             return False

@@ -14,12 +14,14 @@ import pytest
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError, RetriableApiError
+from pipeline.windows import Window
 from tests.support.factories import ACCOUNT
 from tests.support.https import https_server, proxy
 from tests.support.scripted_api import DATE
 
 TOKEN = "a-token"
 NOW = datetime(2026, 11, 20, 14, tzinfo=UTC)
+WINDOW = Window.of_day(NOW.date())
 PAGE = json.dumps({"operations": [], "pagination": {"next": None}}).encode()
 
 
@@ -93,6 +95,20 @@ def test_server_that_says_so_is_left_after_its_answer():
         client.clock()
         client.clock()
     assert len(set(script.ports)) == 2
+
+
+def test_interim_answer_never_passes_for_the_next_one():
+    """R4: the page of one window that came late must not be taken for that of another."""
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    other = json.dumps({"operations": [], "pagination": {"next": "late"}}).encode()
+    script = Raw((hints, False), (hints + whole(other), False), (whole(), True))
+    with raw_server(script) as url, client_of(url) as client:
+        for _ in range(2):
+            with pytest.raises(RetriableApiError, match="interim one, 103"):
+                client.clock()
+        (page,) = client.pages(WINDOW)
+    assert page.next_token is None
+    assert len(set(script.ports)) == 3
 
 
 def test_chunks_are_put_together_and_their_connection_is_used_again():
@@ -190,6 +206,21 @@ def test_proxy_of_another_kind_is_refused_before_asking(kind: str, monkeypatch: 
     monkeypatch.setenv("HTTPS_PROXY", kind)
     with pytest.raises(FatalApiError, match="HTTPS_PROXY"):
         client_of("https://comms.twilio.com/v1")
+
+
+@pytest.mark.parametrize(
+    "named", ["http://user:pa/ss@host:3128", "user:pa#ss@host:1", "host:99999"]
+)
+def test_proxy_whose_address_can_not_be_read_is_refused_without_showing_it(
+    named: str, monkeypatch: pytest.MonkeyPatch
+):
+    """R11: what follows the colon may be the beginning of a password."""
+    monkeypatch.setenv("HTTPS_PROXY", named)
+    with pytest.raises(FatalApiError, match="HTTPS_PROXY") as caught:
+        client_of("https://comms.twilio.com/v1")
+    assert "pa" not in str(caught.value).replace("password", "")
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
 def test_closed_client_keeps_no_connection():

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from pipeline.facts import Partition
 from pipeline.lake import landing
+from pipeline.lake.files import Disk, Files
 from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS, Table
-from pipeline.sync import rebuild
+from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, REJECTS, Table
+from pipeline.sync import fold_pending, rebuild, summarize_pending
+from tests.support.disks import Crash
 from tests.support.factories import (
     DAY,
     NOON,
@@ -449,3 +451,83 @@ def test_files_are_private_and_temporaries_out_of_readers_sight(tmp_path: Path):
     temporary = lake.temporary_file("operations", PARTITION)
     assert temporary.relative_to(lake.root).parts[0] == ".tmp"
     assert temporary.suffix != ".parquet"
+
+
+class DiesAtOperations(Disk):
+    """Power goes before operations are replaced, when history is already."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        if target.parts[-4] == OPERATIONS.name:
+            raise Crash
+        super().rename(source, target)
+
+
+def test_operations_that_a_killed_fold_left_behind_history_come_up_with_the_next_news(
+    tmp_path: Path,
+):
+    """R2, R5: also where the landed file of the fold that was killed was moved away since."""
+    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    later = NOON + HOUR
+    landed(lake, scan([record(1, stats={"opened": 1}, updated_at=later)], observed_at=later))
+    with pytest.raises(Crash):
+        fold(Lake(lake.root, Files(DiesAtOperations())), PARTITION)
+    (file,) = lake.landed(PARTITION)
+    file.unlink()
+    summarize_pending(lake)
+    landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
+    fold(lake, PARTITION)
+    assert {row["operation_id"]: row["opened"] for row in rows(lake, "operations")} == {
+        operation_id(1): 1,
+        operation_id(2): 2,
+    }
+    assert not lake.torn_marker(PARTITION).exists()
+
+
+def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
+    """R2: a scan that finds some of a day's operations is enough."""
+    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    lake.part(OPERATIONS, PARTITION).unlink()
+    later = NOON + HOUR
+    landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
+    fold(lake, PARTITION)
+    assert [row["operation_id"] for row in rows(lake, "operations")] == [
+        operation_id(1),
+        operation_id(2),
+    ]
+
+
+def test_day_that_can_not_be_summed_up_keeps_no_other_from_the_archive(tmp_path: Path):
+    """R1: counts may be as large as their type allows, and their sums larger."""
+    most = dict.fromkeys(("total", "queued", "scheduled"), 2**63 - 1)
+    lake = new_lake(tmp_path)
+    landed(lake, scan([record(1, stats=most), record(2, stats=most)]))
+    other = Partition(OTHER_ACCOUNT, DAY)
+    landed(lake, scan([record(3)], account_id=OTHER_ACCOUNT))
+    folding = fold_pending(lake, summarizing=True)
+    assert [report.partition for report in folding.folds] == sorted([PARTITION, other])
+    assert lake.stale() == {PARTITION}
+    (error,) = summarize_pending(lake)
+    assert str(PARTITION) in str(error)
+
+
+def test_fold_that_summarizes_derives_what_summarize_derives(tmp_path: Path):
+    later = NOON + HOUR
+    scans = [
+        scan([record(1), record(2)]),
+        scan([record(2, stats={"opened": 2}, updated_at=later), record(3)], observed_at=later),
+    ]
+    at_once, apart = new_lake(tmp_path / "at once"), new_lake(tmp_path / "apart")
+    for one in scans:
+        landed(at_once, one)
+        assert not fold_pending(at_once, summarizing=True).errors
+        assert at_once.stale() == set()
+        landed(apart, one)
+        fold_pending(apart)
+        summarize_pending(apart)
+    marts = {mart.name for mart in MARTS}
+    found, expected = (
+        {key: value for key, value in snapshot(lake).items() if key.split()[0] in marts}
+        for lake in (at_once, apart)
+    )
+    assert found == expected
+    assert found

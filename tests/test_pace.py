@@ -3,6 +3,7 @@
 import heapq
 import math
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -246,3 +247,31 @@ def test_adaptive_concurrency_is_nearly_as_quick_as_the_best_fixed_one(latency: 
 
     best = min(took(Pace(n, float(n))) for n in (2, 4, 8))
     assert best >= 0.9 * took(Pace.starting(8))
+
+
+def test_room_that_somebody_leaves_unused_is_given_on():
+    """One that was woken and gives up while it waits for its turn must not keep the others waiting."""
+    refuses = threading.Event()
+
+    def sleep(_: float) -> None:
+        if threading.current_thread().name == "gives up":
+            refuses.set()
+            raise KeyboardInterrupt
+
+    gate, ended = Gate(Pace(1, 1.0, rate=0.5), sleep), threading.Event()
+
+    def waiting() -> None:
+        with suppress(KeyboardInterrupt), gate.request():
+            ended.set()
+
+    with gate.request():
+        first = threading.Thread(target=waiting, name="gives up", daemon=True)
+        second = threading.Thread(target=waiting, daemon=True)
+        first.start()
+        while not gate._changed._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+            pass
+        second.start()
+        while len(gate._changed._waiters) < 2:  # type: ignore[attr-defined]  # the same
+            pass
+    assert refuses.wait(10)
+    assert ended.wait(10)

@@ -1,12 +1,15 @@
 """publish(): what SQL sees."""
 
 import shutil
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from pipeline.facts import Partition
+from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from pipeline.warehouse import publish
@@ -15,6 +18,8 @@ from tests.support.factories import (
     ACCOUNT,
     NOON,
     OTHER_ACCOUNT,
+    PARTITION,
+    landed,
     new_lake,
     record,
     scan,
@@ -181,3 +186,31 @@ def test_marts_without_coverage_are_published_as_never_asked(tmp_path: Path):
         columns = "operations, completeness, final_slots, never_asked_slots, delivery_rate"
         found = ask(lake, f"SELECT {columns} FROM delivery_{table}")
         assert found == [(1, "gaps", 0, slots, None)]
+
+
+def test_fold_while_the_warehouse_is_published_is_in_it_or_in_the_next(tmp_path: Path):
+    """R4, R5: what told that slots are final is what they are counted from."""
+
+    class Meanwhile(Lake):
+        """Another process folds a scan when this one asks which days have coverage."""
+
+        def partitions(self, folder: str) -> Iterator[Partition]:
+            if folder == SLOT_COVERAGE.name and not done:
+                done.append(True)
+                landed(lake, last)
+                fold(lake, PARTITION)
+            yield from super().partitions(folder)
+
+    first = scan([record(1)], observed_at=NOON + timedelta(hours=2))
+    last = scan([record(1)], observed_at=NOON + timedelta(days=7, hours=-13))
+    done = [True]
+    lake = summarized(new_lake(tmp_path), first)
+    publish(lake)
+    summarized(lake, scan([record(2)], observed_at=NOON + timedelta(hours=3)))
+    done.clear()
+    publish(Meanwhile(lake.root), force=False)
+    assert done
+    publish(lake, force=False)
+    told = ask(lake, "SELECT sum(final_slots) FROM delivery_daily")
+    assert told == ask(lake, "SELECT count(*) FROM coverage_slots WHERE state = 'final'")
+    assert told[0][0] > 0

@@ -118,18 +118,24 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
         known = _read(lake, HISTORY, partition)
         history = distinct_states(known, unknown)
         # Where operations are whole, only those that have other states now need another look.
-        is_whole = before.num_rows > 0 and count_operations(known) == before.num_rows
+        is_whole = (
+            before.num_rows > 0
+            and count_operations(known) == before.num_rows
+            and not lake.torn_marker(partition).exists()
+        )
         operations = with_newest(before, history, unknown) if is_whole else newest_states(history)
         del unknown
         states = history.num_rows
         if not (operations.equals(before) and history.equals(known)):
             lake.files.touch(lake.stale_marker(partition))
+            lake.files.touch(lake.torn_marker(partition))
         encoded = parquet.encode(history)
         _write_if_changed(lake, HISTORY, partition, known, history, encoded=encoded)
         # Where each operation has one state, both tables are the same rows: they are encoded once.
         if states != operations.num_rows:
             encoded = parquet.encode(operations)
         _write_if_changed(lake, OPERATIONS, partition, before, operations, encoded=encoded)
+        _mark_whole(lake, partition)
         del known, encoded
     elif found:
         for table in (HISTORY, OPERATIONS):
@@ -194,6 +200,11 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
     return report
 
 
+def _mark_whole(lake: Lake, partition: Partition) -> None:
+    if lake.torn_marker(partition).exists():
+        lake.files.remove(lake.torn_marker(partition))
+
+
 def _require_history(lake: Lake, partition: Partition, operations: pa.Table) -> None:
     """Refuse a day whose history is missing: what is left of it must not pass for all of it (R1)."""
     file = lake.part(HISTORY, partition)
@@ -224,6 +235,7 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
             lake.files.touch(lake.stale_marker(partition))
             _write_if_changed(lake, HISTORY, partition, known, history)
             _write_if_changed(lake, OPERATIONS, partition, before, operations)
+        _mark_whole(lake, partition)
 
 
 def rebuild_derived(lake: Lake, partition: Partition) -> None:

@@ -167,6 +167,10 @@ class Lake:
         """Exists while a partition's derived tables may be older than its history."""
         return self._folder(".stale", partition) / "stale"
 
+    def torn_marker(self, partition: Partition) -> Path:
+        """Exists while a partition's operations may be older than its history."""
+        return self._folder(".torn", partition) / "torn"
+
     def watched_file(self, partition: Partition) -> Path:
         """What is to be asked by id of a partition; no file if nothing is."""
         return self._folder(".watched", partition) / PART

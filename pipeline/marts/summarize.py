@@ -7,7 +7,8 @@ one, with its grain on top; its columns and their meanings are in schema.py.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.marts.gains import GAINS_VERSION, gains, steps
 from pipeline.schema import (
     AGES,
@@ -140,9 +141,14 @@ def summarize_folded(
     operations: pa.Table,
     history: pa.Table,
 ) -> None:
-    """The same for a day that was just folded, whose lock is held and whose tables are at hand."""
-    rows = _of_operations(lake, partition, connection, operations)
-    rows |= _of_history(lake, partition, connection, history)
+    """The same for a day that was just folded, whose lock is held and whose tables are at hand.
+
+    Raises:
+        LakeError: what the day holds can't be summed up; it stays stale.
+    """
+    with _telling_what_fails(partition):
+        rows = _of_operations(lake, partition, connection, operations)
+        rows |= _of_history(lake, partition, connection, history)
     _tell(partition, rows)
     lake.files.remove(lake.stale_marker(partition))
 
@@ -150,12 +156,13 @@ def summarize_folded(
 def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
-    # One after the other: a day's operations and its history are never held together.
-    operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
-    rows = _of_operations(lake, partition, connection, operations)
-    del operations
-    history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
-    rows |= _of_history(lake, partition, connection, history)
+    # One after the other: a fold has both at hand anyway, and this need not.
+    with _telling_what_fails(partition):
+        operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
+        rows = _of_operations(lake, partition, connection, operations)
+        del operations
+        history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
+        rows |= _of_history(lake, partition, connection, history)
     _tell(partition, rows)
     return rows
 
@@ -166,21 +173,37 @@ def _of_operations(
     connection: duckdb.DuckDBPyConnection,
     operations: pa.Table,
 ) -> dict[str, int]:
-    connection.register("operations", operations)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
     marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
-    rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
-    connection.unregister("operations")
-    return rows
+    with _registered(connection, "operations", operations):
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
+        return {mart.name: _write(lake, partition, connection, mart) for mart in marts}
 
 
 def _of_history(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, history: pa.Table
 ) -> dict[str, int]:
-    connection.register("steps", steps(gains(history)))
-    rows = {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
-    connection.unregister("steps")
-    return rows
+    with _registered(connection, "steps", steps(gains(history))):
+        return {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
+
+
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
+    """Rows under a name, for the block alone: the connection outlives them."""
+    connection.register(name, rows)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
+@contextmanager
+def _telling_what_fails(partition: Partition) -> Iterator[None]:
+    """One day that can't be derived must not keep the others from it."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as error:
+        msg = f"the delivery tables of {partition} can't be derived: {error}"
+        raise LakeError(msg) from error
 
 
 def _tell(partition: Partition, rows: dict[str, int]) -> None:

@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -72,6 +73,10 @@ class Connections:
         try:
             connection.request("GET", target, headers=self._headers)
             response = connection.getresponse()
+            if response.status < HTTPStatus.OK:
+                # http.client takes it for the answer, and would take the answer for that of the next request.
+                msg = f"expected an answer; got an interim one, {response.status}, that was not asked for"
+                raise http.client.HTTPException(msg)
             yield response
             is_read = response.isclosed() and connection.sock is not None
         except BaseException:
@@ -129,12 +134,16 @@ def _proxy_of(address: SplitResult) -> SplitResult | None:
     # Plain http is for this machine alone: it never leaves it.
     if address.scheme != "https" or not named or proxy_bypass(host):
         return None
-    proxy = urlsplit(named if "://" in named else f"http://{named}")
-    if proxy.scheme != "http" or not proxy.hostname:
-        kind = f"{proxy.scheme}://" if proxy.hostname else "none with a host"
+    try:
+        proxy = urlsplit(named if "://" in named else f"http://{named}")
+        is_known = proxy.scheme == "http" and bool(proxy.hostname) and proxy.port != 0
+        kind = f"{proxy.scheme}://" if proxy.hostname else "one without a host"
+    except ValueError:  # its message may show a part of a password
+        is_known, kind = False, "one whose port is no number from 1 to 65535"
+    if not is_known:
         msg = (
-            f"expected a proxy that is asked by http:// in HTTPS_PROXY or ALL_PROXY; got {kind}. "
-            f"Set HTTPS_PROXY to one, or NO_PROXY to {host}"
+            "expected a proxy like http://user:password@host:port in HTTPS_PROXY or ALL_PROXY, with / and # "
+            f"in a password as %2F and %23; got {kind}. Set HTTPS_PROXY to one, or NO_PROXY to {host}"
         )
         raise FatalApiError(msg)
     return proxy
@@ -154,6 +163,8 @@ def _place_of(address: SplitResult) -> tuple[str, int]:
 
 def _is_readable(connection: http.client.HTTPConnection) -> bool:
     """Whether something came that nobody asked for: mostly, that the server has closed it."""
+    if isinstance(connection.sock, ssl.SSLSocket) and connection.sock.pending():
+        return True
     waiting = select.poll()
     waiting.register(connection.sock, select.POLLIN)
     return bool(waiting.poll(0))

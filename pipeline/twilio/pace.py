@@ -29,6 +29,9 @@ _TOLERANCE: Final = 2.0
 _TOLERATED: Final = 0.02
 """Latency holds up to so many times the shortest one, and so many seconds: below that it is noise."""
 
+_MANY: Final = 1000
+"""Times of work that are waited for: then work limits nothing."""
+
 _FORGOTTEN: Final = 0.01
 """By this share the shortest time grows with each answer: luck does not stand for ever."""
 
@@ -147,7 +150,9 @@ class Pace:
 
 def _useful(waited: float, worked: float) -> float:
     """How many requests at once keep this process busy: more of them would only wait for it."""
-    return max(math.ceil(1 + waited / worked - _IDLE), 1) if worked else math.inf
+    if waited > _MANY * worked:
+        return math.inf
+    return max(math.ceil(1 + waited / worked - _IDLE), 1) if worked else 1
 
 
 class Asked:
@@ -266,7 +271,12 @@ class Gate:
                     self._under_way += 1
                     self._last_began = now
                     return
-            self.pause(wait)
+            try:
+                self.pause(wait)
+            except BaseException:
+                with self._changed:
+                    self._changed.notify()  # the room that was meant for this one is another's
+                raise
 
     def _too_long(self, asked: float) -> RetriableApiError:
         msg = (

@@ -15,6 +15,7 @@ from pipeline.checks import CHECKS
 from pipeline.facts import Partition
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
+from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days
 from tests.support.factories import ACCOUNT, NOON, at, landed, scan
 
@@ -95,6 +96,15 @@ def test_range_of_days_is_one_run():
         assert isinstance(definition, dg.AssetsDefinition)
         if definition.partitions_def is not None:
             assert definition.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_report_waits_for_a_warehouse(tmp_path: Path):
+    resources = {"archive": ArchiveResource(data=str(tmp_path))}
+    schedule = build_definitions(resources).resolve_schedule_def("hourly_report")
+    context = dg.build_schedule_context(resources=resources)
+    assert not schedule.evaluate_tick(context).run_requests
+    publish(Lake(tmp_path).open())
+    assert len(schedule.evaluate_tick(context).run_requests or []) == 1
 
 
 def tick(data: Path, moment: str) -> dg.RunRequest | None:

@@ -3,14 +3,16 @@
 -- What delivery_hourly and operation_sizes add up, so that the operations are gone through once. Sums
 -- skip counts that are absent; the rated_ columns sum only operations that carry every count which the
 -- rates need, so that a rate never divides what one operation has by what another lacks.
-WITH counted AS (
+WITH grouped AS (
     SELECT
         -- By number: date_trunc asks a calendar, and takes as long as all the sums.
         epoch_us(created_at) // $hour_us AS hour,
         status,
         CASE $classes END AS smallest,
-        total + canceled + scheduled + queued + delivered + opened + undelivered + failed IS NOT NULL
-            AS is_rated,
+        -- Not by their sum: counts may be as large as their type has room for.
+        total IS NOT NULL AND canceled IS NOT NULL AND scheduled IS NOT NULL AND queued IS NOT NULL
+            AND delivered IS NOT NULL AND opened IS NOT NULL AND undelivered IS NOT NULL
+            AND failed IS NOT NULL AS is_rated,
         count(*) AS operations,
         $counts
     FROM operations
@@ -25,4 +27,4 @@ SELECT
     CASE WHEN is_rated THEN operations ELSE 0 END AS rated_operations,
     CASE WHEN is_rated THEN total - canceled - scheduled - queued END AS rated_attempted,
     $rated
-FROM counted
+FROM grouped

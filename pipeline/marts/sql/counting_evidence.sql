@@ -2,14 +2,15 @@
 -- An operation is evidence if its counts are possible under one reading alone. Under the exclusive
 -- reading each email is in one count, so parts can't add up to more than total; under the cumulative
 -- one an opened email is also delivered, and a delivered one also sent.
+-- In doubles, which are exact for far more emails than there are, and have room for any count.
 WITH parts AS (
     SELECT
         operation_id,
         delivered > 0 AND opened > delivered AS opened_apart,
-        queued + scheduled + delivered + opened + undelivered + failed + canceled > total
+        queued::DOUBLE + scheduled + delivered + opened + undelivered + failed + canceled > total
             AS opened_within,
         sent < delivered AS delivered_apart,
-        queued + scheduled + sent + greatest(delivered, opened) + undelivered + failed + canceled
+        queued::DOUBLE + scheduled + sent + greatest(delivered, opened) + undelivered + failed + canceled
             > total AS delivered_within
     FROM operations
 ),
