@@ -12,6 +12,7 @@ from pipeline.facts import Partition
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
+from pipeline.sync import fold_pending
 from pipeline.warehouse import publish
 from pipeline.windows import Window
 from tests.support.factories import (
@@ -192,24 +193,25 @@ def test_fold_while_the_warehouse_is_published_is_in_it_or_in_the_next(tmp_path:
     """R4, R5: what told that slots are final is what they are counted from."""
 
     class Meanwhile(Lake):
-        """Another process folds a scan when this one asks which days have coverage."""
+        """Another process folds a scan after this one looked at the files, when it asks what is settled."""
 
         def partitions(self, folder: str) -> Iterator[Partition]:
-            if folder == SLOT_COVERAGE.name and not done:
-                done.append(True)
-                landed(lake, last)
-                fold(lake, PARTITION)
+            if folder == SLOT_COVERAGE.name:
+                asked.append(folder)
+                if len(asked) == 2:
+                    landed(lake, last)
+                    fold(lake, PARTITION)
             yield from super().partitions(folder)
 
     first = scan([record(1)], observed_at=NOON + timedelta(hours=2))
     last = scan([record(1)], observed_at=NOON + timedelta(days=7, hours=-13))
-    done = [True]
+    asked: list[str] = []
     lake = summarized(new_lake(tmp_path), first)
     publish(lake)
-    summarized(lake, scan([record(2)], observed_at=NOON + timedelta(hours=3)))
-    done.clear()
+    landed(lake, scan([record(2)], account_id=OTHER_ACCOUNT))
+    fold_pending(lake, summarizing=True)
     publish(Meanwhile(lake.root), force=False)
-    assert done
+    assert len(asked) > 2
     publish(lake, force=False)
     told = ask(lake, "SELECT sum(final_slots) FROM delivery_daily")
     assert told == ask(lake, "SELECT count(*) FROM coverage_slots WHERE state = 'final'")
