@@ -33,6 +33,6 @@ if __name__ == "__main__":
         days = [text for text in sys.argv[1:] if text != "--report"]
         first, last = (date.fromisoformat(text) for text in days)
     except ValueError:
-        sys.exit("expected two days: python -m assets.run 2026-11-13 2026-11-20")
+        sys.exit("expected two days: python -m assets.run 2026-11-13 2026-11-20 [--report]")
     succeeded = run(first, last, with_report="--report" in sys.argv)
     leave(0 if succeeded else 1)

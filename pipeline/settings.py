@@ -160,7 +160,10 @@ class Settings(ArchiveSettings):
         8,
         ge=1,
         le=64,
-        description="Requests under way at once, at the most; fewer while the API is slow or refuses some.",
+        description=(
+            "Requests under way at once, at the most; fewer while the API is slow or refuses some, or "
+            "reading keeps this process busy."
+        ),
     )
     connect_timeout: float = _variable(
         "EMAIL_ARCHIVE_CONNECT_TIMEOUT",
