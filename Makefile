@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint types definitions docs check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test test-all lint types definitions docs check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ $(DAGSTER_HOME)/dagster.yaml:
 
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n auto --dist loadfile
+
+test-all: $(READY) ## run the tests that take long too
+	$(BIN)/pytest -n auto --dist loadfile -m ''
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .

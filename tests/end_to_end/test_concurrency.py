@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Figures
 from tests.end_to_end.busy import READERS, run
 
 
+@pytest.mark.slow
 def test_four_syncs_a_dagster_run_and_eight_readers_do_not_harm_each_other(
     tmp_path: Path, figures: Figures
 ):

@@ -96,6 +96,7 @@ def kills_of_dagster(request: pytest.FixtureRequest) -> int:
     return 20 if request.config.getoption("--every-step") else 3
 
 
+@pytest.mark.slow
 def test_killed_dagster_runs_lose_nothing_and_the_next_equals_the_truth(
     tmp_path: Path, kills_of_dagster: int, figures: Figures
 ):
