@@ -29,7 +29,13 @@ def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Pa
         check_floor(file, wrong)
 
 
-@pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in {"idle", "load", "archive"} else [])
+        for name in MEASURES
+    ],
+)
 def test_every_measure_gives_figures(tmp_path: Path, name: str):
     figures = measure([name], Plan(0.0005, 1, tmp_path))
     assert figures

@@ -270,7 +270,12 @@ class Trial:
         shutil.rmtree(here)
 
 
-@pytest.fixture(params=[LAKE, WAREHOUSE], ids=["lake", "warehouse"])
+@pytest.fixture(
+    params=[
+        pytest.param(LAKE, id="lake"),
+        pytest.param(WAREHOUSE, id="warehouse", marks=pytest.mark.slow),
+    ]
+)
 def trial(request: pytest.FixtureRequest, before: Path, tmp_path: Path, steps_to_try: int) -> Trial:
     return Trial(before, tmp_path, request.param, steps_to_try)
 
@@ -357,6 +362,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, usual)
 
 
+@pytest.mark.slow
 def test_disk_that_fails_while_duckdb_writes_is_a_clear_error_and_the_old_warehouse_stays(
     before: Path, tmp_path: Path, figures: Figures
 ):

@@ -205,6 +205,7 @@ def test_questions_that_fail_cost_only_themselves_and_stay_due(
     assert len(read_watched(Lake(tmp_path), ACCOUNT)) == 20
 
 
+@pytest.mark.slow
 def test_what_is_refused_for_good_is_asked_ever_more_rarely_and_keeps_nothing_else_waiting(
     tmp_path: Path,
 ):

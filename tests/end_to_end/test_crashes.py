@@ -138,6 +138,7 @@ def wait(process: "subprocess.Popen[str]", seconds: float) -> None:
         process.wait(seconds)
 
 
+@pytest.mark.slow
 def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):
     """R5: locks keep each day's fold to one process, and what both land is merged."""
     world = World(10, 400.0, START)

@@ -113,6 +113,7 @@ def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path)
     assert "Emails successfully delivered" in (tmp_path / "tables.html").read_text()
 
 
+@pytest.mark.slow
 def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path: Path):
     """R1, R2, R4, by the very commands of the page, with a sync after each folder that is copied."""
     data, restored, backup = tmp_path / "data", tmp_path / "restored", tmp_path / "backup.tar"

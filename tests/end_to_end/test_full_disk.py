@@ -64,6 +64,7 @@ def error_of(settings: Settings) -> str:
     return "; ".join(str(error) for error in report.errors)
 
 
+@pytest.mark.slow
 def test_full_disk_is_a_clear_error_and_the_next_sync_heals(small_disk: Path, figures: Figures):
     """R1, R5, R6: the archive stays as it was or knows more, and is whole, whatever had no room."""
     data = small_disk / "lake"

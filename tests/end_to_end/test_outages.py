@@ -116,6 +116,7 @@ def test_nothing_due_costs_one_request(tmp_path: Path):
         assert [r.query for r in emulator.requests[before:]] == [{"pageSize": "1"}]
 
 
+@pytest.mark.slow
 def test_wrong_clock_of_this_machine_changes_nothing(tmp_path: Path):
     """R10: three days fast or slow, the archive is the same, in what it asks and in what it holds."""
     right = at("2026-11-18 10:00")

@@ -70,7 +70,17 @@ def read_until(
     reads.put(found)
 
 
-@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    "read",
+    [
+        by_duckdb_on_parquet,
+        *(
+            pytest.param(r, marks=pytest.mark.slow)
+            for r in READERS
+            if r is not by_duckdb_on_parquet
+        ),
+    ],
+)
 def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[Path], Counted]):
     """R6"""
     with account(World(12, 400.0, START), at("2026-11-13"), tmp_path) as (emulator, settings):

@@ -426,6 +426,7 @@ def test_sync_works_against_a_server_that_was_not_written_here(tmp_path: Path):
     assert created[operation_id(5)] == moments[5] + timedelta(seconds=0.25)
 
 
+@pytest.mark.slow
 def test_two_archives_of_one_account_hold_the_same(tmp_path: Path):
     """R5: what is archived is a function of what was answered, not of concurrency or page size."""
     with account(WORLD, NOW, tmp_path / "a") as (emulator, settings):

@@ -23,6 +23,7 @@ def test_life_of_faults_crashes_and_outages_keeps_every_rule(
     figures("lives simulated", 1)
 
 
+@pytest.mark.slow
 def test_seed_is_the_same_life_again(tmp_path: Path):
     """So that a failing seed is one command to repeat: requests, faults, breaks and all."""
     for name in ("once", "again"):
