@@ -12,6 +12,7 @@ from pipeline.settings import Settings
 # since machines differ; and no explaining, which takes longer than all the rest.
 settings.register_profile(
     "repeatable",
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,

@@ -39,6 +39,7 @@ def every(step: timedelta, until: datetime, first: datetime = START) -> Iterator
         now += step
 
 
+@pytest.mark.slow
 def test_model_counts_the_requests_of_real_syncs_and_archives_the_same(tmp_path: Path):
     """Slots of all ages up to their deadline, windows that are merged and cut, final scans."""
     world = World(3, 6_000, START, end=START + 9 * HOUR)

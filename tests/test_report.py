@@ -346,6 +346,7 @@ def test_link_stays_a_link_and_the_report_that_it_leads_to_is_replaced(tmp_path:
     assert [path.name for path in served.parent.iterdir()] == ["email.html"]
 
 
+@pytest.mark.slow
 def test_command_writes_the_report_to_stdout(tmp_path: Path):
     lake = published(tmp_path, on(DAY, record(1)))
     done = run("report", "--data", str(lake.root), "-o", "-", cwd=tmp_path)

@@ -96,6 +96,7 @@ def test_full_run_with_all_logging_leaves_no_credential_behind(
     assert found_in(tmp_path, wanted) == []
 
 
+@pytest.mark.slow
 def test_dagster_run_with_all_logging_leaves_no_credential_behind(tmp_path: Path):
     """R11: events, run configs, captured output and compute logs of a lasting instance at DEBUG."""
     home = tmp_path / "home"

@@ -120,6 +120,7 @@ def test_every_day_of_the_range_is_materialized_with_its_own_figures(
         assert set(metadata(instance, key)) == set(DAYS)
 
 
+@pytest.mark.slow
 def test_report_is_written_and_its_charts_are_shown(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):

@@ -74,6 +74,7 @@ def test_outage_loses_exactly_the_slots_that_expired_and_says_which(
         assert set(expected) <= set(gaps(tmp_path))
 
 
+@pytest.mark.slow
 def test_archive_that_runs_gives_every_slot_its_final_scan(tmp_path: Path):
     """R4: nine days of ticks; every slot past its deadline is final, and equals its last moment."""
     with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
