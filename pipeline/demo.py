@@ -149,7 +149,7 @@ def _emulator(per_day: float) -> Iterator[str]:
     command += ["--seed", str(SEED), "--per-day", str(per_day)]
     command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
     command += ["--outage", f"{OUTAGE}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - no shell, and only what is above
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - no shell, and words of our own alone
         try:
             lines = iter(process.stdout or [])
             url = next(
@@ -183,7 +183,7 @@ def _run_dagster(settings: Settings, now: datetime) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = settings.environment() | {"DAGSTER_HOME": str(home)}
     command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1]), "--report"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and only what is above
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and words of our own alone
     if done.returncode:
         msg = f"the Dagster job failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         raise ArchiveError(msg)

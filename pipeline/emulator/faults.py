@@ -369,7 +369,7 @@ async def _break(send: Send, receive: Receive, data: bytes, *, resets: bool) -> 
     A server won't send what is against the protocol, so this reaches for the line itself: uvicorn gives
     each request a method of the object that has it.
     """
-    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]  # as above
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]  # uvicorn hands over a bound method
     line = transport.get_extra_info("socket")
     if data:
         transport.write(data)

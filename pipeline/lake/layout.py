@@ -145,7 +145,7 @@ class Lake:
             account, day = partition.account_id, partition.day.isoformat()
             path = f"{self.root}/{table.name}/account_id={account}/created_date={day}/{PART}"
             with suppress(FileNotFoundError):
-                yield partition, os.stat(path)  # noqa: PTH116 - see above
+                yield partition, os.stat(path)  # noqa: PTH116 - a Path for each of thousands of days
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded."""
