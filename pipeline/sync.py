@@ -455,6 +455,9 @@ def fold_pending(
     if not pending:
         return Folding()
     parquet.give_back_memory()
+    if summarizing:
+        # Before: what is derived below is this version's, and is not to be derived again.
+        mark_outdated(lake)
     with ExitStack() as stack:
         derive = _deriving(lake, stack) if summarizing else None
         for partition in pending:

@@ -9,7 +9,7 @@ ordered by id alone, which is next to nothing for what is in order already, and 
 that have several go through an order of all columns.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -75,11 +75,23 @@ def _places(states: pa.Table) -> pa.Array | None:
     is_several = _of_the_same(follows)
     several = order.filter(is_several)
     rows = states.take(several).append_column("_place", several)
-    first = _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
+    first = _first_seen(rows)
     is_alone = pc.invert(is_several)
     before = _before(ordered_ids.filter(is_alone), _ids(first))
     alone = order.filter(is_alone).to_numpy()
     return pa.array(np.insert(alone, before, first["_place"].to_numpy()))
+
+
+def _first_seen(rows: pa.Table) -> pa.Table:
+    """Each state once, as it was first seen, in order; of rows that are ordered by operation."""
+    follows = pc.invert(differs_from_previous(rows, ["operation_id"]))
+    seen = _column(rows, "observed_at")
+    is_same = pc.invert(differs_from_previous(rows, _STATE))
+    is_later = pa.concat_arrays([pa.array([True]), pc.greater_equal(seen[1:], seen[:-1])])
+    if pc.all(pc.or_(pc.invert(follows), pc.and_(is_same, is_later))).as_py():
+        # What was listed twice, and had not changed: most of what comes twice, told without sorting.
+        return rows.filter(pc.invert(follows))
+    return _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
 
 
 def _replaced(
@@ -207,26 +219,57 @@ def by_id(rows: pa.Table) -> pa.Table:
 def gathered(tables: list[pa.Table]) -> pa.Table:
     """The states of some tables in one piece, each once and in order.
 
+    Scans are mostly ranges of ids, each in order: so only those that overlap are put in order together.
+
     Args:
         tables: the states; the list is emptied, so that the memory of each column is free again once it
             is copied: a whole day goes through here.
     """
-    # Scans are mostly ranges of ids: chained by their first one, they are nearly in order.
-    filled = sorted((t for t in tables if t.num_rows), key=lambda t: str(t["operation_id"][0]))
+    groups = _overlapping([one for one in map(_settled, tables) if one.num_rows])
     tables.clear()
-    if not filled:
-        return OPERATIONS.arrow.empty_table()
-    states = pa.concat_tables(filled)
-    filled.clear()
-    places = _places(states)
-    columns = states.columns
-    del states
+    groups.reverse()
+    while groups:
+        group = groups.pop()
+        tables.append(group[0] if len(group) == 1 else _copied(group, _places))
+        group.clear()
+    return _copied(tables) if tables else OPERATIONS.arrow.empty_table()
+
+
+def _overlapping(tables: list[pa.Table]) -> list[list[pa.Table]]:
+    """Ordered tables in groups, by their ids: those of one group overlap, and the groups are in order."""
+    # Of those that begin alike, what was seen first comes first: it stays, should the rest be the same.
+    tables.sort(key=lambda one: (_first_id(one), one["observed_at"][0].value))
+    groups: list[list[pa.Table]] = []
+    end = ""
+    for one in tables:
+        if groups and _first_id(one) <= end:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+        end = max(end, str(one["operation_id"][-1]))
+    return groups
+
+
+def _first_id(rows: pa.Table) -> str:
+    return str(rows["operation_id"][0])
+
+
+def _copied(
+    tables: list[pa.Table], places_in: Callable[[pa.Table], pa.Array | None] = lambda _: None
+) -> pa.Table:
+    """Rows of tables in one piece; the list is emptied, so that a column's memory is free once it is copied."""
+    rows = pa.concat_tables(tables)
+    tables.clear()
+    places = places_in(rows)
+    columns = rows.columns
+    del rows
     columns.reverse()
     copied = []
     while columns:
-        column = columns.pop().combine_chunks()
-        copied.append(column if places is None else column.take(places))
-        del column
+        column = columns.pop()
+        whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+        copied.append(whole if places is None else whole.take(places))
+        del column, whole
     return pa.table(copied, schema=OPERATIONS.arrow)
 
 
