@@ -11,6 +11,7 @@ import dagster as dg
 
 from assets.definitions import defs
 from assets.schedules import range_tags
+from pipeline import arrow
 from pipeline.interruption import leave
 
 
@@ -29,6 +30,7 @@ def run(first: date, last: date, *, with_report: bool = False) -> bool:
 
 
 if __name__ == "__main__":
+    arrow.prepare()
     try:
         days = [text for text in sys.argv[1:] if text != "--report"]
         first, last = (date.fromisoformat(text) for text in days)

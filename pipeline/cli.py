@@ -128,12 +128,11 @@ def sync(
 
     Example: email-archive sync --json | jq .new
     """
+    _prepare_arrow()
     from pipeline.console import observing
-    from pipeline.lake.parquet import choose_allocator
     from pipeline.settings import Settings
     from pipeline.sync import sync as run
 
-    choose_allocator()
     settings = Settings.load(**_data(data))
     scope = _scope(everything, since, until)
     with observing() as observer:
@@ -176,6 +175,7 @@ def sql(
 
     Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
     """
+    _prepare_arrow()
     from pipeline import console
     from pipeline.query import ask
 
@@ -264,6 +264,7 @@ def publish(data: DataOption = None) -> None:
 
     Example: email-archive publish --data /srv/archive
     """
+    _prepare_arrow()
     from pipeline.sync import rebuild
 
     lake = _lake(data)
@@ -290,6 +291,7 @@ def status(
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
+    _prepare_arrow()
     from pipeline import console
     from pipeline.status import status as look
 
@@ -324,6 +326,7 @@ def verify(
 
     Example: email-archive verify --since 2026-11-20 --until 2026-11-21
     """
+    _prepare_arrow()
     from pipeline import console
     from pipeline.settings import Settings
     from pipeline.verify import verify as compare
@@ -416,6 +419,13 @@ def demo(
 
     if not play(data, per_day=per_day, with_dagster=dagster):
         raise typer.Exit(FAILED)
+
+
+def _prepare_arrow() -> None:
+    """Before anything that uses Arrow is imported: some make values of theirs then."""
+    from pipeline import arrow
+
+    arrow.prepare()
 
 
 def _scope(everything: bool, since: datetime | None, until: datetime | None) -> Any:

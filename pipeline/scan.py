@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -286,13 +287,17 @@ def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object
 
 
 def _inside(operations: pa.Table, window: Window) -> pa.Table:
-    """Those that were created in the window; nothing is copied if that is all of them."""
+    """Those that were created in the window; nothing is copied if they came one after the other."""
     # As numbers: of a page, making moments of them costs more than finding them.
     created_at = operations["created_at"].cast(pa.int64()).to_numpy()
     start, end = (_microseconds(bound) for bound in (window.start, window.end))
-    if not len(created_at) or (start <= created_at.min() and created_at.max() < end):
+    is_inside = (start <= created_at) & (created_at < end)
+    if is_inside.all():
         return operations
-    return operations.filter(pa.array((start <= created_at) & (created_at < end)))
+    places = np.flatnonzero(is_inside)
+    if not len(places) or places[-1] - places[0] == len(places) - 1:
+        return operations.slice(places[0] if len(places) else 0, len(places))
+    return operations.take(pa.array(places))
 
 
 def _microseconds(moment: datetime) -> int:

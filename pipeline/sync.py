@@ -17,9 +17,9 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from pipeline import engine
+from pipeline.arrow import give_back_memory
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
-from pipeline.lake import parquet
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.fold import (
@@ -454,7 +454,7 @@ def fold_pending(
     pending = sorted(lake.pending())
     if not pending:
         return Folding()
-    parquet.give_back_memory()
+    give_back_memory()
     if summarizing:
         # Before: what is derived below is this version's, and is not to be derived again.
         mark_outdated(lake)
@@ -471,7 +471,7 @@ def fold_pending(
                 folds.append(report)
                 if observer:
                     observer.folded(report)
-            parquet.give_back_memory()
+            give_back_memory()
     return Folding(tuple(folds), tuple(errors))
 
 
@@ -519,7 +519,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
         for partition in stale:
             try:
                 summarize(lake, partition, connection)
-                parquet.give_back_memory()
+                give_back_memory()
             except LakeError as error:
                 log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
                 errors.append(error)
@@ -558,7 +558,7 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
             try:
                 rebuild_operations(lake, partition)
                 summarize(lake, partition, connection)
-                parquet.give_back_memory()
+                give_back_memory()
                 summarized += 1
             except LakeError as error:
                 errors.append(error)

@@ -25,7 +25,8 @@ import pyarrow.compute as pc
 
 from pipeline.schema import (
     COUNT_NAMES,
-    OPERATION_ID_PATTERN,
+    OPERATION_ID_LENGTHS,
+    OPERATION_ID_START,
     RECORD_SCHEMA,
     STATUSES,
 )
@@ -224,14 +225,24 @@ def surprises(operations: pa.Table) -> Counter[str]:
     for entry in pc.value_counts(operations["status"]).to_pylist():
         if entry["values"] not in STATUSES:
             found[f"unknown status {entry['values']}"] += entry["counts"]
-    matching = pc.match_substring_regex(operations["operation_id"], OPERATION_ID_PATTERN)
-    unmatched = operations.num_rows - (pc.sum(matching).as_py() or 0)
+    unmatched = operations.num_rows - (pc.sum(_matches(operations["operation_id"])).as_py() or 0)
     if unmatched:
         found["id that does not match the documented pattern"] += unmatched
     for extra in operations["extra"].drop_null().to_pylist():
         names = map(printable, _unknown_names(json.loads(extra, parse_float=str)))
         found.update(f"unknown field {name}" for name in names)
     return found
+
+
+def _matches(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each id matches the reference's pattern.
+
+    Its length is told apart: counting characters is most of what the pattern itself takes.
+    """
+    shortest, longest = OPERATION_ID_LENGTHS
+    length = pc.binary_length(ids)
+    fits = pc.and_(pc.greater_equal(length, shortest), pc.less_equal(length, longest))
+    return pc.and_(fits, pc.match_substring_regex(ids, f"^{OPERATION_ID_START}+$"))
 
 
 def _unknown_names(extra: Mapping[str, Any]) -> list[str]:
