@@ -224,8 +224,8 @@ def scan_windows(
 
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
-    At most `concurrency` scans are under way or waiting to be taken, so memory stays bounded. When
-    the caller stops taking them, windows not yet begun are given up, and those under way are not
+    At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken, so
+    memory stays bounded and no thread waits for a caller that has something else to do. When the caller stops taking them, windows not yet begun are given up, and those under way are not
     waited for: they end at their next page.
 
     Raises:
@@ -243,7 +243,7 @@ def scan_windows(
         running: dict[Future[Listing], Window] = {}
         try:
             while True:
-                while len(running) < concurrency and queue:
+                while len(running) < concurrency + concurrency // 2 and queue:
                     window = queue.popleft()
                     running[pool.submit(scan_window, client, account_id, window, tell)] = window
                 if not running:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import pyarrow as pa
 
@@ -23,7 +23,6 @@ from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.fold import (
-    Derive,
     FoldReport,
     fold,
     read_watched,
@@ -289,8 +288,15 @@ def sync(
         earlier = fold_pending(lake, observer, summarizing=publishing)
         planned = plan(lake, settings, now, scope)
         observer.planned(planned.windows)
-        extraction = extract(client, lake, settings, planned.windows, observer)
-        folding = earlier + fold_pending(lake, observer, summarizing=publishing)
+        with _Folder(lake, observer, summarizing=publishing) as folder:
+
+            def meanwhile(partition: Partition) -> None:
+                # What is done here now takes the processor from what reads the answers, or the wait for them.
+                if client.is_mostly_waiting:
+                    folder.fold(partition)
+
+            extraction = extract(client, lake, settings, planned.windows, observer, meanwhile)
+        folding = earlier + folder.done + fold_pending(lake, observer, summarizing=publishing)
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
     if lookups.asked or lookups.failures:
@@ -370,8 +376,19 @@ def extract(
     settings: Settings,
     windows: Sequence[Window],
     observer: Observer,
+    on_day: Callable[[Partition], None] = lambda _: None,
 ) -> Extraction:
-    """Scan windows concurrently and land each scan as soon as it is complete."""
+    """Scan windows concurrently and land each scan as soon as it is complete.
+
+    Args:
+        client: the API.
+        lake: the archive.
+        settings: the account, the concurrency.
+        windows: what to scan.
+        observer: is told of each page and scan.
+        on_day: is told of each day of which all windows are done, while others are still scanned.
+    """
+    left = Counter(window.day for window in windows)
     scans: list[ScanFacts] = []
     failures: list[FailedScan] = []
     surprises: Counter[str] = Counter()
@@ -392,9 +409,14 @@ def extract(
                 observer.landed(outcome.scan.facts)
                 if outcome.parts:
                     observer.planned(outcome.parts)
+                window, parts = outcome.scan.facts.window, len(outcome.parts)
             else:
                 failures.append(outcome)
                 observer.failed(outcome)
+                window, parts = outcome.window, 0
+            left[window.day] += parts - 1
+            if not left[window.day]:
+                on_day(Partition(settings.account_sid, window.day))
     for what, times in surprises.most_common():
         log.warning("the API sent something new: %s (%d records); it is kept", what, times)
     return Extraction(tuple(scans), tuple(failures), surprises)
@@ -449,43 +471,62 @@ def fold_pending(
         summarizing: whether each day's delivery tables are derived too, while its tables are at hand.
             What can't be derived stays due for `summarize_pending`.
     """
-    folds: list[FoldReport] = []
-    errors: list[LakeError] = []
     pending = sorted(lake.pending())
     if not pending:
         return Folding()
-    give_back_memory()
-    if summarizing:
-        # Before: what is derived below is this version's, and is not to be derived again.
-        mark_outdated(lake)
-    with ExitStack() as stack:
-        derive = _deriving(lake, stack) if summarizing else None
+    with _Folder(lake, observer, summarizing=summarizing) as folder:
         for partition in pending:
-            try:
-                report = fold(lake, partition, derive)
-            except LakeError as error:
-                # One damaged or foreign file must not keep the other days from the archive.
-                log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
-                errors.append(error)
-            else:
-                folds.append(report)
-                if observer:
-                    observer.folded(report)
+            folder.fold(partition)
+    return folder.done
+
+
+class _Folder:
+    """Folds days one by one, and keeps what that did.
+
+    Args:
+        lake: the archive.
+        observer: is told of each day.
+        summarizing: whether each day's delivery tables are derived too.
+    """
+
+    def __init__(self, lake: Lake, observer: Observer | None, *, summarizing: bool) -> None:
+        self._lake = lake
+        self._observer = observer
+        self._summarizing = summarizing
+        self._open = ExitStack()
+        # Only once there is something to derive: it costs more than a fold of nothing new.
+        self._connection = cache(lambda: self._open.enter_context(engine.connect()))
+        self.done = Folding()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def fold(self, partition: Partition) -> None:
+        """Fold a day; one damaged or foreign file must not keep the other days from the archive."""
+        if self.done == Folding():
             give_back_memory()
-    return Folding(tuple(folds), tuple(errors))
-
-
-def _deriving(lake: Lake, stack: ExitStack) -> Derive:
-    # Only once there is something to derive: it costs more than a fold of nothing new.
-    connection = cache(lambda: stack.enter_context(engine.connect()))
-
-    def derive(partition: Partition, operations: pa.Table, history: pa.Table) -> None:
+            if self._summarizing:
+                # Before: what is derived below is this version's, and is not to be derived again.
+                mark_outdated(self._lake)
         try:
-            summarize_folded(lake, partition, connection(), operations, history)
+            report = fold(self._lake, partition, self._derive if self._summarizing else None)
+        except LakeError as error:
+            log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
+            self.done += Folding(errors=(error,))
+        else:
+            self.done += Folding((report,))
+            if self._observer:
+                self._observer.folded(report)
+        give_back_memory()
+
+    def _derive(self, partition: Partition, operations: pa.Table, history: pa.Table) -> None:
+        try:
+            summarize_folded(self._lake, partition, self._connection(), operations, history)
         except LakeError as error:
             log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
-
-    return derive
 
 
 def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:

@@ -267,6 +267,11 @@ class OperationsClient:
             used.add(token)
             query = {"pageToken": token}
 
+    @property
+    def is_mostly_waiting(self) -> bool:
+        """Whether the API takes so long that this process has time for other work meanwhile."""
+        return self._gate.pace.leaves_time
+
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
         return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).clock

@@ -38,6 +38,9 @@ _FORGOTTEN: Final = 0.01
 _IDLE: Final = 0.25
 """Another request at once is worth its thread if more than this share of an answer's work is waited for."""
 
+_BUSY: Final = 1.25
+"""Times of all answers' work that one of them takes: below that the process is busy with them."""
+
 _WEIGHT: Final = 0.2
 _BORNE: Final = 0.85
 _RATE_GROWTH: Final = 0.03
@@ -84,6 +87,11 @@ class Pace:
     def starting(cls, ceiling: int) -> "Pace":
         """The pace of a client that knows nothing yet."""
         return cls(ceiling, float(min(_FIRST, ceiling)))
+
+    @property
+    def leaves_time(self) -> bool:
+        """Whether this process has time for other work while as many requests as may be are under way."""
+        return self.waited + self.worked > _BUSY * self.ceiling * self.worked
 
     def wait(self, under_way: int, last_began: float, now: float) -> float | None:
         """Seconds until another request may begin; None if one that is under way has to end first."""
