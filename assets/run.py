@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.definitions import defs
 from assets.schedules import range_tags
-from pipeline import arrow
+from pipeline import process
 from pipeline.interruption import leave
 
 
@@ -30,7 +30,7 @@ def run(first: date, last: date, *, with_report: bool = False) -> bool:
 
 
 if __name__ == "__main__":
-    arrow.prepare()
+    process.prepare()
     try:
         days = [text for text in sys.argv[1:] if text != "--report"]
         first, last = (date.fromisoformat(text) for text in days)

@@ -128,7 +128,7 @@ def sync(
 
     Example: email-archive sync --json | jq .new
     """
-    _prepare_arrow()
+    _prepare()
     from pipeline.console import observing
     from pipeline.settings import Settings
     from pipeline.sync import sync as run
@@ -175,7 +175,7 @@ def sql(
 
     Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
     """
-    _prepare_arrow()
+    _prepare()
     from pipeline import console
     from pipeline.query import ask
 
@@ -264,7 +264,7 @@ def publish(data: DataOption = None) -> None:
 
     Example: email-archive publish --data /srv/archive
     """
-    _prepare_arrow()
+    _prepare()
     from pipeline.sync import rebuild
 
     lake = _lake(data)
@@ -291,7 +291,7 @@ def status(
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
-    _prepare_arrow()
+    _prepare()
     from pipeline import console
     from pipeline.status import status as look
 
@@ -326,7 +326,7 @@ def verify(
 
     Example: email-archive verify --since 2026-11-20 --until 2026-11-21
     """
-    _prepare_arrow()
+    _prepare()
     from pipeline import console
     from pipeline.settings import Settings
     from pipeline.verify import verify as compare
@@ -421,11 +421,11 @@ def demo(
         raise typer.Exit(FAILED)
 
 
-def _prepare_arrow() -> None:
-    """Before anything that uses Arrow is imported: some make values of theirs then."""
-    from pipeline import arrow
+def _prepare() -> None:
+    """Before anything heavy is imported: modules that use Arrow make values of theirs then."""
+    from pipeline import process
 
-    arrow.prepare()
+    process.prepare()
 
 
 def _scope(everything: bool, since: datetime | None, until: datetime | None) -> Any:

@@ -171,9 +171,9 @@ def _list(
             expected = _expected_pages(window, pages)
             if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
                 break
-            # What is nearly done is not begun again for a little more speed: the longer it has gone on,
-            # the less may be left.
-            left = max_pages * max_pages / len(pages)
+            # What is nearly done is not begun again for a little more speed: its parts would list again all
+            # that was listed, which is more than what is left.
+            left = max(max_pages * max_pages, len(pages) * len(pages) / 2) / len(pages)
             if is_full and not len(pages) < expected < len(pages) + left:
                 break
     return pages, found

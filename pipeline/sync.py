@@ -17,7 +17,7 @@ from typing import Final, Self, TypeAlias
 import pyarrow as pa
 
 from pipeline import engine
-from pipeline.arrow import give_back_memory
+from pipeline.process import give_back_memory
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots

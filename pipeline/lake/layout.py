@@ -21,6 +21,7 @@ from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
 
 PART = "part-0.parquet"
 MARKER = "lake.json"
+LANDED_SUFFIX = ".arrow"
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 _ACCOUNT_FOLDER = re.compile(r"account_id=(AC[0-9a-f]{32})")
 _DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
@@ -113,7 +114,9 @@ class Lake:
 
     def landed(self, partition: Partition) -> list[Path]:
         """The landed files of a partition, in order of their names."""
-        return sorted(self.landing_folder(partition).glob("*.parquet"))
+        folder = self.landing_folder(partition)
+        landed = (LANDED_SUFFIX, ".parquet")
+        return [folder / name for name in _names(folder) if name.endswith(landed)]
 
     def sources_file(self, table: Table) -> Path:
         """Where the rows of a mart are kept together for the next publish."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
-from pipeline import arrow
+from pipeline import process
 from tests.benchmarks.speed import on_disk, over_http, report
 from tests.benchmarks.speed.process import ROOT
 from tests.benchmarks.speed.report import Figure, Plan
@@ -60,7 +60,7 @@ def main() -> None:
     if unknown := set(names) - set(MEASURES):
         parser.error(f"expected some of {', '.join(MEASURES)}; got {', '.join(sorted(unknown))}")
     console = Console()
-    arrow.prepare()  # as the command does
+    process.prepare()  # as the command does
     with tempfile.TemporaryDirectory(prefix="email-archive-bench-") as folder:
         plan = Plan(asked.scale, asked.runs, Path(folder))
         figures = measure(names, plan, lambda text: console.print(text, style="dim", markup=False))
