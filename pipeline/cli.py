@@ -70,9 +70,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write the figures as J
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from pipeline.version import installed
 
-        typer.echo(f"email-archive {version('twilio-email-archive')}")
+        typer.echo(f"email-archive {installed()}")
         raise typer.Exit
 
 

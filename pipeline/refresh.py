@@ -278,6 +278,11 @@ def due_lookups(watched: Iterable[Watched], policy: RefreshPolicy, now: datetime
     return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
 
 
+def states_asked_before(policy: RefreshPolicy, now: datetime) -> datetime:
+    """Of what was created from then on, no state is to be asked for by id yet."""
+    return now + policy.lookups_from - RETENTION + SLOT
+
+
 def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
     if one.subject == "errors":
         left = max(deadline(one.created_at), one.observed_at + _LATE_ERRORS) - now

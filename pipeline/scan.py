@@ -224,9 +224,10 @@ def scan_windows(
 
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
-    At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken, so
-    memory stays bounded and no thread waits for a caller that has something else to do. When the caller stops taking them, windows not yet begun are given up, and those under way are not
-    waited for: they end at their next page.
+    At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken: so
+    memory stays bounded, and no thread waits for a caller that has something else to do. When the caller
+    stops taking them, windows not yet begun are given up, and those under way are not waited for: they
+    end at their next page.
 
     Raises:
         CredentialsError: the API refuses the credentials.

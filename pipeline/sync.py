@@ -17,7 +17,6 @@ from typing import Final, Self, TypeAlias
 import pyarrow as pa
 
 from pipeline import engine
-from pipeline.process import give_back_memory
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
@@ -35,12 +34,14 @@ from pipeline.lake.migration import up_to_date
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
+from pipeline.process import give_back_memory
 from pipeline.refresh import (
     RefreshPolicy,
     due_lookups,
     left_over,
     lookups_within,
     plan_due,
+    states_asked_before,
 )
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
@@ -295,7 +296,9 @@ def sync(
                 if client.is_mostly_waiting:
                     folder.fold(partition)
 
-            extraction = extract(client, lake, settings, planned.windows, observer, meanwhile)
+            extraction = extract(
+                client, lake, settings, planned.windows, observer, on_day=meanwhile
+            )
         folding = earlier + folder.done + fold_pending(lake, observer, summarizing=publishing)
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
@@ -376,6 +379,7 @@ def extract(
     settings: Settings,
     windows: Sequence[Window],
     observer: Observer,
+    *,
     on_day: Callable[[Partition], None] = lambda _: None,
 ) -> Extraction:
     """Scan windows concurrently and land each scan as soon as it is complete.
@@ -442,7 +446,9 @@ def look_up_due(
         observer: is told how it goes on.
     """
     policy = RefreshPolicy.of(settings)
-    due = due_lookups(read_watched(lake, settings.account_sid, errors=policy.errors), policy, now)
+    early = states_asked_before(policy, now)
+    watched = read_watched(lake, settings.account_sid, errors=policy.errors, states_before=early)
+    due = due_lookups(watched, policy, now)
     due = list(lookups_within(due, policy, used))
     asked, gone, errors, requests = 0, 0, 0, 0
     failures: list[FailedLookup] = []

@@ -10,13 +10,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
-from pipeline import engine, sources, views
+from pipeline import engine, sources, version, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     AS_OF_MEANING,
@@ -235,7 +234,7 @@ def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
     """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
     digest = hashlib.sha256(str(lake.root.absolute()).encode())
     # What makes it of them, too: another version may derive other numbers from the same files.
-    digest.update(f"{version('twilio-email-archive')}{_ANOMALIES}".encode())
+    digest.update(f"{version.installed()}{_ANOMALIES}".encode())
     digest.update(engine.fingerprint("pipeline").encode())
     for published in PUBLISHED:
         digest.update(f"{published.name}{published.published}".encode())

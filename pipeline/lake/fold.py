@@ -43,9 +43,11 @@ from pipeline.schema import (
     OPERATIONS,
     REJECTS,
     SLOT_COVERAGE,
+    TIMESTAMP,
     WATCHED,
     Table,
 )
+from pipeline.windows import midnight
 
 log = logging.getLogger(__name__)
 
@@ -276,7 +278,9 @@ def _watched_before(file: Path) -> pa.Table | None:
         return None
 
 
-def read_watched(lake: Lake, account_id: str, *, errors: bool = True) -> list[Watched]:
+def read_watched(
+    lake: Lake, account_id: str, *, errors: bool = True, states_before: datetime | None = None
+) -> list[Watched]:
     """The operations of an account that are to be asked about by their ids.
 
     A file that can't be read is derived anew; where that can't be done either, its day's fold will say
@@ -286,9 +290,13 @@ def read_watched(lake: Lake, account_id: str, *, errors: bool = True) -> list[Wa
         lake: the archive.
         account_id: the account.
         errors: whether those whose errors are wanted are among them.
+        states_before: of those whose state is wanted only what was created before then: a file that
+            has none of these is not opened.
     """
     found: list[Watched] = []
     for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
+        if not errors and states_before and midnight(partition.day) >= states_before:
+            continue
         rows = _watched_before(lake.watched_file(partition))
         if rows is None:
             try:
@@ -299,6 +307,9 @@ def read_watched(lake: Lake, account_id: str, *, errors: bool = True) -> list[Wa
             rows = parquet.read(lake.watched_file(partition), WATCHED.arrow)
         if not errors:
             rows = rows.filter(pc.equal(rows["subject"], "operation"))
+        if states_before:
+            is_early = pc.less(rows["created_at"], pa.scalar(states_before, TIMESTAMP))
+            rows = rows.filter(pc.or_(pc.equal(rows["subject"], "errors"), is_early))
         found += [Watched(partition, **row) for row in rows.to_pylist()]
     return found
 

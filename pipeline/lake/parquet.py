@@ -46,7 +46,9 @@ class Form:
     page_index: bool = False
 
 
-PASSING: Final = Form(level=None, row_group=1024 * 1024, required=True, deltas=True, statistics=False)
+PASSING: Final = Form(
+    level=None, row_group=1024 * 1024, required=True, deltas=True, statistics=False
+)
 """For a file that is read once, whole, and removed: in a third of the time, 30 bytes an operation."""
 
 OPEN: Final = Form(level=3, row_group=128 * 1024)

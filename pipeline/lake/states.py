@@ -257,7 +257,7 @@ def _first_id(rows: pa.Table) -> str:
 def _copied(
     tables: list[pa.Table], places_in: Callable[[pa.Table], pa.Array | None] = lambda _: None
 ) -> pa.Table:
-    """Rows of tables in one piece; the list is emptied, so that a column's memory is free once it is copied."""
+    """Rows of tables in one piece; the list is emptied: a column's memory is free once it is copied."""
     rows = pa.concat_tables(tables)
     tables.clear()
     places = places_in(rows)

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from importlib.metadata import version
 from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import pyarrow as pa
 
+from pipeline import version
 from pipeline.settings import Settings
 from pipeline.twilio import retry
 from pipeline.twilio.connections import FAILURES, Connections
@@ -160,7 +160,7 @@ class OperationsClient:
                 "Accept": "application/json",
                 "Accept-Encoding": "gzip",
                 "Cache-Control": "no-cache",
-                "User-Agent": f"twilio-email-archive/{version('twilio-email-archive')}",
+                "User-Agent": f"twilio-email-archive/{version.installed()}",
             },
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
