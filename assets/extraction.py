@@ -11,6 +11,7 @@ from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE
+from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
 from pipeline.facts import ScanFacts
 from pipeline.lake.layout import Lake
@@ -21,7 +22,6 @@ from pipeline.sync import (
     Lookups,
     Observer,
     extract,
-    fold_pending,
     look_up_due,
     plan,
     whole_days,

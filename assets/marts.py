@@ -8,8 +8,8 @@ from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
+from pipeline.days import summarize_pending
 from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, OPERATION_SIZES
-from pipeline.sync import summarize_pending
 
 SOURCES = {
     DELIVERY_HOURLY: "operations",

@@ -9,11 +9,11 @@ import dagster as dg
 from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
+from pipeline.days import fold_pending, seal_pending
 from pipeline.lake import parquet
 from pipeline.lake.fold import FoldReport
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
-from pipeline.sync import fold_pending, seal_pending
 
 TABLES = {"operations": OPERATIONS, "operation_history": HISTORY, "coverage": COVERAGE}
 

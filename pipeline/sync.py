@@ -8,22 +8,24 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
-from typing import Final, Self, TypeAlias
-
-import pyarrow as pa
+from typing import Final, TypeAlias
 
 from pipeline import engine
+from pipeline.days import (
+    Folder,
+    fold_pending,
+    seal_pending,
+    summarize_pending,
+)
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.fold import (
     FoldReport,
-    fold,
     read_watched,
     rebuild_derived,
     rebuild_operations,
@@ -31,9 +33,8 @@ from pipeline.lake.fold import (
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.migration import up_to_date
-from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.lookup import FailedLookup, look_up
-from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
+from pipeline.marts.summarize import mark_outdated, summarize
 from pipeline.process import give_back_memory
 from pipeline.refresh import (
     RefreshPolicy,
@@ -209,37 +210,6 @@ EVERYTHING: Final = Everything()
 
 
 @dataclass(frozen=True, slots=True)
-class Folding:
-    """What folding many days did.
-
-    Attributes:
-        folds: the days that were folded.
-        errors: days whose files could not be folded, and why; they are left as they are.
-    """
-
-    folds: tuple[FoldReport, ...] = ()
-    errors: tuple[LakeError, ...] = ()
-
-    def __add__(self, later: "Folding") -> "Folding":
-        """Both; an error that is still there is told once."""
-        before = tuple(e for e in self.errors if str(e) not in map(str, later.errors))
-        return Folding(self.folds + later.folds, before + later.errors)
-
-
-@dataclass(frozen=True, slots=True)
-class Sealing:
-    """What sealing old days did.
-
-    Attributes:
-        sealed: how many days were sealed.
-        errors: what could not be sealed, and why; it stays as it is.
-    """
-
-    sealed: int
-    errors: tuple[LakeError, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Derivation:
     """What deriving the delivery tables and the warehouse did.
 
@@ -286,10 +256,10 @@ def sync(
     with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
-        earlier = fold_pending(lake, observer, summarizing=publishing)
+        earlier = fold_pending(lake, observer.folded, summarizing=publishing)
         planned = plan(lake, settings, now, scope)
         observer.planned(planned.windows)
-        with _Folder(lake, observer, summarizing=publishing) as folder:
+        with Folder(lake, observer.folded, summarizing=publishing) as folder:
 
             def meanwhile(partition: Partition) -> None:
                 # What is done here now takes the processor from what reads the answers, or the wait for them.
@@ -299,11 +269,13 @@ def sync(
             extraction = extract(
                 client, lake, settings, planned.windows, observer, on_day=meanwhile
             )
-        folding = earlier + folder.done + fold_pending(lake, observer, summarizing=publishing)
+        folding = (
+            earlier + folder.done + fold_pending(lake, observer.folded, summarizing=publishing)
+        )
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
     if lookups.asked or lookups.failures:
-        folding += fold_pending(lake, observer, summarizing=publishing)
+        folding += fold_pending(lake, observer.folded, summarizing=publishing)
     sealing = seal_pending(lake, folding.folds)
     derived = _derive(lake) if publishing else Derivation()
     foreign = tuple(str(path) for path in lake.foreign_files())
@@ -464,113 +436,6 @@ def look_up_due(
         if observer:
             observer.looked_up(outcome)
     return Lookups(asked, gone, errors, requests, tuple(failures))
-
-
-def fold_pending(
-    lake: Lake, observer: Observer | None = None, *, summarizing: bool = False
-) -> Folding:
-    """Fold every day that has something to fold, what earlier runs left included.
-
-    Args:
-        lake: the archive.
-        observer: is told of each day.
-        summarizing: whether each day's delivery tables are derived too, while its tables are at hand.
-            What can't be derived stays due for `summarize_pending`.
-    """
-    pending = sorted(lake.pending())
-    if not pending:
-        return Folding()
-    with _Folder(lake, observer, summarizing=summarizing) as folder:
-        for partition in pending:
-            folder.fold(partition)
-    return folder.done
-
-
-class _Folder:
-    """Folds days one by one, and keeps what that did.
-
-    Args:
-        lake: the archive.
-        observer: is told of each day.
-        summarizing: whether each day's delivery tables are derived too.
-    """
-
-    def __init__(self, lake: Lake, observer: Observer | None, *, summarizing: bool) -> None:
-        self._lake = lake
-        self._observer = observer
-        self._summarizing = summarizing
-        self._open = ExitStack()
-        # Only once there is something to derive: it costs more than a fold of nothing new.
-        self._connection = cache(lambda: self._open.enter_context(engine.connect()))
-        self.done = Folding()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._open.close()
-
-    def fold(self, partition: Partition) -> None:
-        """Fold a day; one damaged or foreign file must not keep the other days from the archive."""
-        if self.done == Folding():
-            give_back_memory()
-            if self._summarizing:
-                # Before: what is derived below is this version's, and is not to be derived again.
-                mark_outdated(self._lake)
-        try:
-            report = fold(self._lake, partition, self._derive if self._summarizing else None)
-        except LakeError as error:
-            log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
-            self.done += Folding(errors=(error,))
-        else:
-            self.done += Folding((report,))
-            if self._observer:
-                self._observer.folded(report)
-        give_back_memory()
-
-    def _derive(self, partition: Partition, operations: pa.Table, history: pa.Table) -> None:
-        try:
-            summarize_folded(self._lake, partition, self._connection(), operations, history)
-        except LakeError as error:
-            log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
-
-
-def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
-    """Seal every day that changes no more, as of the latest scan that was folded (R10)."""
-    now = max((one.observed_at for one in folds if one.observed_at), default=None)
-    sealed = 0
-    errors: list[LakeError] = []
-    for partition in can_be_sealed(lake, now) if now else ():
-        try:
-            sealed += seal(lake, partition)
-        except LakeError as error:
-            log.warning("%s was not sealed: %s", partition, error, extra=partition.fields())
-            errors.append(error)
-    return Sealing(sealed, tuple(errors))
-
-
-def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
-    """Summarize every day whose operations changed since it was summarized, in whatever run.
-
-    Also those whose delivery tables an older version made, or did not make yet.
-
-    Returns:
-        What went wrong: days with a damaged or foreign file, left as they are.
-    """
-    errors: list[LakeError] = []
-    mark_outdated(lake)
-    stale = sorted(lake.stale())
-    if not stale:
-        return ()  # a connection costs more than all else of a sync with nothing due
-    with engine.connect() as connection:
-        for partition in stale:
-            try:
-                summarize(lake, partition, connection)
-                give_back_memory()
-            except LakeError as error:
-                log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
-                errors.append(error)
-    return tuple(errors)
 
 
 def _derive(lake: Lake) -> Derivation:

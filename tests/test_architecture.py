@@ -17,7 +17,14 @@ MODULES = sorted(
 
 # From the ground up: a module may import from its own floor and from those below it.
 FLOORS = [
-    {"pipeline.errors", "pipeline.interruption", "pipeline.logs", "pipeline.threads"},
+    {
+        "pipeline.errors",
+        "pipeline.interruption",
+        "pipeline.logs",
+        "pipeline.process",
+        "pipeline.threads",
+        "pipeline.version",
+    },
     {"pipeline.windows", "pipeline.schema", "pipeline.settings"},
     {
         "pipeline.facts",
@@ -35,6 +42,7 @@ FLOORS = [
         "pipeline.anomalies",
     },
     {
+        "pipeline.days",
         "pipeline.lookup",
         "pipeline.warehouse",
         "pipeline.read",

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.days import fold_pending, summarize_pending
 from pipeline.facts import Partition
 from pipeline.lake import landing
 from pipeline.lake.files import Disk, Files
@@ -17,7 +18,7 @@ from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, REJECTS, Table
-from pipeline.sync import fold_pending, rebuild, summarize_pending
+from pipeline.sync import rebuild
 from tests.support.disks import Crash
 from tests.support.factories import (
     DAY,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.days import summarize_pending
 from pipeline.lake.layout import Lake
 from pipeline.lake.states import distinct_states, newest_states
 from pipeline.marts.gains import gains, steps
@@ -23,7 +24,6 @@ from pipeline.schema import (
     MARTS,
     OPERATION_SIZES,
 )
-from pipeline.sync import summarize_pending
 from tests.support.factories import (
     NOON,
     PARTITION,

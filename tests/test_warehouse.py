@@ -8,11 +8,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.days import fold_pending
 from pipeline.facts import Partition
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
-from pipeline.sync import fold_pending
 from pipeline.warehouse import publish
 from pipeline.windows import Window
 from tests.support.factories import (

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipeline.days import fold_pending
 from pipeline.emulator.world import World
 from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
@@ -37,7 +38,6 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
-from pipeline.sync import fold_pending
 from pipeline.warehouse import publish
 from pipeline.windows import Window, midnight
 from tests.benchmarks.speed.load import SEED

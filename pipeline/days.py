@@ -1,0 +1,164 @@
+"""What many days need between scanning and publishing: folding, sealing, their delivery tables.
+
+One day that can't be done never keeps the others from it.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from typing import Self, TypeAlias
+
+import pyarrow as pa
+
+from pipeline import engine
+from pipeline.facts import Partition
+from pipeline.lake.fold import FoldReport, fold
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.seal import can_be_sealed, seal
+from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
+from pipeline.process import give_back_memory
+
+log = logging.getLogger(__name__)
+
+OnFold: TypeAlias = Callable[[FoldReport], None]
+"""Is told of a day that was folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """What folding many days did.
+
+    Attributes:
+        folds: the days that were folded.
+        errors: days whose files could not be folded, and why; they are left as they are.
+    """
+
+    folds: tuple[FoldReport, ...] = ()
+    errors: tuple[LakeError, ...] = ()
+
+    def __add__(self, later: "Folding") -> "Folding":
+        """Both; an error that is still there is told once."""
+        before = tuple(e for e in self.errors if str(e) not in map(str, later.errors))
+        return Folding(self.folds + later.folds, before + later.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What sealing old days did.
+
+    Attributes:
+        sealed: how many days were sealed.
+        errors: what could not be sealed, and why; it stays as it is.
+    """
+
+    sealed: int
+    errors: tuple[LakeError, ...]
+
+
+def fold_pending(
+    lake: Lake, on_fold: OnFold | None = None, *, summarizing: bool = False
+) -> Folding:
+    """Fold every day that has something to fold, what earlier runs left included.
+
+    Args:
+        lake: the archive.
+        on_fold: is told of each day.
+        summarizing: whether each day's delivery tables are derived too, while its tables are at hand.
+            What can't be derived stays due for `summarize_pending`.
+    """
+    pending = sorted(lake.pending())
+    if not pending:
+        return Folding()
+    with Folder(lake, on_fold, summarizing=summarizing) as folder:
+        for partition in pending:
+            folder.fold(partition)
+    return folder.done
+
+
+class Folder:
+    """Folds days one by one, and keeps what that did.
+
+    Args:
+        lake: the archive.
+        on_fold: is told of each day.
+        summarizing: whether each day's delivery tables are derived too.
+    """
+
+    def __init__(self, lake: Lake, on_fold: OnFold | None, *, summarizing: bool) -> None:
+        self._lake = lake
+        self._on_fold = on_fold
+        self._summarizing = summarizing
+        self._open = ExitStack()
+        # Only once there is something to derive: it costs more than a fold of nothing new.
+        self._connection = cache(lambda: self._open.enter_context(engine.connect()))
+        self.done = Folding()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def fold(self, partition: Partition) -> None:
+        """Fold a day; one damaged or foreign file must not keep the other days from the archive."""
+        if self.done == Folding():
+            give_back_memory()
+            if self._summarizing:
+                # Before: what is derived below is this version's, and is not to be derived again.
+                mark_outdated(self._lake)
+        try:
+            report = fold(self._lake, partition, self._derive if self._summarizing else None)
+        except LakeError as error:
+            log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
+            self.done += Folding(errors=(error,))
+        else:
+            self.done += Folding((report,))
+            if self._on_fold:
+                self._on_fold(report)
+        give_back_memory()
+
+    def _derive(self, partition: Partition, operations: pa.Table, history: pa.Table) -> None:
+        try:
+            summarize_folded(self._lake, partition, self._connection(), operations, history)
+        except LakeError as error:
+            log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
+
+
+def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
+    """Seal every day that changes no more, as of the latest scan that was folded (R10)."""
+    now = max((one.observed_at for one in folds if one.observed_at), default=None)
+    sealed = 0
+    errors: list[LakeError] = []
+    for partition in can_be_sealed(lake, now) if now else ():
+        try:
+            sealed += seal(lake, partition)
+        except LakeError as error:
+            log.warning("%s was not sealed: %s", partition, error, extra=partition.fields())
+            errors.append(error)
+    return Sealing(sealed, tuple(errors))
+
+
+def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
+    """Summarize every day whose operations changed since it was summarized, in whatever run.
+
+    Also those whose delivery tables an older version made, or did not make yet.
+
+    Returns:
+        What went wrong: days with a damaged or foreign file, left as they are.
+    """
+    errors: list[LakeError] = []
+    mark_outdated(lake)
+    stale = sorted(lake.stale())
+    if not stale:
+        return ()  # a connection costs more than all else of a sync with nothing due
+    with engine.connect() as connection:
+        for partition in stale:
+            try:
+                summarize(lake, partition, connection)
+                give_back_memory()
+            except LakeError as error:
+                log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
+                errors.append(error)
+    return tuple(errors)
