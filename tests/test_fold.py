@@ -3,12 +3,16 @@
 import itertools
 import json
 import shutil
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import ipc
 
 from pipeline.days import fold_pending, summarize_pending
 from pipeline.facts import Partition
@@ -17,6 +21,7 @@ from pipeline.lake.files import Disk, Files
 from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.states import distinct_states, gathered
 from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, REJECTS, Table
 from pipeline.sync import rebuild
 from tests.support.disks import Crash
@@ -37,6 +42,9 @@ from tests.support.factories import (
 
 HOUR = timedelta(hours=1)
 AFTER_DEADLINE = NOON + timedelta(days=7)
+
+
+SCAN = scan([record(n) for n in range(20)] + [record(20, note="x"), record(21, id="")])
 
 
 def rows(lake: Lake, table: str) -> list[dict]:
@@ -123,6 +131,36 @@ def test_landed_file_gives_back_the_whole_scan(tmp_path: Path):
     assert coverage["window_start"] == at("2026-11-20 00:00")
     assert coverage["window_end"] == at("2026-11-21 00:00")
     assert (coverage["operations"], coverage["rejects"], coverage["complete"]) == (2, 1, True)
+
+
+def test_landed_parquet_of_an_older_version_is_folded(tmp_path: Path):
+    """R1"""
+    lake = new_lake(tmp_path)
+    path = land(lake, scan([record(1), record(2, id="")]))
+    table = ipc.open_file(path).read_all()
+    pq.write_table(table, path.with_suffix(".parquet"))
+    path.unlink()
+    assert fold(lake, PARTITION).new == 1
+    assert [row["operation_id"] for row in rows(lake, "operations")] == [operation_id(1)]
+    assert len(rows(lake, "rejects")) == len(rows(lake, "coverage")) == 1
+    assert lake.landed(PARTITION) == []
+
+
+@given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255), length=st.floats(0, 1))
+def test_landed_file_with_any_damage_is_an_error_or_reads_as_a_table(
+    tmp_path_factory, place: float, byte: int, length: float
+):
+    """R9: no damage crashes the process, whatever Arrow makes of it."""
+    path = land(new_lake(tmp_path_factory.mktemp("damaged")), SCAN)
+    whole = path.read_bytes()
+    changed = bytearray(whole)
+    changed[int(place * len(whole))] ^= byte
+    for damaged in (bytes(changed), whole[: int(length * len(whole))]):
+        path.write_bytes(damaged)
+        with suppress(LakeError):
+            found = landing.read(path).operations
+            assert found.schema == OPERATIONS.arrow
+            found.validate(full=True)
 
 
 def test_scan_that_found_nothing_lands_too(tmp_path: Path):
@@ -367,6 +405,39 @@ def test_tables_are_a_function_of_what_landed(tmp_path_factory, found, cut):
         assert row["updated_at"] == newest
         if in_time:
             assert row["observed_at"] == max(r["observed_at"] for r in in_time)
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2), st.integers(0, 3)), max_size=8),
+        max_size=6,
+    )
+)
+def test_scans_gathered_by_what_overlaps_are_all_their_states_once_and_in_order(found):
+    """R1, R5: the first sighting of each state, whatever the scans hold and how they lie to each other."""
+    tables = [
+        pa.concat_tables(
+            [OPERATIONS.arrow.empty_table()]
+            + [
+                scan([record(n, stats={"opened": o})], observed_at=NOON + seen * HOUR).operations
+                for n, o, seen in states
+            ]
+        )
+        for states in found
+    ]
+    expected: dict[tuple[str, int], datetime] = {}
+    for n, o, seen in (one for states in found for one in states):
+        key, moment = (operation_id(n), o), NOON + seen * HOUR
+        expected[key] = min(moment, expected.get(key, moment))
+    gathering = list(tables)
+    states = gathered(gathering)
+    assert gathering == []
+    assert all(column.num_chunks <= 1 for column in states.columns)
+    told = [(r["operation_id"], r["opened"], r["observed_at"]) for r in states.to_pylist()]
+    assert {(i, o): seen for i, o, seen in told} == expected
+    assert len(told) == len(expected)
+    assert [i for i, _, _ in told] == sorted(i for i, _, _ in told)
+    assert distinct_states(OPERATIONS.arrow.empty_table(), states).equals(states)
 
 
 def test_days_and_accounts_never_share_a_file(tmp_path: Path):

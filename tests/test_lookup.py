@@ -20,7 +20,7 @@ from pipeline.lake.fold import fold, read_watched
 from pipeline.lake.landing import land_answers
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within
+from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, states_asked_before
 from pipeline.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from pipeline.settings import Settings
 from pipeline.sync import rebuild, sync
@@ -129,6 +129,26 @@ def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
         rebuild(lake)
     assert before
     assert read_watched(lake, settings.account_sid) == before
+
+
+def test_what_is_left_unread_of_what_is_watched_is_never_due(tmp_path: Path):
+    """R4: a file is not opened, or a row not looked at, only where nothing in it can be due."""
+    asked = 0
+    with account(WORLD, START + DAY, tmp_path) as (_, settings):
+        sync(settings, publishing=False)
+        lake = Lake(tmp_path)
+        for errors in (False, True):
+            policy = replace(RefreshPolicy.of(settings), errors=errors)
+            every = read_watched(lake, settings.account_sid, errors=errors)
+            for hours in range(24 * 9):
+                now = START + hours * HOUR
+                before = states_asked_before(policy, now)
+                some = read_watched(lake, settings.account_sid, errors=errors, states_before=before)
+                due = due_lookups(every, policy, now)
+                assert due_lookups(some, policy, now) == due
+                asked += len(due)
+                assert len(some) <= len(every)
+    assert asked
 
 
 # A scripted API: one listing, and whatever it says of single operations.

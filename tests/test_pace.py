@@ -275,3 +275,12 @@ def test_room_that_somebody_leaves_unused_is_given_on():
             pass
     assert refuses.wait(10)
     assert ended.wait(10)
+
+
+def test_there_is_time_for_other_work_only_where_all_requests_together_leave_some():
+    """What is waited for 100 ms and worked on for 5 leaves time beside 8 of them, and not beside 32."""
+    for ceiling, waited, leaves_time in ((8, 0.1, True), (32, 0.1, False), (8, 0.0, False)):
+        pace = Pace.starting(ceiling)
+        for number in range(40):
+            pace = pace.after_answer(number, waited, 300_000, 0.005)
+        assert pace.leaves_time is leaves_time

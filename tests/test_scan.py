@@ -196,6 +196,20 @@ def test_listing_in_order_that_lacks_few_pages_goes_on_beyond_twice_its_budget()
     assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 33)
 
 
+def test_listing_in_order_far_beyond_its_budget_goes_on_if_its_parts_would_list_more_than_is_left():
+    """After 30 of 39 pages 39 are expected: 9 more, where cutting would list 30 again."""
+    day = Window.of_day(NOON.date())
+    minutes = [*(32 * n for n in range(20)), *(608 + 4 * n for n in range(1, 20))]
+    pages = [
+        [record(n, created_at=at("2026-11-20") + minute * timedelta(minutes=1))]
+        for n, minute in enumerate(minutes)
+    ]
+    answers = [Answer(body(page, f"t{n}" if n < 38 else None)) for n, page in enumerate(pages)]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, day, max_pages=15)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 39)
+
+
 def test_window_that_ends_with_its_budget_is_complete():
     answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
     with api(answers) as client:

@@ -155,7 +155,7 @@ def read(path: Path) -> Landed:
             lookups=_riding(table, LOOKUPS, "operation_id"),
             errors=_riding(table, OPERATION_ERRORS, "operation_id"),
         )
-    except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         msg = (
             f"{path} is damaged or no scan of this archive: its day is not folded until the file is "
             f"moved away. ({type(error).__name__}: {error})"

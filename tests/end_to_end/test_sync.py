@@ -1,7 +1,7 @@
 """The main job over real HTTP: the archive equals the truth, whatever the API leaves open."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -9,14 +9,18 @@ import pytest
 
 from pipeline.emulator import Options, World
 from pipeline.emulator.server import Bounds, Order
+from pipeline.facts import Partition, ScanFacts
+from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
+from pipeline.refresh import cut
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, Days, Range, plan, rebuild, sync
+from pipeline.sync import EVERYTHING, Days, Observer, Range, extract, plan, rebuild, sync
+from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
-from pipeline.windows import Window, retained_days
+from pipeline.windows import Window, retained_days, windows_between
 from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import (
     ACCOUNT,
@@ -36,6 +40,7 @@ from tests.support.scripted_api import Answer, Received, scripted
 START = at("2026-11-10")
 NOW = at("2026-11-14 15:00")
 WORLD = World(5, 300.0, START)
+HOUR = timedelta(hours=1)
 
 
 def test_everything_is_every_day_that_the_api_may_still_know_newest_first(tmp_path: Path):
@@ -63,6 +68,71 @@ def test_range_is_cut_at_midnight_and_ends_with_today(tmp_path: Path):
 
 def settings_of(data: Path) -> Settings:
     return Settings(account_sid=ACCOUNT, auth_token="t", data=data)
+
+
+def test_first_sync_derives_the_delivery_tables_of_each_day_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level("INFO", "pipeline.marts.summarize")
+    with account(WORLD, NOW, tmp_path) as (_, settings):
+        report = sync(settings)
+    told = [r for r in caplog.records if getattr(r, "event", "") == "summarize"]
+    assert report.ok
+    assert len(told) == len(list(Lake(tmp_path).partitions("history"))) > 1
+
+
+class _Landed(Observer):
+    def __init__(self) -> None:
+        self.windows: list[Window] = []
+
+    def landed(self, facts: ScanFacts) -> None:
+        self.windows.append(facts.window)
+
+
+def test_day_is_told_once_its_windows_are_done_and_can_be_folded_while_others_are_scanned(
+    tmp_path: Path,
+):
+    """R4, R5: what is folded in between is folded as it would be at the end."""
+    windows = [part for day in windows_between(START, NOW) for part in cut(day, 6)]
+    told: list[date] = []
+    landed = _Landed()
+    with account(WORLD, NOW, tmp_path, concurrency=3) as (emulator, settings):
+        lake = Lake(tmp_path).open()
+
+        def fold_it(partition: Partition) -> None:
+            wanted = {window for window in windows if window.day == partition.day}
+            assert wanted <= set(landed.windows)
+            told.append(partition.day)
+            if len(told) == 1:
+                assert len(landed.windows) < len(windows)
+            fold(lake, partition)
+
+        with OperationsClient(settings) as client:
+            found = extract(client, lake, settings, windows, landed, on_day=fold_it)
+        assert sorted(told) == sorted({window.day for window in windows})
+        assert (len(found.scans), found.failures) == (len(windows), ())
+        assert lake.pending() == set()
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+def test_day_with_a_window_that_failed_is_told_too(tmp_path: Path):
+    """R4: what landed of it can be folded; what failed stays due."""
+    midnight = at("2026-11-20")
+    windows = [Window(midnight + n * HOUR, midnight + (n + 1) * HOUR) for n in range(4)]
+
+    def answer(request: Received) -> Answer:
+        fails = request.query["startDate"] == rfc3339(windows[2].start - timedelta(seconds=1))
+        return Answer(b"", 400) if fails else Answer(body([]))
+
+    told: list[Partition] = []
+    with scripted(answer) as server:
+        settings = Settings(account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url)
+        with OperationsClient(settings) as client:
+            found = extract(
+                client, Lake(tmp_path).open(), settings, windows, Observer(), on_day=told.append
+            )
+    assert [failure.window for failure in found.failures] == [windows[2]]
+    assert told == [Partition(ACCOUNT, midnight.date())]
 
 
 @pytest.mark.parametrize("order", get_args(Order))
