@@ -48,7 +48,8 @@ def lake_tables(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Merge what landed into each day's operations, history and coverage."""
     lake = archive.lake()
-    folding = fold_pending(lake)
+    # The delivery tables too, which `marts` is for: here each day's tables are at hand.
+    folding = fold_pending(lake, summarizing=True)
     for error in folding.errors:
         context.log.error(str(error))
     for error in seal_pending(lake, folding.folds).errors:
