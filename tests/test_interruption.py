@@ -15,7 +15,7 @@ import pytest
 from pipeline.emulator import World
 from pipeline.facts import Partition
 from pipeline.lake.files import Files
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import LANDED_SUFFIX, Lake
 from pipeline.schema import OPERATIONS
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.command import started
@@ -65,9 +65,15 @@ def stop(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
     return errors
 
 
-def wait_for(landed: Path) -> None:
-    """Until a file of the newest day has landed."""
-    while not list(landed.rglob("*.parquet")):
+def kept(data: Path) -> list[Path]:
+    """Files that say what was scanned: landed, or folded already."""
+    landed = (data / "landing").rglob(f"*{LANDED_SUFFIX}")
+    return [*landed, *(data / "coverage").rglob("*.parquet")]
+
+
+def wait_for_scan(data: Path) -> None:
+    """Until a scan of the newest day is kept."""
+    while not kept(data):
         time.sleep(0.01)
 
 
@@ -91,12 +97,11 @@ def test_run_that_is_told_to_stop_drops_scans_under_way_and_keeps_what_landed(
     with api(hanging) as (server, hangs):
         process = started("sync", "--all", cwd=tmp_path, **settings(server))
         hangs.wait(30)
-        wait_for(tmp_path / "data" / "landing")
+        wait_for_scan(tmp_path / "data")
         errors = stop(process, told)
     assert errors.splitlines()[-1] == f"stopped by {told.name}"
     lake = Lake(tmp_path / "data")
-    landed = [path for partition in lake.pending() for path in lake.landed(partition)]
-    assert [path.parent.name for path in landed] == ["created_date=2026-11-20"]
+    assert {path.parent.name for path in kept(lake.root)} == {"created_date=2026-11-20"}
     assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
 
 
@@ -135,7 +140,7 @@ def test_dagster_run_that_is_told_to_stop_fails_at_once_and_is_not_retried(
         }
         process = started(*days, cwd=tmp_path, module="assets.run", **environment)
         hangs.wait(60)
-        wait_for(tmp_path / "data" / "landing")
+        wait_for_scan(tmp_path / "data")
         process.send_signal(told)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
