@@ -13,7 +13,7 @@ from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE
 from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
-from pipeline.facts import ScanFacts
+from pipeline.facts import Partition, ScanFacts
 from pipeline.lake.layout import Lake
 from pipeline.scan import FailedScan
 from pipeline.settings import Settings
@@ -34,18 +34,25 @@ EVERY_WINDOW = "every_window_scanned"
 
 
 class _Log(Observer):
-    """Tells Dagster's log how the scans go."""
+    """Tells Dagster's log how the scans go: by day, since Dagster stores each line as an event."""
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
         self._log = log
+        self._scans: defaultdict[date, list[ScanFacts]] = defaultdict(list)
 
     def landed(self, facts: ScanFacts) -> None:
-        self._log.info(
-            f"scanned {facts.window}: {facts.operations} operations, {facts.pages} pages"
-        )
+        self._scans[facts.window.day].append(facts)
 
     def failed(self, failure: FailedScan) -> None:
         self._log.error(f"window {failure.window} failed and stays due: {failure.error}")
+
+    def day_done(self, partition: Partition) -> None:
+        """All windows of a day are done."""
+        scans = self._scans.pop(partition.day, [])
+        operations, pages = (sum(getattr(s, n) for s in scans) for n in ("operations", "pages"))
+        self._log.info(
+            f"scanned {partition.day}: {len(scans)} windows, {operations} operations, {pages} pages"
+        )
 
 
 @dg.asset(
@@ -83,7 +90,8 @@ def landed_scans(
             now = client.clock()
             _warn_of_old_days(context, days, retained_days(now))
             windows = _windows(context, lake, settings, now, days)
-            extraction = extract(client, lake, settings, windows, _Log(context.log))
+            told = _Log(context.log)
+            extraction = extract(client, lake, settings, windows, told, on_day=told.day_done)
             used = sum(scan.requests for scan in extraction.scans)
             lookups = look_up_due(client, lake, settings, now, used=used)
     except FatalApiError as error:

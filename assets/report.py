@@ -2,14 +2,15 @@
 
 import base64
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.resources import ArchiveResource
 from pipeline.errors import ArchiveError
-from pipeline.report.figures import Figure
-from pipeline.report.pictures import png
-from pipeline.report.write import report as write
+
+if TYPE_CHECKING:
+    from pipeline.report.figures import Figure
 
 MOST_BYTES = 200_000
 """Of all pictures in one event, as text: it is stored for every run. Ten charts take some 90 kB."""
@@ -25,6 +26,8 @@ _WIDTH = 400
 )
 def report(archive: ArchiveResource) -> dg.MaterializeResult:
     """Write the page; the event has the charts of the account with the most operations."""
+    from pipeline.report.write import report as write
+
     try:
         written = write(archive.lake())
     except ArchiveError as error:
@@ -40,8 +43,10 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
     )
 
 
-def _embedded(drawn: Iterable[Figure]) -> dict[str, dg.MarkdownMetadataValue]:
+def _embedded(drawn: Iterable["Figure"]) -> dict[str, dg.MarkdownMetadataValue]:
     """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
+    from pipeline.report.pictures import png
+
     found, size = {}, 0
     for figure in drawn:
         picture = base64.b64encode(png(figure, width=_WIDTH, is_explained=False)).decode()

@@ -6,7 +6,7 @@ measured it takes the least processor time: with what comes after it half of wha
 
 import struct
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
 import msgspec
@@ -21,7 +21,9 @@ from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
 KNOWN_FIELDS: Final = frozenset({"id", "status", "stats", "createdAt", "updatedAt"})
 MAX_COUNT: Final = 2**63 - 1
 
-_FIRST_INSTANT: Final = pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIMESTAMP).value
+_FIRST_INSTANT: Final = (
+    datetime(1, 1, 1, tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+) // timedelta(microseconds=1)
 """pyarrow knows a year 0, and Python doesn't."""
 
 _COMMON_LENGTH: Final = len("2026-11-20T10:00:00Z")
