@@ -9,7 +9,9 @@ from assets.partitions import daily
 from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
 from pipeline.days import summarize_pending
-from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, OPERATION_SIZES
+from pipeline.facts import Partition
+from pipeline.lake.layout import Lake
+from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, MARTS, OPERATION_SIZES
 
 SOURCES = {
     DELIVERY_HOURLY: "operations",
@@ -39,10 +41,11 @@ def marts(
     """Derive the days' delivery tables from their operations and history."""
     lake = archive.lake()
     days = days_of(list(context.partition_keys))
-    if not _is_after_folding(context):
-        for partition in lake.partitions("operations"):
-            if partition.day in days:
-                lake.files.touch(lake.stale_marker(partition))
+    folded = _is_after_folding(context)
+    for partition in lake.partitions("operations"):
+        # By hand, all is derived anew; where the days were just folded too, what was lost since.
+        if partition.day in days and not (folded and _is_derived(lake, partition)):
+            lake.files.touch(lake.stale_marker(partition))
     # Beside these, days of earlier runs that died between folding and here.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
@@ -54,7 +57,9 @@ def marts(
 
 
 def _is_after_folding(context: dg.AssetExecutionContext) -> bool:
-    """Whether the run folds too: then what changed is derived already, and the rest is as it was."""
-    selected = context.run.asset_selection
-    # None, or empty in a run that is executed in process: all that the job has, which is both.
-    return not selected or dg.AssetKey("operations") in selected
+    """Whether this run folds the days too, which derives what changed."""
+    return dg.AssetKey("operations") in context.job_def.asset_layer.executable_asset_keys
+
+
+def _is_derived(lake: Lake, partition: Partition) -> bool:
+    return all(lake.part(mart, partition).exists() for mart in MARTS)

@@ -4,9 +4,9 @@ One day that can't be done never keeps the others from it.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
 
@@ -32,16 +32,22 @@ class Folding:
 
     Attributes:
         folds: the days that were folded.
-        errors: days whose files could not be folded, and why; they are left as they are.
+        failures: days whose files could not be folded, and why; they are left as they are.
     """
 
     folds: tuple[FoldReport, ...] = ()
-    errors: tuple[LakeError, ...] = ()
+    failures: Mapping[Partition, LakeError] = field(default_factory=dict)
+
+    @property
+    def errors(self) -> tuple[LakeError, ...]:
+        """Why days could not be folded."""
+        return tuple(self.failures.values())
 
     def __add__(self, later: "Folding") -> "Folding":
-        """Both; an error that is still there is told once."""
-        before = tuple(e for e in self.errors if str(e) not in map(str, later.errors))
-        return Folding(self.folds + later.folds, before + later.errors)
+        """Both, without failures that are gone by then."""
+        mended = {report.partition for report in later.folds}
+        before = {day: error for day, error in self.failures.items() if day not in mended}
+        return Folding(self.folds + later.folds, before | dict(later.failures))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class Folder:
             report = fold(self._lake, partition, self._derive if self._summarizing else None)
         except LakeError as error:
             log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
-            self.done += Folding(errors=(error,))
+            self.done += Folding(failures={partition: error})
         else:
             self.done += Folding((report,))
             if self._on_fold:

@@ -40,7 +40,8 @@ def _leave_pandas_alone() -> None:
     """Keep Arrow from importing pandas for the first list that it is given, to see whether it is a series.
 
     That takes longer than all else that a sync with nothing due does, and 40 MB. Whoever asks for a data
-    frame later gets one: Arrow imports pandas then.
+    frame later gets one, since Arrow imports pandas then; until then it takes a series for any sequence, and
+    its missing values for numbers. So this is for programs that hand none to Arrow.
     """
     if "pandas" not in sys.modules:
         finder = _NoPandas()

@@ -38,6 +38,9 @@ _WORTH_CUTTING: Final = 8
 """A listing is given up early for its parts only if it is expected to take so many times as many pages
 as it has taken: its parts list them again."""
 
+_PATIENCE: Final = 3
+"""Up to so many budgets a listing goes on if half of what it has listed is left at the most."""
+
 _RESTARTS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
@@ -172,8 +175,10 @@ def _list(
             if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
                 break
             # What is nearly done is not begun again for a little more speed: its parts would list again all
-            # that was listed, which is more than what is left.
-            left = max(max_pages * max_pages, len(pages) * len(pages) / 2) / len(pages)
+            # that was listed. The longer it has gone on the less may be left: more may come than expected.
+            left = max_pages * max_pages / len(pages)
+            if len(pages) < _PATIENCE * max_pages:
+                left = max(left, len(pages) / 2)
             if is_full and not len(pages) < expected < len(pages) + left:
                 break
     return pages, found
@@ -225,7 +230,7 @@ def scan_windows(
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
     At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken: so
-    memory stays bounded, and no thread waits for a caller that has something else to do. When the caller
+    memory stays bounded, and threads have something to do for a while if the caller has too. When it
     stops taking them, windows not yet begun are given up, and those under way are not waited for: they
     end at their next page.
 

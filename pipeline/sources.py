@@ -75,7 +75,7 @@ def collect(
     noted = {key: found for key, (_, found) in partitions.items()}
     kept_with = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
     target, temporary = lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")
-    parquet.write(lake, kept_with, target, temporary, form=parquet.PASSING)
+    parquet.write(lake, kept_with, target, temporary, form=parquet.COLLECTED)
     return rows
 
 

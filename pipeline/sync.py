@@ -262,9 +262,9 @@ def sync(
         with Folder(lake, observer.folded, summarizing=publishing) as folder:
 
             def meanwhile(partition: Partition) -> None:
-                # What is done here now takes the processor from what reads the answers, or the wait for them.
-                if client.is_mostly_waiting:
-                    folder.fold(partition)
+                # Otherwise it would take the processor from what reads the answers.
+                if client.is_mostly_waiting and lake.landed(partition):
+                    _try(folder, partition)
 
             extraction = extract(
                 client, lake, settings, planned.windows, observer, on_day=meanwhile
@@ -296,6 +296,14 @@ def sync(
     )
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
     return report
+
+
+def _try(folder: Folder, partition: Partition) -> None:
+    """Fold a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
+    try:
+        folder.fold(partition)
+    except Exception:
+        log.warning("%s is folded later", partition, exc_info=True, extra=partition.fields())
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Form:
         level: of zstd's compression; None for LZ4 instead.
         row_group: rows in a row group.
         required: whether columns say that they have no NULL, if they have none: then none is looked for, in
-            half of the time. A table's files would not all have one schema; so it is for those of none.
+            half of the time. The files of a public table have one schema, whatever they hold.
         deltas: whether every number is kept as its difference from the one before: without dictionaries
             a file is written in two thirds of the time, and takes a little more.
         statistics: whether the footer has the bounds of what is asked for by range, in each row group.
@@ -46,10 +46,10 @@ class Form:
     page_index: bool = False
 
 
-PASSING: Final = Form(
+COLLECTED: Final = Form(
     level=None, row_group=1024 * 1024, required=True, deltas=True, statistics=False
 )
-"""For a file that is read once, whole, and removed: in a third of the time, 30 bytes an operation."""
+"""For a file that this program alone reads, whole, and soon replaces: in a third of the time."""
 
 OPEN: Final = Form(level=3, row_group=128 * 1024)
 """For a file that will be replaced soon: quickly written. Level 1 saves a tenth of the time, and takes a

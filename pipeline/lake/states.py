@@ -225,8 +225,12 @@ def gathered(tables: list[pa.Table]) -> pa.Table:
         tables: the states; the list is emptied, so that the memory of each column is free again once it
             is copied: a whole day goes through here.
     """
-    groups = _overlapping([one for one in map(_settled, tables) if one.num_rows])
-    tables.clear()
+    settled = []
+    tables.reverse()
+    while tables:
+        settled.append(_settled(tables.pop()))
+    groups = _overlapping([one for one in settled if one.num_rows])
+    settled.clear()
     groups.reverse()
     while groups:
         group = groups.pop()

@@ -176,7 +176,9 @@ def _of_operations(
     marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
     with _registered(connection, "operations", operations):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
-        return {mart.name: _write(lake, partition, connection, mart) for mart in marts}
+        rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
+        connection.execute("DROP TABLE counted")
+    return rows
 
 
 def _of_history(

@@ -39,7 +39,8 @@ _IDLE: Final = 0.25
 """Another request at once is worth its thread if more than this share of an answer's work is waited for."""
 
 _BUSY: Final = 1.25
-"""Times of all answers' work that one of them takes: below that the process is busy with them."""
+"""A process is busy where an answer, waiting included, takes less than so many times the work on as many
+answers as may come at once."""
 
 _WEIGHT: Final = 0.2
 _BORNE: Final = 0.85
