@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
@@ -407,6 +407,8 @@ def test_tables_are_a_function_of_what_landed(tmp_path_factory, found, cut):
             assert row["observed_at"] == max(r["observed_at"] for r in in_time)
 
 
+@example([[(0, 0, 0)], [(0, 0, 0)]])
+@example([[(0, 0, 0), (1, 0, 0)], [(1, 0, 1), (2, 0, 0)]])
 @given(
     st.lists(
         st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2), st.integers(0, 3)), max_size=8),

@@ -210,6 +210,23 @@ def test_listing_in_order_far_beyond_its_budget_goes_on_if_its_parts_would_list_
     assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 39)
 
 
+def test_listing_whose_last_hours_are_dense_is_cut():
+    """R9: a page a minute from 12:00 on, as after a campaign: expected is never much more than there is."""
+    day = Window.of_day(NOON.date())
+    minutes = [*(60 * n for n in range(13)), *(720 + n / 10 for n in range(1, 400))]
+    answers = [
+        Answer(
+            body([record(n, created_at=at("2026-11-20") + minute * timedelta(minutes=1))], f"t{n}")
+        )
+        for n, minute in enumerate(minutes)
+    ]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, day, max_pages=10)
+    assert not listing.scan.facts.complete
+    assert listing.scan.facts.pages <= 3 * 10
+    assert len(listing.parts) >= 12
+
+
 def test_window_that_ends_with_its_budget_is_complete():
     answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
     with api(answers) as client:

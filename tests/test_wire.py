@@ -1,6 +1,7 @@
 """Bytes to Arrow and back: what is read, what is rejected, and that nothing is lost."""
 
 import json
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA
+from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, RECORD_SCHEMA
 from pipeline.twilio import wire
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
 from pipeline.twilio.wire import (
@@ -194,6 +195,21 @@ def test_id_that_does_not_match_the_pattern_is_kept_and_reported():
     page = parse_page(body([record(1, id="OP123")]))
     assert page.operations["operation_id"].to_pylist() == ["OP123"]
     assert surprises(page.operations) == {"id that does not match the documented pattern": 1}
+
+
+@pytest.mark.parametrize(("length", "matches"), [(41, False), (42, True), (51, True), (52, False)])
+def test_id_is_as_long_as_the_pattern_has_it(length: int, matches: bool):
+    sample = record(1, id="comms_operation_0".ljust(length, "a"))
+    is_told = bool(surprises(parse_page(body([sample])).operations))
+    assert is_told != matches
+    assert bool(re.fullmatch(OPERATION_ID_PATTERN, sample["id"])) == matches
+
+
+def test_times_that_are_only_together_as_long_as_their_form_are_rejects():
+    """R9: one has a letter too many, the other one too few."""
+    wrong = [record(1) | {"updatedAt": "2026-11-20T10:00:00ZZ"}]
+    wrong += [record(2) | {"updatedAt": "2026-11-20T10:00:0Z"}]
+    assert len(parse_page(body([*wrong, record(3)])).rejects) == 2
 
 
 @pytest.mark.parametrize(

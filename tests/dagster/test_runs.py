@@ -10,6 +10,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run_iterator
 
 from assets.checks import rates_as_usual
 from assets.definitions import build_definitions
@@ -19,7 +21,7 @@ from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COVERAGE, OPERATION_ERRORS, OPERATIONS
+from pipeline.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS
 from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days
 from tests.support.archives import account, rows, unlike_truth
@@ -83,6 +85,46 @@ def test_job_brings_the_archive_from_the_api_to_sql(
     assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
     counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
     assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
+
+
+def summaries(caplog: pytest.LogCaptureFixture) -> int:
+    """How many days' delivery tables were derived since the last question."""
+    told = [one for one in caplog.records if getattr(one, "event", "") == "summarize"]
+    caplog.clear()
+    return len(told)
+
+
+def as_launched(instance: dg.DagsterInstance, job: dg.JobDefinition) -> None:
+    """A run as the schedule and the web page launch it: one that is created first, here over all days."""
+    run = instance.create_run_for_job(job, tags=range_tags(DAYS[0], DAYS[-1]))
+    events = list(execute_run_iterator(InMemoryJob(job), run, instance))
+    assert events[-1].event_type_value == "PIPELINE_SUCCESS"
+
+
+def test_delivery_tables_are_derived_once_in_a_run_and_again_when_they_are_wanted_alone_or_lost(
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    emulated: tuple[Emulator, dg.Definitions],
+    caplog: pytest.LogCaptureFixture,
+):
+    _, defs = emulated
+    alone = dg.define_asset_job(
+        "alone", selection=["delivery_hourly", "operation_sizes", "delivery_curve"]
+    )
+    defs = dg.Definitions.merge(defs, dg.Definitions(jobs=[alone]))
+    caplog.set_level("INFO", "pipeline.marts.summarize")
+    assert run_job(instance, defs).success
+    lake = Lake(tmp_path)
+    parts = [lake.part(DELIVERY_HOURLY, partition) for partition in lake.partitions("history")]
+    assert summaries(caplog) == len(parts) == 5
+    as_launched(instance, defs.resolve_job_def("sync"))
+    assert summaries(caplog) == 0
+    as_launched(instance, defs.resolve_job_def("alone"))
+    assert summaries(caplog) == 5
+    parts[0].unlink()
+    as_launched(instance, defs.resolve_job_def("sync"))
+    assert summaries(caplog) == 1
+    assert all(part.exists() for part in parts)
 
 
 def test_every_day_of_the_range_is_materialized_with_its_own_figures(

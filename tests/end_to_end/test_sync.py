@@ -7,12 +7,14 @@ from typing import Any, get_args
 
 import pytest
 
+from pipeline.days import Folding
 from pipeline.emulator import Options, World
 from pipeline.emulator.server import Bounds, Order
 from pipeline.facts import Partition, ScanFacts
-from pipeline.lake.fold import fold
+from pipeline.lake.files import Disk, Files
+from pipeline.lake.fold import FoldReport, fold
 from pipeline.lake.landing import land
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.query import ask
 from pipeline.refresh import cut
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
@@ -133,6 +135,50 @@ def test_day_with_a_window_that_failed_is_told_too(tmp_path: Path):
             )
     assert [failure.window for failure in found.failures] == [windows[2]]
     assert told == [Partition(ACCOUNT, midnight.date())]
+
+
+class _NoMemory(Disk):
+    """Fails, as for a lack of memory, where a day's history is to be replaced."""
+
+    def rename(self, source: Path, target: Path) -> None:
+        if "history" in target.parts:
+            raise MemoryError
+        super().rename(source, target)
+
+
+def test_what_goes_wrong_in_a_fold_keeps_no_day_from_being_scanned(tmp_path: Path):
+    """R1: what is not asked for now may be forgotten when the fold works again."""
+    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+        with pytest.raises(MemoryError):
+            sync(settings, scope=EVERYTHING, files=Files(_NoMemory()))
+        scans = len(emulator.requests)
+        lake = Lake(tmp_path)
+        kept = lake.pending() | set(lake.partitions("coverage"))
+        assert {partition.day for partition in kept} == set(retained_days(NOW))
+        assert sync(settings).ok
+        assert [one for one in emulator.requests[scans:] if "startDate" in one.query] == []
+        assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+def test_failure_that_is_gone_when_a_day_is_folded_again_is_no_error():
+    (day, other), error = (
+        (Partition(ACCOUNT, at(text).date()) for text in ("2026-11-20", "2026-11-21")),
+        LakeError("too many open files"),
+    )
+    again = FoldReport(day, *([0] * 9), None)
+    both = Folding(failures={day: error, other: error}) + Folding((again,))
+    assert (both.folds, both.errors) == ((again,), (error,))
+
+
+def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
+    def answer(request: Received) -> Answer:
+        return Answer(b"", 400) if "startDate" in request.query else Answer(body([]))
+
+    with scripted(answer) as server:
+        settings = Settings(account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url)
+        report = sync(settings, scope=EVERYTHING)
+    assert report.extraction.failures
+    assert report.folds == ()
 
 
 @pytest.mark.parametrize("order", get_args(Order))
