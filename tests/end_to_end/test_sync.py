@@ -148,7 +148,7 @@ class _NoMemory(Disk):
 
 def test_what_goes_wrong_in_a_fold_keeps_no_day_from_being_scanned(tmp_path: Path):
     """R1: what is not asked for now may be forgotten when the fold works again."""
-    with account(WORLD, NOW, tmp_path) as (emulator, settings):
+    with account(WORLD, NOW, tmp_path, concurrency=1) as (emulator, settings):
         with pytest.raises(MemoryError):
             sync(settings, scope=EVERYTHING, files=Files(_NoMemory()))
         scans = len(emulator.requests)
