@@ -302,7 +302,7 @@ def _try(folder: Folder, partition: Partition) -> None:
     """Fold a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
     try:
         folder.fold(partition)
-    except Exception:
+    except Exception:  # also a lack of memory: other days may be asked for only now
         log.warning("%s is folded later", partition, exc_info=True, extra=partition.fields())
 
 
