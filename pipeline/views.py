@@ -33,8 +33,14 @@ def select(lake: Lake, table: Table, since: date = date.min) -> str:
             listed = ", ".join(map(engine.literal, [str(path.absolute()), *rest]))
             files = f"[{listed}]"
         return engine.render(engine.sql("pipeline", "view"), columns=columns, files=files)
-    nothing = ", ".join(f"NULL AS {c.name}" for c in table.published)
-    return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nothing)
+    return nothing(table)
+
+
+def nothing(table: Table) -> str:
+    """No rows, with a table's columns."""
+    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
+    nulls = ", ".join(f"NULL AS {c.name}" for c in table.published)
+    return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nulls)
 
 
 def coverage_slots(moments: str) -> str:

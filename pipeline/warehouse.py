@@ -156,8 +156,9 @@ def _build(
         # For the build alone: only files that changed since the last build are opened.
         connection.register(name, sources.collect(lake, table, columns, stamps[table]))
 
+    # DuckDB lists a view's files whenever it makes one that asks it: so they are views of nothing at first.
     for table in LAKE_TABLES:
-        _create_view(connection, table, views.select(lake, table))
+        _create_view(connection, table, views.nothing(table))
     connection.execute(f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}")
     comment = engine.literal(AS_OF_MEANING)
     connection.execute(f"COMMENT ON MACRO TABLE {AS_OF} IS {comment}")
@@ -180,6 +181,8 @@ def _build(
     anomalies = engine.sql("pipeline", DELIVERY_ANOMALIES.name)
     _fill(connection, DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
     _create_view(connection, PUBLISHED_CURVE, views.delivery_curve(lake, moments))
+    for table in LAKE_TABLES:
+        _create_view(connection, table, views.select(lake, table))
     connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))
 
 
@@ -187,7 +190,7 @@ def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str
     """Make a view with the columns of schema.py, in its order: one that lacks is an error."""
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
     typed = engine.render(engine.sql("pipeline", "columns"), columns=columns, query=query)
-    connection.execute(f"CREATE VIEW {table.name} AS {typed}")
+    connection.execute(f"CREATE OR REPLACE VIEW {table.name} AS {typed}")
 
 
 def _create_slots(connection: duckdb.DuckDBPyConnection, moments: str) -> None:
