@@ -103,3 +103,27 @@ def test_without_what_was_kept_the_days_own_files_are_read(lake: Lake, damage: s
         case "no object":
             stamp_again(lake, [1])
     assert collected(lake) == expected
+
+
+@pytest.mark.parametrize("outdated", [1, 3, 12])
+def test_few_or_many_days_that_changed_are_taken_anew_and_the_others_stay(
+    tmp_path: Path, outdated: int
+):
+    days = [NOON + n * NEXT for n in range(14)]
+    lake = summarized(
+        new_lake(tmp_path),
+        *(
+            scan(
+                [record(n, created_at=noon)],
+                window=Window.of_day(noon.date()),
+                observed_at=noon + timedelta(hours=2),
+            )
+            for n, noon in enumerate(days)
+        ),
+    )
+    before = collected(lake)
+    assert [day for _, day, _ in before] == [noon.date() for noon in days]
+    gone, *others = [Partition(ACCOUNT, noon.date()) for noon in days[:outdated]]
+    stamp_again(lake, {str(day): "another file" for day in others})
+    lake.part(DELIVERY_HOURLY, gone).unlink()
+    assert collected(lake) == before[1:]
