@@ -39,7 +39,8 @@ _WORTH_CUTTING: Final = 8
 as it has taken: its parts list them again."""
 
 _PATIENCE: Final = 3
-"""Up to so many budgets a listing goes on if half of what it has listed is left at the most."""
+"""Up to so many budgets a listing goes on if it expects half as many pages again at the most; beyond, if it
+expects ever fewer."""
 
 _RESTARTS: Final = 2
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
