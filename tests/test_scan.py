@@ -182,32 +182,28 @@ def test_listing_in_order_that_is_more_than_half_done_goes_on():
     assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 26)
 
 
-def test_listing_in_order_that_lacks_few_pages_goes_on_beyond_twice_its_budget():
-    """More come from hour to hour: after 30 of 33 pages 32 are expected, and 7 more would be borne."""
-    day = Window.of_day(NOON.date())
-    minutes = [*(32 * n for n in range(15)), *(448 + 21 * n for n in range(1, 19))]
+@pytest.mark.parametrize(
+    "minutes",
+    [
+        # More come from hour to hour: after 30 of 33 pages 32 are expected, and 7 more would be borne.
+        pytest.param([*range(0, 480, 32), *range(469, 840, 21)], id="lacks few pages"),
+        # After 30 of 39 pages 39 are expected: 9 more, where cutting would list 30 again.
+        pytest.param([*range(0, 640, 32), *range(612, 688, 4)], id="lacks less than cutting costs"),
+    ],
+)
+def test_listing_in_order_goes_on_beyond_twice_its_budget_if_it_expects_to_end_soon(
+    minutes: list[int],
+):
+    day, last = Window.of_day(NOON.date()), len(minutes) - 1
     pages = [
         [record(n, created_at=at("2026-11-20") + minute * timedelta(minutes=1))]
         for n, minute in enumerate(minutes)
     ]
-    answers = [Answer(body(page, f"t{n}" if n < 32 else None)) for n, page in enumerate(pages)]
+    answers = [Answer(body(page, f"t{n}" if n < last else None)) for n, page in enumerate(pages)]
     with api(answers) as client:
         listing = scan_window(client, ACCOUNT, day, max_pages=15)
-    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 33)
-
-
-def test_listing_in_order_far_beyond_its_budget_goes_on_if_its_parts_would_list_more_than_is_left():
-    """After 30 of 39 pages 39 are expected: 9 more, where cutting would list 30 again."""
-    day = Window.of_day(NOON.date())
-    minutes = [*(32 * n for n in range(20)), *(608 + 4 * n for n in range(1, 20))]
-    pages = [
-        [record(n, created_at=at("2026-11-20") + minute * timedelta(minutes=1))]
-        for n, minute in enumerate(minutes)
-    ]
-    answers = [Answer(body(page, f"t{n}" if n < 38 else None)) for n, page in enumerate(pages)]
-    with api(answers) as client:
-        listing = scan_window(client, ACCOUNT, day, max_pages=15)
-    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, 39)
+    assert (listing.scan.facts.complete, listing.scan.facts.pages) == (True, len(minutes))
+    assert len(minutes) > 30
 
 
 def test_listing_whose_last_hours_are_dense_is_cut():
