@@ -14,7 +14,7 @@ def prepare() -> None:
     """Let Arrow use the allocator that suits folding and no pandas, and look for cycles seldom."""
     _choose_allocator()
     _leave_pandas_alone()
-    # Modules and pages are many objects and no cycles: looking for these took a twentieth of a sync's time.
+    # Modules and pages are many objects and no cycles: looking for these took a thirtieth of a load's time.
     gc.set_threshold(_SELDOM, 20, 20)
 
 

@@ -127,3 +127,11 @@ def test_few_or_many_days_that_changed_are_taken_anew_and_the_others_stay(
     stamp_again(lake, {str(day): "another file" for day in others})
     lake.part(DELIVERY_HOURLY, gone).unlink()
     assert collected(lake) == before[1:]
+
+
+@pytest.mark.parametrize("name", [ACCOUNT, f"{ACCOUNT} 2026-11-2x", f"{ACCOUNT} 2026-11-20 x"])
+def test_rows_kept_of_what_is_no_day_are_collected_anew(lake: Lake, name: str):
+    """R9: the file is derived; damage to it stops no publish."""
+    before = collected(lake)
+    stamp_again(lake, {name: "a file"})
+    assert collected(lake) == before
