@@ -241,9 +241,13 @@ def scan_windows(
     stop = threading.Event()
 
     def tell(page: Page) -> None:
-        if stop.is_set():
-            raise _StoppedError
+        _raise_if(stop)
         on_page(page)
+
+    def listed(window: Window) -> Listing:
+        with client.turn():
+            _raise_if(stop)
+            return scan_window(client, account_id, window, tell)
 
     queue = deque(windows)
     with workers(concurrency, "scan") as pool:
@@ -252,7 +256,7 @@ def scan_windows(
             while True:
                 while len(running) < concurrency + concurrency // 2 and queue:
                     window = queue.popleft()
-                    running[pool.submit(scan_window, client, account_id, window, tell)] = window
+                    running[pool.submit(listed, window)] = window
                 if not running:
                     return
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -269,6 +273,11 @@ def scan_windows(
 
 class _StoppedError(Exception):
     """Ends a scan that nobody waits for any more."""
+
+
+def _raise_if(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _StoppedError
 
 
 def _outcome(account_id: str, future: Future[Listing], window: Window) -> Listing | FailedScan:
@@ -296,12 +305,11 @@ def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object
 def _inside(operations: pa.Table, window: Window) -> pa.Table:
     """Those that were created in the window; nothing is copied if they came one after the other."""
     # As numbers: of a page, making moments of them costs more than finding them.
-    created_at = operations["created_at"].cast(pa.int64()).to_numpy()
+    created_at = operations["created_at"].to_numpy().view(np.int64)
     start, end = (_microseconds(bound) for bound in (window.start, window.end))
-    is_inside = (start <= created_at) & (created_at < end)
-    if is_inside.all():
+    if not len(created_at) or (start <= created_at.min() and created_at.max() < end):
         return operations
-    places = np.flatnonzero(is_inside)
+    places = np.flatnonzero((start <= created_at) & (created_at < end))
     if not len(places) or places[-1] - places[0] == len(places) - 1:
         return operations.slice(places[0] if len(places) else 0, len(places))
     return operations.take(pa.array(places))

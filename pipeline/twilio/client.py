@@ -16,8 +16,8 @@ import logging
 import re
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -25,6 +25,7 @@ from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import pyarrow as pa
+from isal import isal_zlib
 
 from pipeline import version
 from pipeline.settings import Settings
@@ -272,6 +273,14 @@ class OperationsClient:
         """Whether the API takes so long that this process has time for other work meanwhile."""
         return self._gate.pace.leaves_time
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Hold a turn for a listing, to be asked for by the thread that follows its pages.
+
+        Of many listings on threads of their own, only as many go on as requests may be under way: so where
+        answers come at once, threads do not take turns at each page (see `pace`).
+        """
+        return self._gate.turn()
+
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
         return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
@@ -378,7 +387,7 @@ class OperationsClient:
         if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
             msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
             raise DamagedAnswerError(msg, status=response.status)
-        decoder = None if encoding in ("identity", "") else zlib.decompressobj(wbits=47)
+        decoder = None if encoding in ("identity", "") else isal_zlib.decompressobj(wbits=47)
         parts: list[bytes] = []
         received = size = 0
         while chunk := response.read(_CHUNK):
@@ -386,7 +395,7 @@ class OperationsClient:
             try:
                 # One byte beyond the limit is enough to know that it is passed.
                 parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
-            except zlib.error as error:
+            except isal_zlib.error as error:
                 msg = f"{what}: the compressed answer is damaged ({error})"
                 raise DamagedAnswerError(msg, status=response.status) from None
             size += len(parts[-1])

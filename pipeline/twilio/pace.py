@@ -206,7 +206,10 @@ class Gate:
         self._sleep = sleep
         self._longest = longest
         self._is_closed = False
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        self._changed = threading.Condition(lock)
+        self._turns = threading.Condition(lock)
+        self._turns_taken = 0
         self._under_way = 0
         self._last_began = -math.inf
         self._skipped = 0.0
@@ -250,6 +253,35 @@ class Gate:
                     )
                 # As many as there is room for: each that wakes in vain takes the processor from the others.
                 self._changed.notify(max(int(self._pace.limit) - self._under_way, 1))
+                self._turns.notify(max(int(self._pace.limit) - self._turns_taken, 0))
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold one of as many turns as requests may be under way: for requests that follow each other.
+
+        Threads that all ask for one request after the other would change with each of them: where answers
+        come at once, that costs a fifth of a load's processor time. A thread has one turn at a time.
+        Who waits before it tries again leaves its turn to others meanwhile.
+        """
+        self._take_turn()
+        self._of_thread.has_turn = True
+        try:
+            yield
+        finally:
+            self._of_thread.has_turn = False
+            self._leave_turn()
+
+    def _take_turn(self) -> None:
+        with self._turns:
+            self._turns.wait_for(
+                lambda: self._is_closed or self._turns_taken < max(int(self._pace.limit), 1)
+            )
+            self._turns_taken += 1
+
+    def _leave_turn(self) -> None:
+        with self._turns:
+            self._turns_taken -= 1
+            self._turns.notify()
 
     def _worked(self) -> float:
         """What this thread worked since it left the gate the last time."""
@@ -263,6 +295,7 @@ class Gate:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+            self._turns.notify_all()
 
     def _enter(self) -> None:
         while True:
@@ -281,7 +314,7 @@ class Gate:
                     self._last_began = now
                     return
             try:
-                self.pause(wait)
+                self._wait(wait)
             except BaseException:
                 with self._changed:
                     self._changed.notify()  # the room that was meant for this one is another's
@@ -296,6 +329,17 @@ class Gate:
         return RetriableApiError(msg, retry_after=timedelta(seconds=asked))
 
     def pause(self, seconds: float) -> None:
+        """Wait before another try; meanwhile this thread's turn is others'."""
+        has_turn = getattr(self._of_thread, "has_turn", False)
+        if has_turn:
+            self._leave_turn()
+        try:
+            self._wait(seconds)
+        finally:
+            if has_turn:
+                self._take_turn()
+
+    def _wait(self, seconds: float) -> None:
         """Wait; a `sleep` that returned early has moved the gate's clock on."""
         began = time.monotonic()
         self._sleep(seconds)

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from msgspec.structs import astuple
 
 from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
@@ -30,6 +30,7 @@ _COMMON_LENGTH: Final = len("2026-11-20T10:00:00Z")
 
 _Count = Annotated[int, Meta(ge=0, le=MAX_COUNT)]
 _Text = Annotated[str, Meta(min_length=1)]
+_Time = Annotated[str, Meta(min_length=_COMMON_LENGTH, max_length=_COMMON_LENGTH)]
 _Stats = msgspec.defstruct(
     "_Stats",
     [(name, _Count | UnsetType, UNSET) for name in COUNT_NAMES],
@@ -41,9 +42,9 @@ _Stats = msgspec.defstruct(
 class _Record(Struct, forbid_unknown_fields=True, gc=False):
     id: _Text
     status: _Text
-    stats: _Stats  # type: ignore[valid-type]  # made from the schema
-    createdAt: str  # noqa: N815 - the API's name
-    updatedAt: str  # noqa: N815 - the API's name
+    stats: Raw
+    createdAt: _Time  # noqa: N815 - the API's name
+    updatedAt: _Time  # noqa: N815 - the API's name
 
 
 class _Pagination(Struct, forbid_unknown_fields=True):
@@ -58,6 +59,7 @@ class _Page(Struct, forbid_unknown_fields=True):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Page)
+_STATS_DECODER: Final = msgspec.json.Decoder(list[_Stats])  # type: ignore[valid-type]  # made from the schema
 _COUNTS: Final = struct.Struct(f"{len(COUNT_NAMES)}q")
 
 
@@ -69,13 +71,13 @@ def read(body: bytes) -> tuple[pa.Table, str | None] | None:
     """
     try:
         page = _DECODER.decode(body)
+        lists = [found for found in (page.operations, page.data) if found is not UNSET]
+        if len(lists) != 1:
+            return None
+        (records,) = lists
+        counts = _counts_of(records)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    lists = [found for found in (page.operations, page.data) if found is not UNSET]
-    if len(lists) != 1:
-        return None
-    (records,) = lists
-    counts = _counts_of(records)
     # Of a field that comes twice msgspec keeps the last, and says nothing.
     if _strings_of(page, records, counts) != _strings_in(body):
         return None
@@ -100,17 +102,30 @@ def read(body: bytes) -> tuple[pa.Table, str | None] | None:
 
 
 def _counts_of(records: Sequence[_Record]) -> list[pa.Array]:
-    """A column for each count, NULL where it is absent."""
-    stats = [record.stats for record in records]
+    """A column for each count, NULL where it is absent.
+
+    Most operations are one message, and most of a page's statistics are the same few texts: each is read
+    once, in half of the time that all would take.
+
+    Raises:
+        msgspec.DecodeError: a record's statistics are not as the reference has them.
+    """
+    texts = [record.stats for record in records]
+    ends = np.array([0, *map(len, texts)]).cumsum()
+    joined = pa.Array.from_buffers(
+        pa.large_binary(), len(texts), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    )
+    distinct = joined.dictionary_encode()
+    stats = _STATS_DECODER.decode(b"[%b]" % b",".join(distinct.dictionary.to_pylist()))
     try:
         # Packed row by row and turned round: in a third of the time that numpy takes for tuples.
         rows = [_COUNTS.pack(*astuple(one)) for one in stats]
     except struct.error:  # UNSET
         found = [[None if count is UNSET else count for count in astuple(one)] for one in stats]
-        return [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
-    packed = np.frombuffer(b"".join(rows), np.int64)
-    columns = np.ascontiguousarray(packed.reshape(-1, len(COUNT_NAMES)).T)
-    return [pa.array(column) for column in columns]
+        columns = [pa.array(column, pa.int64()) for column in zip(*found, strict=True)]
+        return [column.take(distinct.indices) for column in columns]
+    packed = np.frombuffer(b"".join(rows), np.int64).reshape(-1, len(COUNT_NAMES))
+    return [pa.array(column) for column in packed.T.take(distinct.indices.to_numpy(), axis=1)]
 
 
 def _strings_of(page: _Page, records: Sequence[_Record], counts: Sequence[pa.Array]) -> int:
@@ -135,16 +150,13 @@ def _strings_in(body: bytes) -> int:
 
 
 def _instants(texts: Sequence[str]) -> pa.TimestampArray | None:
-    """Times as UTC microseconds, or None if one is not of the common form.
+    """Times of the common length as UTC microseconds, or None if one is not of the common form.
 
     pyarrow would take a bare date or a time without zone for UTC; those are left to the other way.
     """
-    if min(map(len, texts), default=_COMMON_LENGTH) < _COMMON_LENGTH:
-        return None
     joined = "".join(texts).encode()
     if len(joined) != _COMMON_LENGTH * len(texts):
-        return None
-    # None is shorter, and all together are as long as they should be: so each is, and ends where it should.
+        return None  # letters of several bytes
     zones = np.frombuffer(joined, np.uint8)[_COMMON_LENGTH - 1 :: _COMMON_LENGTH]
     if not (zones == ord("Z")).all():
         return None

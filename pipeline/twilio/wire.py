@@ -20,12 +20,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.schema import (
     COUNT_NAMES,
     OPERATION_ID_LENGTHS,
+    OPERATION_ID_LETTERS,
+    OPERATION_ID_PREFIX,
     OPERATION_ID_START,
     RECORD_SCHEMA,
     STATUSES,
@@ -225,13 +228,38 @@ def surprises(operations: pa.Table) -> Counter[str]:
     for entry in pc.value_counts(operations["status"]).to_pylist():
         if entry["values"] not in STATUSES:
             found[f"unknown status {entry['values']}"] += entry["counts"]
-    unmatched = operations.num_rows - (pc.sum(_matches(operations["operation_id"])).as_py() or 0)
-    if unmatched:
+    ids = operations["operation_id"]
+    if not _all_match(ids):
+        unmatched = len(ids) - pc.sum(_matches(ids)).as_py()
         found["id that does not match the documented pattern"] += unmatched
     for extra in operations["extra"].drop_null().to_pylist():
         names = map(printable, _unknown_names(json.loads(extra, parse_float=str)))
         found.update(f"unknown field {name}" for name in names)
     return found
+
+
+def _all_match(ids: pa.ChunkedArray) -> bool:
+    """Whether every id matches the reference's pattern, told of all together: in a third of the time.
+
+    Without the letters that come after the prefix, ids that match are what is left of their prefixes.
+    """
+    joined = ids.combine_chunks()
+    _, ends, letters = joined.buffers()
+    places = np.frombuffer(ends, np.int32)[joined.offset : joined.offset + len(joined) + 1]
+    if not len(joined):
+        return True
+    shortest, longest = OPERATION_ID_LENGTHS
+    lengths = np.diff(places)
+    if lengths.min() < shortest or lengths.max() > longest:
+        return False
+    if not pc.all(pc.starts_with(joined, OPERATION_ID_PREFIX)).as_py():
+        return False
+    digits = np.frombuffer(letters, np.uint8)[places[:-1] + len(OPERATION_ID_PREFIX)]
+    if digits.min() < ord("0") or digits.max() > ord("7"):
+        return False
+    known = OPERATION_ID_LETTERS.encode()
+    text = letters.slice(int(places[0]), int(places[-1] - places[0])).to_pybytes()
+    return text.translate(None, known) == OPERATION_ID_PREFIX.encode().translate(None, known) * len(joined)
 
 
 def _matches(ids: pa.ChunkedArray) -> pa.ChunkedArray:
