@@ -207,6 +207,63 @@ def test_closing_lets_go_of_whoever_waits_for_room():
         assert ended.wait(10)
 
 
+def test_turn_is_held_over_requests_until_its_end():
+    """Whoever waits for a turn begins no request meanwhile; on one thread that is told by what waits."""
+    gate, order = Gate(Pace(1, 1.0)), list[str]()
+
+    def other() -> None:
+        with gate.turn(), gate.request():
+            order.append("other")
+
+    thread = threading.Thread(target=other, daemon=True)
+    with gate.turn():
+        thread.start()
+        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+            pass
+        for _ in range(3):
+            with gate.request() as asked:
+                asked.answered(100)
+            order.append("first")
+    thread.join(10)
+    assert order == ["first", "first", "first", "other"]
+
+
+def test_turns_are_given_as_the_limit_grows():
+    gate, got = Gate(Pace(4, 1.0)), threading.Event()
+
+    def other() -> None:
+        with gate.turn():
+            got.set()
+
+    threading.Thread(target=other, daemon=True).start()
+    with gate.turn():
+        for _ in range(4):  # nothing is worked, so waiting is all that they take
+            with gate.request():
+                pass
+        assert got.wait(10)
+
+
+@pytest.mark.parametrize("ends", ["closing", "pausing"])
+def test_turn_is_others_when_its_holder_waits_to_try_again_or_all_ends(ends: str):
+    got = threading.Event()
+    gate = Gate(Pace(1, 1.0), lambda _: got.wait(10))
+
+    def other() -> None:
+        with gate.turn():
+            got.set()
+
+    with gate.turn():
+        threading.Thread(target=other, daemon=True).start()
+        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+            pass
+        assert not got.is_set()
+        if ends == "closing":
+            gate.close()
+        else:
+            gate.pause(1000.0)
+        assert got.wait(10)
+
+
 def test_one_request_goes_on_whatever_the_limit():
     assert Pace(8, 0.4).wait(0, -math.inf, 0.0) == 0
     assert Pace(8, 0.4).wait(1, -math.inf, 0.0) is None

@@ -16,6 +16,7 @@ from pipeline.scan import FailedScan, Listing, scan_window, scan_windows
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError
+from pipeline.twilio.pace import Pace
 from pipeline.windows import Window
 from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record, rfc3339
 from tests.support.scripted_api import Answer, Received, scripted
@@ -26,12 +27,18 @@ Script = list[Answer] | Callable[[Received], Answer]
 
 
 @contextmanager
-def api(answers: Script, **fields: Any) -> Iterator[OperationsClient]:
+def api(
+    answers: Script,
+    *,
+    sleep: Callable[[float], object] = lambda _: None,
+    pace: Pace | None = None,
+    **fields: Any,
+) -> Iterator[OperationsClient]:
     with scripted(answers) as server:
         settings = Settings(
             account_sid=ACCOUNT, auth_token="t", api_url=server.url, retry_attempts=2, **fields
         )
-        with OperationsClient(settings, sleep=lambda _: None) as client:
+        with OperationsClient(settings, sleep=sleep, pace=pace) as client:
             yield client
 
 
@@ -358,6 +365,41 @@ def test_windows_are_asked_at_once_up_to_the_limit():
         outcomes = list(scan_windows(client, ACCOUNT, hours(8), concurrency=4))
     assert len([o for o in outcomes if isinstance(o, Listing)]) == 8
     assert 2 <= most <= 4
+
+
+def test_listings_do_not_take_turns_at_their_pages():
+    """With room for one request each listing goes to its end, whatever the threads."""
+    asked: list[str] = []
+    count = itertools.count()
+
+    def answer(request: Received) -> Answer:
+        asked.append(request.query["startDate"])
+        is_last = asked.count(asked[-1]) == 5
+        return Answer(body([], None if is_last else f"t{next(count)}"))
+
+    with api(answer, pace=Pace(1, 1.0)) as client:
+        outcomes = list(scan_windows(client, ACCOUNT, hours(6), concurrency=4))
+    assert all(isinstance(outcome, Listing) for outcome in outcomes)
+    listings = [(start, len(list(pages))) for start, pages in itertools.groupby(asked)]
+    assert [pages for _, pages in listings] == [5] * 6
+
+
+def test_window_that_waits_to_be_tried_again_does_not_hold_up_the_others():
+    """With room for one request: those after it are listed meanwhile."""
+    asked: list[str] = []
+    others = threading.Event()
+
+    def answer(request: Received) -> Answer:
+        asked.append(request.query["startDate"])
+        if len(set(asked)) == 3:
+            others.set()
+        return Answer(b"", 500) if len(asked) == 1 else Answer(body([]))
+
+    with api(answer, sleep=lambda _: others.wait(20), pace=Pace(1, 1.0)) as client:
+        outcomes = list(scan_windows(client, ACCOUNT, hours(3), concurrency=3))
+    assert others.is_set()
+    assert len({o.scan.facts.window for o in outcomes if isinstance(o, Listing)}) == 3
+    assert asked[-1] == asked[0]
 
 
 def test_caller_that_stops_taking_ends_the_scans_under_way():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, RECORD_SCHEMA
 from pipeline.twilio import wire
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.twilio.jsontext import is_unicode
 from pipeline.twilio.wire import (
     parse_errors,
     parse_operation,
@@ -203,6 +204,38 @@ def test_id_is_as_long_as_the_pattern_has_it(length: int, matches: bool):
     is_told = bool(surprises(parse_page(body([sample])).operations))
     assert is_told != matches
     assert bool(re.fullmatch(OPERATION_ID_PATTERN, sample["id"])) == matches
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.from_regex(OPERATION_ID_PATTERN.replace("$", r"\Z")),
+            st.from_regex(r"comms_operation_[0-9a-z]{25,35}\Z"),
+            st.from_regex(r"[comsperatin_]{14,17}[0-7][a-z0-9]{24,26}\Z"),
+            st.text(min_size=1, max_size=60),
+        ),
+        max_size=6,
+    )
+)
+def test_ids_are_told_together_as_by_the_pattern_each(ids: list[str]):
+    ids = [one for one in ids if is_unicode(one)]
+    odd = sum(not re.fullmatch(OPERATION_ID_PATTERN.strip("^$"), one) for one in ids)
+    page = parse_page(body([record(n, id=one) for n, one in enumerate(ids)]))
+    found = surprises(page.operations)
+    assert found["id that does not match the documented pattern"] == odd
+    # Also of a part of a page, whose letters lie somewhere in its text.
+    for n, one in enumerate(ids):
+        is_odd = not re.fullmatch(OPERATION_ID_PATTERN.strip("^$"), one)
+        assert bool(surprises(page.operations.slice(n, 1))) == is_odd
+
+
+def test_counts_belong_to_their_records_whatever_others_have():
+    """R8: what several records have alike is read once, and absent counts are in none of the others."""
+    stats: list[dict[str, int]] = [{"total": n % 5, "opened": n} for n in range(40)]
+    stats += [{}, {"failed": 2**63 - 1}, *stats[:20]]
+    page = parse_page(body([record(n) | {"stats": one} for n, one in enumerate(stats)]))
+    rows = page.operations.select(COUNT_NAMES).to_pylist()
+    assert [{k: v for k, v in row.items() if v is not None} for row in rows] == stats
 
 
 def test_times_that_are_only_together_as_long_as_their_form_are_rejects():
