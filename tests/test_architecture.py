@@ -63,6 +63,7 @@ HEAVY = {
     "dagster",
     "duckdb",
     "httpx2",
+    "isal",
     "jinja2",
     "msgspec",
     "numpy",

@@ -229,17 +229,20 @@ def test_turn_is_held_over_requests_until_its_end():
 
 
 def test_turns_are_given_as_the_limit_grows():
-    gate, got = Gate(Pace(4, 1.0)), threading.Event()
+    gate, got = Gate(Pace(4, 1.0), lambda _: None), threading.Event()
 
     def other() -> None:
         with gate.turn():
             got.set()
 
-    threading.Thread(target=other, daemon=True).start()
     with gate.turn():
-        for _ in range(4):  # nothing is worked, so waiting is all that they take
+        threading.Thread(target=other, daemon=True).start()
+        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+            pass
+        for _ in range(4):
             with gate.request():
-                pass
+                gate._wait(1.0)  # on the gate's clock: so waiting is all that it takes
+        assert gate.pace.limit > 1
         assert got.wait(10)
 
 

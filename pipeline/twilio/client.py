@@ -66,6 +66,7 @@ _STRAY: Final = timedelta(days=1)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 1024 * 1024
 _EXCERPT: Final = 200
+_DamagedError: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment]  # its stub says instance
 _Parsed = TypeVar("_Parsed")
 
 
@@ -395,7 +396,7 @@ class OperationsClient:
             try:
                 # One byte beyond the limit is enough to know that it is passed.
                 parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
-            except isal_zlib.error as error:
+            except _DamagedError as error:
                 msg = f"{what}: the compressed answer is damaged ({error})"
                 raise DamagedAnswerError(msg, status=response.status) from None
             size += len(parts[-1])

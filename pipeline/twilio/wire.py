@@ -259,7 +259,8 @@ def _all_match(ids: pa.ChunkedArray) -> bool:
         return False
     known = OPERATION_ID_LETTERS.encode()
     text = letters.slice(int(places[0]), int(places[-1] - places[0])).to_pybytes()
-    return text.translate(None, known) == OPERATION_ID_PREFIX.encode().translate(None, known) * len(joined)
+    left: bytes = text.translate(None, known)
+    return left == OPERATION_ID_PREFIX.encode().translate(None, known) * len(joined)
 
 
 def _matches(ids: pa.ChunkedArray) -> pa.ChunkedArray:
