@@ -4,7 +4,7 @@ The checks look at what the API said, not at our own code: a failing one means t
 changed or erred, and names the operations. Each is one SQL file in ``sql/checks``.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -13,7 +13,6 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import engine
-from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.schema import (
@@ -30,6 +29,11 @@ from pipeline.views import ask_lake, slot_states
 from pipeline.windows import RETENTION, RISK_WITHIN
 
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
+_ACCOUNT: Final = "account_id"
+_ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
+_AT_ONCE: Final = 2_000_000
+"""Rows that are looked at together: some 300 MB."""
+
 _GRACE_HOURS: Final = 1.0
 """How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
 
@@ -44,6 +48,7 @@ class Check:
         columns: those of its columns that the query needs: a day's are many to read.
         meaning: what is expected, in one sentence.
         is_error: whether a failing row is an error; otherwise somebody should look.
+        is_across_days: whether rows of several days make one fail together.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Check:
     columns: tuple[str, ...]
     meaning: str
     is_error: bool
+    is_across_days: bool = False
 
 
 CHECKS = (
@@ -60,6 +66,7 @@ CHECKS = (
         ("operation_id",),
         "Operation ids are unique and not empty.",
         is_error=True,
+        is_across_days=True,
     ),
     Check(
         "parts_within_total",
@@ -92,48 +99,68 @@ CHECKS = (
 )
 
 
-def failing_rows(lake: Lake, check: Check, days: Iterable[date]) -> pa.Table:
-    """The rows of some days that fail a check; empty if it holds.
+def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> dict[str, pa.Table]:
+    """The rows of some days that fail checks; what the checks look at is read once for all of them.
 
     Args:
         lake: the archive.
-        check: one of `CHECKS`.
+        checks: some of `CHECKS`.
         days: the UTC days of creation to look at, of all accounts.
 
     Returns:
-        At least ``operation_id`` and ``problem``, in a lasting order.
+        For each check by its name at least ``operation_id`` and ``problem``, in a lasting order; no rows
+        if it holds.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
     """
     wanted = set(days)
+    failing: dict[str, list[pa.Table]] = {check.name: [] for check in checks}
+    with engine.connect() as connection:
+        for table in dict.fromkeys(check.table for check in checks):
+            asked = [check for check in checks if check.table == table]
+            ids: dict[str, list[pa.Table]] = {c.name: [] for c in asked if c.is_across_days}
+            for rows in _rows(lake, table, {name for c in asked for name in c.columns}, wanted):
+                for check in asked:
+                    if check.is_across_days:
+                        ids[check.name].append(rows.select([*check.columns, _ACCOUNT]))
+                    else:
+                        failing[check.name].append(_ask(connection, check, rows))
+            for check in asked:
+                if check.is_across_days:
+                    everything = pa.concat_tables(ids[check.name])
+                    failing[check.name].append(_ask(connection, check, everything))
+    return {name: pa.concat_tables(found) for name, found in failing.items()}
+
+
+def _rows(
+    lake: Lake, table: Table, columns: Container[str], days: Container[date]
+) -> Iterator[pa.Table]:
+    """What a table has of some days, with its accounts: many days at once, if they are small."""
+    names = [name for name in table.names if name in columns]
+    fields = [table.arrow.field(name) for name in names]
+    parts = [pa.schema([*fields, pa.field(_ACCOUNT, _ACCOUNTS)]).empty_table()]
+    for partition in lake.partitions(table.name):
+        if partition.day in days:
+            rows = parquet.read(lake.part(table, partition), table.arrow, names)
+            places = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
+            accounts = pa.DictionaryArray.from_arrays(places, [partition.account_id])
+            parts.append(rows.append_column(_ACCOUNT, accounts))
+            if sum(part.num_rows for part in parts) >= _AT_ONCE:
+                yield pa.concat_tables(parts)
+                parts = parts[:1]
+    yield pa.concat_tables(parts)
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, check: Check, rows: pa.Table) -> pa.Table:
     query = engine.render(
         engine.sql("pipeline", f"checks/{check.name}"),
         counts=_list(COUNT_NAMES),
         statuses=_list(STATUSES),
         pattern=engine.literal(OPERATION_ID_PATTERN),
     )
-    parts = [
-        _part(lake, check, partition)
-        for partition in lake.partitions(check.table.name)
-        if partition.day in wanted
-    ]
-    with engine.connect() as connection:
-        return _ask(connection, check, pa.concat_tables(parts) if parts else _empty(check), query)
-
-
-def _ask(
-    connection: duckdb.DuckDBPyConnection, check: Check, rows: pa.Table, query: str
-) -> pa.Table:
     connection.register(check.table.name, rows)
     return connection.sql(query).to_arrow_table()
-
-
-def _part(lake: Lake, check: Check, partition: Partition) -> pa.Table:
-    rows = parquet.read(lake.part(check.table, partition), check.table.arrow, check.columns)
-    return rows.append_column("account_id", pa.repeat(partition.account_id, rows.num_rows))
-
-
-def _empty(check: Check) -> pa.Table:
-    fields = [check.table.arrow.field(name) for name in check.columns]
-    return pa.schema([*fields, pa.field("account_id", pa.string())]).empty_table()
 
 
 def _list(texts: Iterable[str]) -> str:
@@ -152,31 +179,43 @@ class Findings:
         is_error: whether something is lost or will be within hours; otherwise somebody should look.
     """
 
-    slots: tuple[dict[str, Any], ...]
+    slots: tuple[Mapping[str, Any], ...]
     is_error: bool
 
 
-def lost_lately(lake: Lake) -> Findings:
+def latest_states(lake: Lake) -> list[dict[str, Any]]:
+    """The state of every slot at its account's latest scan: rows of `schema.COVERAGE_SLOTS`.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
+    """
+    states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
+    return states
+
+
+def lost_lately(states: Iterable[Mapping[str, Any]]) -> Findings:
     """The slots that were lost in the last 7 days: their deadline passed without a scan after their end.
 
     Older ones stay gaps for ever, in coverage_slots; but a check that fails for ever warns of nothing.
+
+    Args:
+        states: what `latest_states` gives.
     """
-    states = _states(lake)
     lost = [s for s in states if s["state"] == "gap" and s["deadline"] > s["as_of"] - RETENTION]
     return Findings(tuple(lost), is_error=True)
 
 
-def deadlines_missed(lake: Lake, first_final_scan: timedelta) -> Findings:
+def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: timedelta) -> Findings:
     """The slots whose final scan is overdue: an error where little time is left.
 
     Args:
-        lake: the archive.
+        states: what `latest_states` gives.
         first_final_scan: how long before a slot's deadline its final scans begin.
     """
     latest = first_final_scan / timedelta(hours=1) - _GRACE_HOURS
     overdue = [
         slot
-        for slot in _states(lake)
+        for slot in states
         if slot["state"] == "at_risk" or (slot["state"] == "open" and slot["hours_left"] < latest)
     ]
     return Findings(tuple(overdue), is_error=any(s["hours_left"] < _RISK_HOURS for s in overdue))
@@ -189,8 +228,3 @@ def silent_accounts(lake: Lake) -> pa.Table:
     """
     query = engine.sql("pipeline", "checks/newest_operation")
     return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)
-
-
-def _states(lake: Lake) -> list[dict[str, Any]]:
-    states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
-    return states

@@ -1,12 +1,18 @@
 """The data checks: each returns the failing rows, and none when all is well."""
 
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline import checks
 from pipeline.checks import CHECKS, failing_rows, silent_accounts
 from pipeline.emulator.world import World
+from pipeline.lake.layout import Lake
 from pipeline.windows import Window, days_between
 from tests.support.factories import (
     ACCOUNT,
@@ -21,12 +27,18 @@ from tests.support.factories import (
     summarized,
 )
 
+BASE_32 = "0123456789abcdefghjkmnpqrstvwxyz"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BY_NAME = {check.name: check for check in CHECKS}
 
 
 def problems(folder: Path, name: str, *records: dict) -> list[str]:
     lake = summarized(new_lake(folder), scan(records))
-    return failing_rows(lake, BY_NAME[name], [DAY])["problem"].to_pylist()
+    return failing(lake, name)["problem"].to_pylist()
+
+
+def failing(lake: Lake, name: str, days: Iterable[date] = (DAY,)) -> pa.Table:
+    return failing_rows(lake, [BY_NAME[name]], days)[name]
 
 
 def genuine(**changes: object) -> dict:
@@ -43,7 +55,7 @@ def test_sound_data_have_no_failing_row(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("name", list(BY_NAME))
 def test_empty_archive_has_no_failing_row(tmp_path: Path, name: str):
-    assert failing_rows(new_lake(tmp_path), BY_NAME[name], [DAY]).num_rows == 0
+    assert failing(new_lake(tmp_path), name).num_rows == 0
 
 
 def test_same_id_twice_in_an_account_is_named(tmp_path: Path):
@@ -53,9 +65,9 @@ def test_same_id_twice_in_an_account_is_named(tmp_path: Path):
         new_lake(tmp_path), scan([record(1)]), scan([record(1)], account_id=OTHER_ACCOUNT)
     )
     days = days_between(DAY, at("2026-11-21 00:00").date())
-    assert failing_rows(lake, BY_NAME["operation_ids"], days).num_rows == 0
+    assert failing(lake, "operation_ids", days).num_rows == 0
     summarized(lake, scan([later], window=Window.of_day(days[1])))
-    rows = failing_rows(lake, BY_NAME["operation_ids"], days).to_pylist()
+    rows = failing(lake, "operation_ids", days).to_pylist()
     assert [(row["operation_id"], row["operations"]) for row in rows] == [(operation_id(1), 2)]
 
 
@@ -66,7 +78,7 @@ def test_parts_beyond_the_total_are_named_under_every_reading(tmp_path: Path):
     ]
     wrong = record(3, stats={"total": 5, "sent": 5, "delivered": 5, "failed": 1})
     lake = summarized(new_lake(tmp_path), scan([*fine, wrong]))
-    rows = failing_rows(lake, BY_NAME["parts_within_total"], [DAY]).to_pylist()
+    rows = failing(lake, "parts_within_total").to_pylist()
     assert [(r["operation_id"], r["total"], r["parts"]) for r in rows] == [(operation_id(3), 5, 6)]
 
 
@@ -96,6 +108,54 @@ def test_id_that_names_another_time_is_named(tmp_path: Path):
     assert problem.startswith("the id says that it was created at 2026-11-20 12:")
 
 
+def id_made_at(moment: datetime, number: int) -> str:
+    """An id as the API makes them: the milliseconds of the moment and more, in base 32."""
+    left, digits = (moment - EPOCH) // timedelta(milliseconds=1), ""
+    while len(digits) < 10:
+        left, digit = divmod(left, 32)
+        digits = f"{BASE_32[digit]}{digits}"
+    return f"comms_operation_{digits}{number:016d}"
+
+
+@given(st.lists(st.tuples(st.integers(0, 200_000), st.integers(-70, 70)), min_size=1, max_size=30))
+def test_a_minute_between_an_id_and_its_creation_is_tolerated(
+    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[int, int]]
+):
+    """Whatever other operations have the same time to half a minute: ids are told together by that."""
+    records, late = [], set[str]()
+    for number, (milliseconds, seconds) in enumerate(made):
+        moment = NOON + timedelta(milliseconds=milliseconds)
+        created = moment.replace(microsecond=0) + timedelta(seconds=seconds)
+        one = id_made_at(moment, number)
+        records.append(record(1, created_at=created) | {"id": one})
+        if abs(seconds) > 60:
+            late.add(one)
+    day = Window.of_day(DAY)
+    lake = summarized(new_lake(tmp_path_factory.mktemp("lake")), scan(records, window=day))
+    assert set(failing(lake, "embedded_time")["operation_id"].to_pylist()) == late
+
+
+def test_what_the_checks_look_at_is_read_in_parts_that_miss_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """R2, with as few rows at once as there are: also what two parts have in common."""
+    monkeypatch.setattr(checks, "_AT_ONCE", 1)
+    later = at("2026-11-21 01:00")
+    lake = new_lake(tmp_path)
+    wrong = {"total": 1, "failed": 5}
+    summarized(lake, scan([record(1), record(2, stats=wrong)]))
+    summarized(lake, scan([record(2)], account_id=OTHER_ACCOUNT))
+    tomorrow = Window.of_day(later.date())
+    moved = [record(1, created_at=later), record(3, created_at=later, stats=wrong)]
+    summarized(lake, scan(moved, window=tomorrow))
+    found = failing_rows(lake, CHECKS, [DAY, later.date()])
+    assert found["operation_ids"]["operation_id"].to_pylist() == [operation_id(1)]
+    assert found["parts_within_total"]["operation_id"].to_pylist() == [
+        operation_id(n) for n in (2, 3)
+    ]
+    assert found.keys() == BY_NAME.keys()
+
+
 @pytest.mark.parametrize("silent_days", [2, 10, 27, 30, 40, 400])
 def test_account_that_is_silent_for_longer_than_ever_is_named_for_as_long_as_it_is(
     silent_days: int, tmp_path: Path
@@ -123,4 +183,4 @@ def test_rejects_are_named_with_their_reason(tmp_path: Path):
 
 def test_only_the_days_asked_for_are_looked_at(tmp_path: Path):
     lake = summarized(new_lake(tmp_path), scan([genuine(stats=None)]))
-    assert failing_rows(lake, BY_NAME["rejects"], [at("2026-11-19 00:00").date()]).num_rows == 0
+    assert failing(lake, "rejects", [at("2026-11-19 00:00").date()]).num_rows == 0
