@@ -340,6 +340,29 @@ def test_all_checks_pass_on_sound_data(
     }
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        ("operations", "rejects"),
+        ("operations", "operation_ids"),
+        ("operations", "newest_operation_fresh"),
+        ("coverage", "no_gaps"),
+        ("coverage", "deadlines_held"),
+    ],
+)
+def test_check_can_be_run_by_itself(
+    check: tuple[str, str], instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """Several are one step, of which any part can be wanted; over all days that the archive has."""
+    _, defs = emulated
+    assert run_job(instance, defs).success
+    key = dg.AssetCheckKey(dg.AssetKey(check[0]), check[1])
+    everything = defs.resolve_implicit_global_asset_job_def()
+    alone = everything.get_subset(asset_selection=set(), asset_check_selection={key})
+    evaluations = alone.execute_in_process(instance=instance).get_asset_check_evaluations()
+    assert [(one.asset_check_key, one.passed) for one in evaluations] == [(key, True)]
+
+
 def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
     """The checks that did not pass; the ids of our own records tell another time than their creation."""
     return {
