@@ -133,9 +133,10 @@ def pace(plan: Plan) -> list[Figure]:
                 )  # the server compresses its pages
             # Where this process is what is waited for, one run differs from another by a tenth.
             several = replace(plan, runs=1 if latency else 3 * plan.runs)
+            counts = (2, 4, _CONNECTIONS) if latency else (1, 2, 4, _CONNECTIONS)
             *fixed, found = several.median(
                 lambda: (
-                    *(_throughput(server, plan, n, adaptive=False) for n in (2, 4, _CONNECTIONS)),
+                    *(_throughput(server, plan, n, adaptive=False) for n in counts),
                     _throughput(server, plan, _CONNECTIONS, adaptive=True),
                 )
             )
@@ -159,6 +160,14 @@ def pace(plan: Plan) -> list[Figure]:
     return figures
 
 
+class _Fixed(Pace):
+    """As many requests at once as it began with, whatever comes."""
+
+    def after_answer(self, *_: object, **__: object) -> Pace:
+        """Stay."""
+        return self
+
+
 def _throughput(server: Server, plan: Plan, concurrency: int, *, adaptive: bool) -> float:
     """Requests per second of listing everything in many windows, on as many threads."""
     settings = Settings(
@@ -167,7 +176,7 @@ def _throughput(server: Server, plan: Plan, concurrency: int, *, adaptive: bool)
     windows = [
         part for day in windows_between(NOW - RETENTION, NOW) for part in cut(day, plan.of(12))
     ]
-    first = None if adaptive else Pace(concurrency, float(concurrency))
+    first = None if adaptive else _Fixed(concurrency, float(concurrency))
     client = OperationsClient(settings, pace=first)
     with client, ThreadPoolExecutor(concurrency) as pool:
         client.clock()  # as a sync begins
