@@ -3,9 +3,11 @@
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -134,12 +136,7 @@ def pace(plan: Plan) -> list[Figure]:
             # Where this process is what is waited for, one run differs from another by a tenth.
             several = replace(plan, runs=1 if latency else 3 * plan.runs)
             counts = (2, 4, _CONNECTIONS) if latency else (1, 2, 4, _CONNECTIONS)
-            *fixed, found = several.median(
-                lambda: (
-                    *(_throughput(server, plan, n, adaptive=False) for n in counts),
-                    _throughput(server, plan, _CONNECTIONS, adaptive=True),
-                )
-            )
+            *fixed, found = several.median(partial(_throughputs, server, plan, counts))
             share = 100 * found / max(fixed)
             figures.append(
                 Figure(
@@ -158,6 +155,12 @@ def pace(plan: Plan) -> list[Figure]:
         lost = 100 * asked.get("429", 0) / asked["requests"]
     figures.append(at_most("requests lost to 429 at a limit of 20 a second", lost, 5, "%"))
     return figures
+
+
+def _throughputs(server: Server, plan: Plan, counts: Sequence[int]) -> tuple[float, ...]:
+    """Requests per second of some fixed concurrencies, and of the adaptive one."""
+    fixed = [_throughput(server, plan, count, adaptive=False) for count in counts]
+    return *fixed, _throughput(server, plan, _CONNECTIONS, adaptive=True)
 
 
 class _Fixed(Pace):
