@@ -36,5 +36,8 @@ if __name__ == "__main__":
         first, last = (date.fromisoformat(text) for text in days)
     except ValueError:
         sys.exit("expected two days: python -m assets.run 2026-11-13 2026-11-20 [--report]")
-    succeeded = run(first, last, with_report="--report" in sys.argv)
+    try:
+        succeeded = run(first, last, with_report="--report" in sys.argv)
+    except dg.DagsterError as error:  # DAGSTER_HOME is not set, or no folder
+        sys.exit(f"{error}")
     leave(0 if succeeded else 1)

@@ -261,7 +261,9 @@ def archive_size(plan: Plan) -> list[Figure]:
     )
     return [
         at_most("delivery rate per day over a year, from the warehouse", costs[many][1], 50, "ms"),
-        at_most("publish after one day changed, 10 x more days", ratio, 1.5, "x", made_of),
+        at_most(
+            "publish after one day changed, an archive of 10 x more days", ratio, 1.5, "x", made_of
+        ),
     ]
 
 
