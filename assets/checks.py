@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
@@ -18,7 +19,7 @@ from pipeline.checks import (
     lost_lately,
     silent_accounts,
 )
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import OPERATIONS
 from pipeline.windows import days_between
 
@@ -50,21 +51,38 @@ def of_operations(
     lake = archive.lake()
     wanted = _selected(context)
     chosen = [check for check in CHECKS if check.name in wanted]
-    failing = failing_rows(lake, chosen, _days(context, lake))
-    for check in chosen:
-        yield _of_rows(check, failing[check.name])
+    days = _days(context, lake)
+    # A file that can't be read keeps the checks of its own table from being made, and no others.
+    errors: list[LakeError] = []
+    for table in dict.fromkeys(check.table for check in chosen):
+        of_table = [check for check in chosen if check.table == table]
+        try:
+            failing = failing_rows(lake, of_table, days)
+        except LakeError as error:
+            errors.append(error)
+        else:
+            for check in of_table:
+                yield _of_rows(check, failing[check.name])
     if FRESH in wanted:
-        silent = silent_accounts(lake).to_pylist()
-        yield dg.AssetCheckResult(
-            check_name=FRESH,
-            passed=not silent,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"accounts": dg.MetadataValue.json(silent)},
-        )
+        try:
+            yield _of_silence(silent_accounts(lake).to_pylist())
+        except LakeError as error:
+            errors.append(error)
+    if errors:
+        raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
 
 
 def _selected(context: dg.AssetCheckExecutionContext) -> set[str]:
     return {key.name for key in context.selected_asset_check_keys}
+
+
+def _of_silence(silent: list[dict[str, Any]]) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=FRESH,
+        passed=not silent,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"accounts": dg.MetadataValue.json(silent)},
+    )
 
 
 def _of_rows(check: Check, failing: pa.Table) -> dg.AssetCheckResult:

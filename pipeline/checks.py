@@ -108,8 +108,8 @@ def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> d
         days: the UTC days of creation to look at, of all accounts.
 
     Returns:
-        For each check by its name at least ``operation_id`` and ``problem``, in a lasting order; no rows
-        if it holds.
+        For each check by its name at least ``operation_id`` and ``problem``, in a lasting order within what
+        is looked at together; no rows if it holds.
 
     Raises:
         LakeError: a file is damaged, or is not of this archive.
@@ -140,15 +140,17 @@ def _rows(
     names = [name for name in table.names if name in columns]
     fields = [table.arrow.field(name) for name in names]
     parts = [pa.schema([*fields, pa.field(_ACCOUNT, _ACCOUNTS)]).empty_table()]
+    count = 0
     for partition in lake.partitions(table.name):
         if partition.day in days:
             rows = parquet.read(lake.part(table, partition), table.arrow, names)
             places = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
             accounts = pa.DictionaryArray.from_arrays(places, [partition.account_id])
             parts.append(rows.append_column(_ACCOUNT, accounts))
-            if sum(part.num_rows for part in parts) >= _AT_ONCE:
+            count += rows.num_rows
+            if count >= _AT_ONCE:
                 yield pa.concat_tables(parts)
-                parts = parts[:1]
+                parts, count = parts[:1], 0
     yield pa.concat_tables(parts)
 
 

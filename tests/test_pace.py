@@ -218,7 +218,7 @@ def test_turn_is_held_over_requests_until_its_end():
     thread = threading.Thread(target=other, daemon=True)
     with gate.turn():
         thread.start()
-        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+        while not gate._line:  # who waits is told by nothing else
             pass
         for _ in range(3):
             with gate.request() as asked:
@@ -237,7 +237,7 @@ def test_turns_are_given_as_the_limit_grows():
 
     with gate.turn():
         threading.Thread(target=other, daemon=True).start()
-        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+        while not gate._line:  # who waits is told by nothing else
             pass
         for _ in range(4):
             with gate.request():
@@ -257,7 +257,7 @@ def test_turn_is_others_when_its_holder_waits_to_try_again_or_all_ends(ends: str
 
     with gate.turn():
         threading.Thread(target=other, daemon=True).start()
-        while not gate._turns._waiters:  # type: ignore[attr-defined]  # who waits is told by nothing else
+        while not gate._line:  # who waits is told by nothing else
             pass
         assert not got.is_set()
         if ends == "closing":
@@ -265,6 +265,52 @@ def test_turn_is_others_when_its_holder_waits_to_try_again_or_all_ends(ends: str
         else:
             gate.pause(1000.0)
         assert got.wait(10)
+
+
+def test_turns_are_given_in_their_order_and_first_to_who_had_one():
+    """Whoever comes while others wait is behind them, and whoever tries again before them."""
+    gate, order = Gate(Pace(1, 1.0), lambda _: None), list[str]()
+
+    def takes(name: str) -> threading.Thread:
+        def run() -> None:
+            with gate.turn():
+                order.append(name)
+                if name == "b":
+                    gate.pause(1.0)
+                    order.append("b again")
+
+        thread = threading.Thread(target=run, daemon=True)
+        waiting = len(gate._line)
+        thread.start()
+        while len(gate._line) == waiting:
+            pass
+        return thread
+
+    with gate.turn():
+        threads = [takes(name) for name in "abcd"]
+    for thread in threads:
+        thread.join(10)
+    assert order == ["a", "b", "c", "b again", "d"]
+
+
+def test_turn_that_is_not_taken_again_is_others():
+    """An error while it waits to try again: it is left once, and nobody waits for ever."""
+
+    def sleep(_: float) -> None:
+        raise KeyboardInterrupt
+
+    gate = Gate(Pace(1, 1.0), sleep)
+    for _ in range(3):
+        with suppress(KeyboardInterrupt), gate.turn():
+            gate.pause(1.0)
+        assert gate._turns_taken == 0
+
+
+def test_thread_has_one_turn_at_a_time():
+    gate = Gate(Pace(1, 1.0))
+    with gate.turn(), pytest.raises(RuntimeError), gate.turn():
+        pass
+    assert gate._turns_taken == 0
 
 
 def test_one_request_goes_on_whatever_the_limit():

@@ -384,6 +384,24 @@ def test_listings_do_not_take_turns_at_their_pages():
     assert [pages for _, pages in listings] == [5] * 6
 
 
+def test_windows_are_listed_in_their_order():
+    """R4: the most urgent ones come first, and one that is tried again before those not begun."""
+    asked: list[str] = []
+
+    def answer(request: Received) -> Answer:
+        asked.append(request.query["startDate"])
+        return Answer(b"", 500) if len(asked) == 1 else Answer(body([]))
+
+    windows = hours(20)
+    with api(answer, pace=Pace(1, 1.0)) as client:
+        list(scan_windows(client, ACCOUNT, windows, concurrency=4))
+    starts = [rfc3339(window.asked()[0]) for window in windows]
+    assert sorted(set(asked)) == sorted(starts)
+    last = {start: place for place, start in enumerate(asked)}
+    assert last[asked[0]] <= 4
+    assert all(abs(last[start] - place) <= 5 for place, start in enumerate(starts))
+
+
 def test_window_that_waits_to_be_tried_again_does_not_hold_up_the_others():
     """With room for one request: those after it are listed meanwhile."""
     asked: list[str] = []

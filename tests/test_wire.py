@@ -242,6 +242,17 @@ def test_counts_belong_to_their_records_whatever_others_have():
     assert [{k: v for k, v in row.items() if v is not None} for row in rows] == stats
 
 
+@pytest.mark.parametrize("depth", [900, 1500, 200_000])
+def test_statistics_that_nest_too_deeply_are_one_reject(depth: int):
+    """R9: at any depth, and a page that is cut off there is damaged."""
+    nested = b"[" * depth + b"]" * depth
+    content = body([record(1), record(2) | {"stats": "here"}]).replace(b'"here"', nested)
+    page = parse_page(content)
+    assert (page.operations.num_rows, len(page.rejects)) == (1, 1)
+    with pytest.raises(DamagedAnswerError):
+        parse_page(content[: content.index(nested) + depth])
+
+
 def test_times_that_are_only_together_as_long_as_their_form_are_rejects():
     """R9: one has a letter too many, the other one too few."""
     wrong = [record(1) | {"updatedAt": "2026-11-20T10:00:00ZZ"}]

@@ -65,6 +65,8 @@ _STRAY: Final = timedelta(days=1)
 """How far an answer's date may be from that of the first: no run lasts so long."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 1024 * 1024
+"""Bytes to read at once. A gzip header comes in one piece so: in several, isal takes some for damaged."""
+
 _EXCERPT: Final = 200
 _DamagedError: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment]  # its stub says instance
 _Parsed = TypeVar("_Parsed")

@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -206,10 +207,9 @@ class Gate:
         self._sleep = sleep
         self._longest = longest
         self._is_closed = False
-        lock = threading.Lock()
-        self._changed = threading.Condition(lock)
-        self._turns = threading.Condition(lock)
+        self._changed = threading.Condition()
         self._turns_taken = 0
+        self._line: deque[threading.Event] = deque()
         self._under_way = 0
         self._last_began = -math.inf
         self._skipped = 0.0
@@ -253,35 +253,65 @@ class Gate:
                     )
                 # As many as there is room for: each that wakes in vain takes the processor from the others.
                 self._changed.notify(max(int(self._pace.limit) - self._under_way, 1))
-                self._turns.notify(max(int(self._pace.limit) - self._turns_taken, 0))
+                self._give_turns()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Hold one of as many turns as requests may be under way: for requests that follow each other.
 
         Threads that all ask for one request after the other would change with each of them: where answers
-        come at once, that costs a fifth of a load's processor time. A thread has one turn at a time.
-        Who waits before it tries again leaves its turn to others meanwhile.
+        come at once, that costs a fifth of a load's processor time. Turns are given in the order in which
+        they are asked for. Who waits before it tries again leaves its turn to others, and is the next to
+        get one: what has begun comes before what has not.
+
+        Raises:
+            RuntimeError: this thread holds a turn already.
         """
+        if self._has_turn():
+            msg = "expected a thread to hold one turn at a time"
+            raise RuntimeError(msg)
         self._take_turn()
-        self._of_thread.has_turn = True
         try:
             yield
         finally:
-            self._of_thread.has_turn = False
-            self._leave_turn()
+            if self._has_turn():
+                self._leave_turn()
 
-    def _take_turn(self) -> None:
-        with self._turns:
-            self._turns.wait_for(
-                lambda: self._is_closed or self._turns_taken < max(int(self._pace.limit), 1)
-            )
-            self._turns_taken += 1
+    def _has_turn(self) -> bool:
+        return getattr(self._of_thread, "has_turn", False)
+
+    def _take_turn(self, *, is_next: bool = False) -> None:
+        mine = threading.Event()
+        with self._changed:
+            if is_next:
+                self._line.appendleft(mine)
+            else:
+                self._line.append(mine)
+            self._give_turns()
+        try:
+            mine.wait()
+        except BaseException:
+            with self._changed:
+                if mine.is_set():
+                    self._turns_taken -= 1
+                    self._give_turns()
+                else:
+                    self._line.remove(mine)
+            raise
+        self._of_thread.has_turn = True
 
     def _leave_turn(self) -> None:
-        with self._turns:
+        self._of_thread.has_turn = False
+        with self._changed:
             self._turns_taken -= 1
-            self._turns.notify()
+            self._give_turns()
+
+    def _give_turns(self) -> None:
+        """Give what turns there are to the first in line: to them, and not to whoever comes first now."""
+        room = max(int(self._pace.limit), 1)
+        while self._line and (self._is_closed or self._turns_taken < room):
+            self._turns_taken += 1
+            self._line.popleft().set()
 
     def _worked(self) -> float:
         """What this thread worked since it left the gate the last time."""
@@ -295,7 +325,7 @@ class Gate:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-            self._turns.notify_all()
+            self._give_turns()
 
     def _enter(self) -> None:
         while True:
@@ -330,14 +360,12 @@ class Gate:
 
     def pause(self, seconds: float) -> None:
         """Wait before another try; meanwhile this thread's turn is others'."""
-        has_turn = getattr(self._of_thread, "has_turn", False)
-        if has_turn:
+        had_turn = self._has_turn()
+        if had_turn:
             self._leave_turn()
-        try:
-            self._wait(seconds)
-        finally:
-            if has_turn:
-                self._take_turn()
+        self._wait(seconds)
+        if had_turn:
+            self._take_turn(is_next=True)
 
     def _wait(self, seconds: float) -> None:
         """Wait; a `sleep` that returned early has moved the gate's clock on."""

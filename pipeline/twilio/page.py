@@ -76,7 +76,7 @@ def read(body: bytes) -> tuple[pa.Table, str | None] | None:
             return None
         (records,) = lists
         counts = _counts_of(records)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # the last: nested too deeply
         return None
     # Of a field that comes twice msgspec keeps the last, and says nothing.
     if _strings_of(page, records, counts) != _strings_in(body):

@@ -17,11 +17,12 @@ from assets.checks import rates_as_usual
 from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
+from pipeline.checks import CHECKS
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS
+from pipeline.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS, REJECTS
 from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days
 from tests.support.archives import account, rows, unlike_truth
@@ -356,11 +357,37 @@ def test_check_can_be_run_by_itself(
     """Several are one step, of which any part can be wanted; over all days that the archive has."""
     _, defs = emulated
     assert run_job(instance, defs).success
-    key = dg.AssetCheckKey(dg.AssetKey(check[0]), check[1])
+    evaluations = run_checks(instance, defs, check).get_asset_check_evaluations()
+    assert [(one.asset_key.to_user_string(), one.check_name) for one in evaluations] == [check]
+    assert evaluations[0].passed
+
+
+def test_damaged_file_of_one_table_keeps_no_check_of_another_from_being_made(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R9."""
+    _, defs = emulated
+    assert run_job(instance, defs).success
+    lake = Lake(tmp_path)
+    (partition, *_) = lake.partitions(OPERATIONS.name)
+    damaged = lake.part(REJECTS, partition)
+    damaged.parent.mkdir(parents=True, exist_ok=True)
+    damaged.write_bytes(b"no Parquet")
+    names = {check.name for check in CHECKS} | {"newest_operation_fresh"}
+    result = run_checks(instance, defs, *(("operations", name) for name in names))
+    assert not result.success
+    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
+    assert evaluated == names - {"rejects"}
+
+
+def run_checks(
+    instance: dg.DagsterInstance, defs: dg.Definitions, *checks: tuple[str, str]
+) -> dg.ExecuteInProcessResult:
+    """Some checks by themselves, each told by its asset and its name."""
+    keys = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in checks}
     everything = defs.resolve_implicit_global_asset_job_def()
-    alone = everything.get_subset(asset_selection=set(), asset_check_selection={key})
-    evaluations = alone.execute_in_process(instance=instance).get_asset_check_evaluations()
-    assert [(one.asset_check_key, one.passed) for one in evaluations] == [(key, True)]
+    alone = everything.get_subset(asset_selection=set(), asset_check_selection=keys)
+    return alone.execute_in_process(instance=instance, raise_on_error=False)
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:

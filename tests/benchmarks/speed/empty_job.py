@@ -1,7 +1,7 @@
 """What Dagster alone takes: a job of the same assets, days and checks as `sync`, none of which does anything.
 
 ``python -m tests.benchmarks.speed.empty_job FIRST LAST`` runs it in process on DAGSTER_HOME. Its steps, and
-the events that Dagster stores of them, are those of the real job but for its log lines.
+the events that Dagster stores of them, are those of the real job, but for its log lines and metadata.
 """
 
 import sys
