@@ -228,17 +228,23 @@ def test_turn_is_held_over_requests_until_its_end():
     assert order == ["first", "first", "first", "other"]
 
 
-def test_turns_are_given_as_the_limit_grows():
-    gate, got = Gate(Pace(4, 1.0), lambda _: None), threading.Event()
+def another_waits(gate: Gate, got: threading.Event) -> None:
+    """Another thread stands in line for a turn, and tells when it has one."""
 
     def other() -> None:
         with gate.turn():
             got.set()
 
+    threading.Thread(target=other, daemon=True).start()
+    while not gate._line:  # who waits is told by nothing else
+        pass
+
+
+def test_turns_are_given_as_the_limit_grows():
+    gate, got = Gate(Pace(4, 1.0), lambda _: None), threading.Event()
+
     with gate.turn():
-        threading.Thread(target=other, daemon=True).start()
-        while not gate._line:  # who waits is told by nothing else
-            pass
+        another_waits(gate, got)
         for _ in range(4):
             with gate.request():
                 gate._wait(1.0)  # on the gate's clock: so waiting is all that it takes
@@ -251,14 +257,8 @@ def test_turn_is_others_when_its_holder_waits_to_try_again_or_all_ends(ends: str
     got = threading.Event()
     gate = Gate(Pace(1, 1.0), lambda _: got.wait(10))
 
-    def other() -> None:
-        with gate.turn():
-            got.set()
-
     with gate.turn():
-        threading.Thread(target=other, daemon=True).start()
-        while not gate._line:  # who waits is told by nothing else
-            pass
+        another_waits(gate, got)
         assert not got.is_set()
         if ends == "closing":
             gate.close()
