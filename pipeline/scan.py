@@ -244,24 +244,34 @@ def scan_windows(
         _raise_if(stop)
         on_page(page)
 
-    def listed(window: Window) -> Listing:
+    def listed() -> Listing | FailedScan:
         with client.turn():
             _raise_if(stop)
-            return scan_window(client, account_id, window, tell)
+            window = next_ones.popleft()  # only now: turns are given in no order
+            try:
+                return scan_window(client, account_id, window, tell)
+            except CredentialsError:
+                raise
+            except ApiError as error:
+                about = _about(account_id, window, error)
+                log.warning(
+                    "window %s failed: %s", window, error, extra={"event": "scan_failed", **about}
+                )
+                return FailedScan(window, error)
 
-    queue = deque(windows)
+    queue, next_ones = deque(windows), deque[Window]()
     with workers(concurrency, "scan") as pool:
-        running: dict[Future[Listing], Window] = {}
+        running: set[Future[Listing | FailedScan]] = set()
         try:
             while True:
                 while len(running) < concurrency + concurrency // 2 and queue:
-                    window = queue.popleft()
-                    running[pool.submit(listed, window)] = window
+                    next_ones.append(queue.popleft())
+                    running.add(pool.submit(listed))
                 if not running:
                     return
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    outcome = _outcome(account_id, future, running.pop(future))
+                    outcome = future.result()
                     if isinstance(outcome, Listing):
                         queue.extendleft(reversed(outcome.parts))
                     yield outcome
@@ -278,17 +288,6 @@ class _StoppedError(Exception):
 def _raise_if(stop: threading.Event) -> None:
     if stop.is_set():
         raise _StoppedError
-
-
-def _outcome(account_id: str, future: Future[Listing], window: Window) -> Listing | FailedScan:
-    try:
-        return future.result()
-    except CredentialsError:
-        raise
-    except ApiError as error:
-        about = _about(account_id, window, error)
-        log.warning("window %s failed: %s", window, error, extra={"event": "scan_failed", **about})
-        return FailedScan(window, error)
 
 
 def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object]:

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,29 @@ def test_one_client_serves_many_threads():
         for thread in threads:
             thread.join()
     assert found == {n: [operation_id(n)] for n in range(40)}
+
+
+def test_answers_are_read_one_at_a_time():
+    """However many are under way: threads that read would only take the interpreter from each other."""
+    both = threading.Barrier(2)
+    met: list[bool] = []
+
+    def read(_: bytes) -> Any:
+        try:
+            both.wait(0.05)
+        except threading.BrokenBarrierError:
+            met.append(False)
+        else:
+            met.append(True)
+
+    with api(lambda _: EMPTY) as (client, _):
+        ask = partial(client._request, "/Emails/Operations", read, {})
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert met == [False, False]
 
 
 # Pages.

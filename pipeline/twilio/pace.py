@@ -36,9 +36,6 @@ _MANY: Final = 1000
 _FORGOTTEN: Final = 0.01
 """By this share the shortest time grows with each answer: luck does not stand for ever."""
 
-_IDLE: Final = 0.25
-"""Another request at once is worth its thread if more than this share of an answer's work is waited for."""
-
 _BUSY: Final = 1.25
 """A process is busy where an answer, waiting included, takes less than so many times the work on as many
 answers as may come at once."""
@@ -162,7 +159,7 @@ def _useful(waited: float, worked: float) -> float:
     """How many requests at once keep this process busy: more of them would only wait for it."""
     if waited > _MANY * worked:
         return math.inf
-    return max(math.ceil(1 + waited / worked - _IDLE), 1) if worked else 1
+    return max(math.ceil(1 + waited / worked), 1) if worked else 1
 
 
 class Asked:
@@ -209,7 +206,8 @@ class Gate:
         self._is_closed = False
         self._changed = threading.Condition()
         self._turns_taken = 0
-        self._line: deque[threading.Event] = deque()
+        self._resuming: deque[threading.Event] = deque()
+        self._waiting: list[threading.Event] = []
         self._under_way = 0
         self._last_began = -math.inf
         self._skipped = 0.0
@@ -260,9 +258,10 @@ class Gate:
         """Hold one of as many turns as requests may be under way: for requests that follow each other.
 
         Threads that all ask for one request after the other would change with each of them: where answers
-        come at once, that costs a fifth of a load's processor time. Turns are given in the order in which
-        they are asked for. Who waits before it tries again leaves its turn to others, and is the next to
-        get one: what has begun comes before what has not.
+        come at once, that costs a fifth of a load's processor time. Of the threads that wait, the last to
+        come is the first to get a turn: it worked last, and what it needs is still at hand. So a thread
+        chooses what to do with a turn once it has one. Who waits before it tries again leaves its turn to
+        others, and comes before them afterwards: what has begun comes before what has not.
 
         Raises:
             RuntimeError: this thread holds a turn already.
@@ -280,13 +279,11 @@ class Gate:
     def _has_turn(self) -> bool:
         return getattr(self._of_thread, "has_turn", False)
 
-    def _take_turn(self, *, is_next: bool = False) -> None:
+    def _take_turn(self, *, resumes: bool = False) -> None:
         mine = threading.Event()
+        line = self._resuming if resumes else self._waiting
         with self._changed:
-            if is_next:
-                self._line.appendleft(mine)
-            else:
-                self._line.append(mine)
+            line.append(mine)
             self._give_turns()
         try:
             mine.wait()
@@ -296,7 +293,7 @@ class Gate:
                     self._turns_taken -= 1
                     self._give_turns()
                 else:
-                    self._line.remove(mine)
+                    line.remove(mine)
             raise
         self._of_thread.has_turn = True
 
@@ -307,11 +304,17 @@ class Gate:
             self._give_turns()
 
     def _give_turns(self) -> None:
-        """Give what turns there are to the first in line: to them, and not to whoever comes first now."""
+        """Give what turns there are: to those who wait for one, and not to whoever comes first now."""
         room = max(int(self._pace.limit), 1)
-        while self._line and (self._is_closed or self._turns_taken < room):
+        while self._is_closed or self._turns_taken < room:
+            if self._resuming:
+                given = self._resuming.popleft()
+            elif self._waiting:
+                given = self._waiting.pop()
+            else:
+                return
             self._turns_taken += 1
-            self._line.popleft().set()
+            given.set()
 
     def _worked(self) -> float:
         """What this thread worked since it left the gate the last time."""
@@ -365,7 +368,7 @@ class Gate:
             self._leave_turn()
         self._wait(seconds)
         if had_turn:
-            self._take_turn(is_next=True)
+            self._take_turn(resumes=True)
 
     def _wait(self, seconds: float) -> None:
         """Wait; a `sleep` that returned early has moved the gate's clock on."""
