@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import ArchiveError
 from pipeline.facts import Scan, ScanFacts
 from pipeline.refresh import WINDOW_PAGES, cut
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
@@ -70,7 +69,7 @@ class FailedScan:
     """A window that could not be listed: nothing of it lands, and it stays due."""
 
     window: Window
-    error: ArchiveError
+    error: ApiError
 
 
 def scan_window(
@@ -228,7 +227,8 @@ def scan_windows(
 ) -> Generator[Listing | FailedScan, None, None]:
     """List many windows at once on threads; give each as it is done, in no certain order.
 
-    A window that outgrows its budget comes as what was listed of it, and its parts are scanned next.
+    A window that outgrows its budget comes as what was listed of it, and its parts are scanned before what
+    is not about to be.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
     At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken: so
     memory stays bounded, and threads have something to do for a while if the caller has too. When it
@@ -247,16 +247,14 @@ def scan_windows(
     def listed() -> Listing | FailedScan:
         with client.turn():
             _raise_if(stop)
-            window = next_ones.popleft()  # only now: turns are given in no order
+            window = (
+                next_ones.popleft()
+            )  # only now: turns are not given in the order of the windows
             try:
                 return scan_window(client, account_id, window, tell)
             except CredentialsError:
                 raise
             except ApiError as error:
-                about = _about(account_id, window, error)
-                log.warning(
-                    "window %s failed: %s", window, error, extra={"event": "scan_failed", **about}
-                )
                 return FailedScan(window, error)
 
     queue, next_ones = deque(windows), deque[Window]()
@@ -270,11 +268,20 @@ def scan_windows(
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    outcome = future.result()
+                while done:
+                    outcome = done.pop().result()
                     if isinstance(outcome, Listing):
                         queue.extendleft(reversed(outcome.parts))
+                    else:
+                        # Told of what the caller takes alone: what is given up has not failed.
+                        window, about = (
+                            outcome.window,
+                            _about(account_id, outcome.window, outcome.error),
+                        )
+                        extra = {"event": "scan_failed", **about}
+                        log.warning("window %s failed: %s", window, outcome.error, extra=extra)
                     yield outcome
+                    del outcome  # so that its memory is free as soon as the caller is done with it
         finally:
             stop.set()
             for future in running:

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import itertools
 import json
 import logging
 import ssl
@@ -195,18 +196,25 @@ def test_one_client_serves_many_threads():
 
 def test_answers_are_read_one_at_a_time():
     """However many are under way: threads that read would only take the interpreter from each other."""
-    both = threading.Barrier(2)
+    both_asked, both_read = threading.Event(), threading.Barrier(2)
+    asked = itertools.count(1)
     met: list[bool] = []
 
+    def answer(_: Received) -> Answer:
+        if next(asked) == 2:
+            both_asked.set()
+        return EMPTY
+
     def read(_: bytes) -> Any:
+        both_asked.wait(20)
         try:
-            both.wait(0.05)
+            both_read.wait(0.2)
         except threading.BrokenBarrierError:
             met.append(False)
         else:
             met.append(True)
 
-    with api(lambda _: EMPTY) as (client, _):
+    with api(answer) as (client, _):
         ask = partial(client._request, "/Emails/Operations", read, {})
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:

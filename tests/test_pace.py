@@ -3,6 +3,8 @@
 import heapq
 import math
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -207,10 +209,16 @@ def test_closing_lets_go_of_whoever_waits_for_room():
         assert ended.wait(10)
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Until what nothing else tells; it fails if that takes far too long."""
+    ends = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < ends
+
+
 def wait_until_in_line(gate: Gate, count: int) -> None:
-    """Until so many threads wait for a turn, which nothing else tells."""
-    while len(gate._waiting) != count:
-        pass
+    """Until so many threads wait for a turn."""
+    wait_until(lambda: len(gate._waiting) == count)
 
 
 def test_turn_is_held_over_requests_until_its_end():
@@ -272,7 +280,7 @@ def test_turn_is_others_when_its_holder_waits_to_try_again_or_all_ends(ends: str
 
 
 def test_turns_are_given_to_who_had_one_and_then_to_the_last_to_come():
-    """What has begun comes before what has not; of the others, the thread that worked last."""
+    """What has begun comes before what has not."""
     gate, order = Gate(Pace(1, 1.0), lambda _: None), list[str]()
 
     def work(name: str) -> None:
@@ -282,8 +290,7 @@ def test_turns_are_given_to_who_had_one_and_then_to_the_last_to_come():
                 gate.pause(1.0)
                 order.append("c again")
             if name == "b":
-                while not gate._resuming:  # until "c" has come back
-                    pass
+                wait_until(lambda: bool(gate._resuming))  # until "c" has come back
 
     threads = [threading.Thread(target=work, args=name, daemon=True) for name in "abcd"]
     with gate.turn():

@@ -442,6 +442,31 @@ def test_caller_that_stops_taking_ends_the_scans_under_way():
     assert not [one for one in threading.enumerate() if one.name.startswith("scan")]
 
 
+def test_windows_that_are_given_up_are_not_told_of_as_failed(caplog: pytest.LogCaptureFixture):
+    """Those that wait to be tried again as the caller stops, for one."""
+    is_waiting, is_over = threading.Event(), threading.Event()
+
+    def answer(request: Received) -> Answer:
+        if request.query["startDate"] == "2026-11-19T23:59:59Z":
+            return Answer(body([]))
+        return Answer(b"", 503)
+
+    def sleep(_: float) -> None:
+        is_waiting.set()
+        is_over.wait(20)
+
+    with api(answer, sleep=sleep) as client:
+        outcomes = scan_windows(client, ACCOUNT, hours(2), concurrency=2)
+        assert isinstance(next(outcomes), Listing)
+        assert is_waiting.wait(20)
+        outcomes.close()
+    is_over.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("scan"):
+            thread.join(30)
+    assert "scan_failed" not in {getattr(record, "event", None) for record in caplog.records}
+
+
 # Against the emulated API, whatever it leaves open.
 
 

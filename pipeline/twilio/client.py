@@ -281,8 +281,8 @@ class OperationsClient:
         """Hold a turn for a listing, to be asked for by the thread that follows its pages.
 
         Of many listings on threads of their own, only as many go on as requests may be under way: so where
-        answers come at once, threads do not take turns at each page. Turns are given in no order: choose
-        what to list once there is one (see `pace`).
+        answers come at once, threads do not take turns at each page. Choose what to list once there is a
+        turn: they are not given in the order in which they are asked for (see `pace`).
         """
         return self._gate.turn()
 
@@ -365,8 +365,8 @@ class OperationsClient:
     def _read(self, parse: Callable[[bytes], _Parsed], body: bytes) -> _Parsed:
         """Parse an answer, one at a time.
 
-        Arrow leaves the interpreter to others at each of its calls. Threads that read at the same time would
-        take it from each other at each of them, a quarter more of a page's processor time, and be no sooner.
+        Arrow lets go of the interpreter at each of its calls, and threads that parse at the same time take it
+        from each other there: eight of them read three pages without this lock where they read four with it.
         """
         with self._reading:
             return parse(body)
@@ -437,7 +437,7 @@ class OperationsClient:
         told = self._without_secrets(body)
         if told != body:
             try:
-                parse(told)
+                self._read(parse, told)
             except ApiError as without:
                 return str(without)
             return "the answer shows the credentials of the request"

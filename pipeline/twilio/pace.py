@@ -159,7 +159,7 @@ def _useful(waited: float, worked: float) -> float:
     """How many requests at once keep this process busy: more of them would only wait for it."""
     if waited > _MANY * worked:
         return math.inf
-    return max(math.ceil(1 + waited / worked), 1) if worked else 1
+    return math.ceil(1 + waited / worked) if worked else 1
 
 
 class Asked:
@@ -259,9 +259,10 @@ class Gate:
 
         Threads that all ask for one request after the other would change with each of them: where answers
         come at once, that costs a fifth of a load's processor time. Of the threads that wait, the last to
-        come is the first to get a turn: it worked last, and what it needs is still at hand. So a thread
-        chooses what to do with a turn once it has one. Who waits before it tries again leaves its turn to
-        others, and comes before them afterwards: what has begun comes before what has not.
+        come is the first to get a turn: so a few threads do all the work, whose memory is in the
+        processor's caches, and the others sleep. A thread has to choose what to do with a turn once it has
+        one. Who waits before it tries again leaves its turn to others, and comes before them afterwards:
+        what has begun comes before what has not.
 
         Raises:
             RuntimeError: this thread holds a turn already.
@@ -304,7 +305,7 @@ class Gate:
             self._give_turns()
 
     def _give_turns(self) -> None:
-        """Give what turns there are: to those who wait for one, and not to whoever comes first now."""
+        """Hand over what turns there are: first to who had one, then to the last to come."""
         room = max(int(self._pace.limit), 1)
         while self._is_closed or self._turns_taken < room:
             if self._resuming:

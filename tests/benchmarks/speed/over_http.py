@@ -29,6 +29,7 @@ from tests.benchmarks.speed.server import ACCOUNT_SID, AUTH_TOKEN
 
 MIB: Final = 1024**2
 _CONNECTIONS: Final = 8
+_LISTED: Final = 150_000
 _DAGSTER_ARCHIVE: Final = "dagster-archive"
 _DAYS: Final = ((NOW - RETENTION).date().isoformat(), NOW.date().isoformat())
 
@@ -124,7 +125,7 @@ def memory(plan: Plan) -> list[Figure]:
 
 def pace(plan: Plan) -> list[Figure]:
     """Adaptive concurrency against every fixed one, and under a limit of requests."""
-    operations = plan.of(150_000)
+    operations = plan.of(_LISTED)
     figures = []
     with serving(operations) as server:
         for latency, each in ((0.0, 0.0), (0.05, 0.0), (0.3, 0.0), (0.08, 0.00032)):
@@ -172,7 +173,7 @@ class _Fixed(Pace):
 
 
 def _throughput(server: Server, plan: Plan, concurrency: int, *, adaptive: bool) -> float:
-    """Requests per second of listing everything in many windows as a sync does, on as many threads."""
+    """Requests per second of listing everything in many windows as a sync lists, on as many threads."""
     settings = Settings(
         account_sid=ACCOUNT_SID, auth_token=AUTH_TOKEN, api_url=server.url, concurrency=concurrency
     )
@@ -183,9 +184,12 @@ def _throughput(server: Server, plan: Plan, concurrency: int, *, adaptive: bool)
     with OperationsClient(settings, pace=first) as client:
         client.clock()  # as a sync begins
         began = time.perf_counter()
-        listings = scan_windows(client, ACCOUNT_SID, windows, concurrency=concurrency)
-        pages = sum(one.scan.facts.pages for one in listings if isinstance(one, Listing))
-        return pages / (time.perf_counter() - began)
+        outcomes = list(scan_windows(client, ACCOUNT_SID, windows, concurrency=concurrency))
+        took = time.perf_counter() - began
+    scans = [one.scan.facts for one in outcomes if isinstance(one, Listing)]
+    check(len(scans) == len(outcomes), "a window failed")
+    check(sum(scan.operations for scan in scans) == plan.of(_LISTED), "operations are missing")
+    return sum(scan.pages for scan in scans) / took
 
 
 def idle(plan: Plan) -> list[Figure]:
