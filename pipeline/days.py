@@ -18,7 +18,7 @@ from pipeline.lake.fold import FoldReport, fold
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
-from pipeline.process import give_back_memory
+from pipeline.process import for_whole_days, give_back_memory
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,8 @@ class Folder:
                 # Before: what is derived below is this version's, and is not to be derived again.
                 mark_outdated(self._lake)
         try:
-            report = fold(self._lake, partition, self._derive if self._summarizing else None)
+            with for_whole_days():
+                report = fold(self._lake, partition, self._derive if self._summarizing else None)
         except LakeError as error:
             log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
             self.done += Folding(failures={partition: error})

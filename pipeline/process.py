@@ -2,6 +2,8 @@
 
 import gc
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from typing import Final
 
@@ -16,6 +18,31 @@ def prepare() -> None:
     _leave_pandas_alone()
     # Modules and pages are many objects and no cycles: looking for these took a thirtieth of a load's time.
     gc.set_threshold(_SELDOM, 20, 20)
+
+
+@contextmanager
+def for_whole_days() -> Iterator[None]:
+    """In a program that is prepared, take memory meanwhile as suits tables of a whole day.
+
+    Columns of many pages of memory are made and dropped there. mimalloc has the system give them in huge
+    pages: a fifth of the page faults, and a fifth of a rescan's processor time less. For the small columns of
+    the API's pages jemalloc takes less. What another thread asks for meanwhile comes from here too, which
+    does no harm: each buffer knows where it came from.
+    """
+    usual = pa.default_memory_pool()
+    is_prepared = (
+        usual.backend_name == "jemalloc"
+    )  # else it is the program's choice, or a thread is here
+    if not is_prepared or "mimalloc" not in pa.supported_memory_backends():
+        yield
+        return
+    pool = pa.mimalloc_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
+        pool.release_unused()
 
 
 def give_back_memory() -> None:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipeline.emulator import World
 from tests.support.archives import account
 from tests.support.command import ROOT
@@ -68,3 +70,30 @@ import pyarrow as pa
 print(pa.array(pd.Series([1, None], dtype="Int64")).null_count)
 """
     assert printed(program).split() == ["1"]
+
+
+def test_whole_days_have_an_allocator_of_their_own_in_a_prepared_program():
+    """Two threads that fold at once, and one that ends by an error, leave the usual one behind."""
+    program = """
+import pyarrow as pa
+from contextlib import suppress
+from pipeline import process
+def now():
+    print(pa.default_memory_pool().backend_name)
+with process.for_whole_days():
+    now()
+process.prepare()
+now()
+first, second = process.for_whole_days(), process.for_whole_days()
+first.__enter__(), second.__enter__()
+now()
+first.__exit__(None, None, None), second.__exit__(None, None, None)
+now()
+with suppress(KeyError), process.for_whole_days():
+    now()
+    raise KeyError
+now()
+"""
+    unprepared, *prepared = printed(program).split()
+    assert unprepared == pa.default_memory_pool().backend_name
+    assert prepared == ["jemalloc", "mimalloc", "jemalloc", "mimalloc", "jemalloc"]
