@@ -5,7 +5,7 @@ One day that can't be done never keeps the others from it.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
@@ -19,6 +19,7 @@ from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
 from pipeline.process import for_whole_days, give_back_memory
+from pipeline.schema import OPERATIONS
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +116,9 @@ class Folder:
                 # Before: what is derived below is this version's, and is not to be derived again.
                 mark_outdated(self._lake)
         try:
-            with for_whole_days():
+            # A day's first fold holds the most, and would hold more so; it merges nothing.
+            is_known = self._lake.part(OPERATIONS, partition).exists()
+            with for_whole_days() if is_known else nullcontext():
                 report = fold(self._lake, partition, self._derive if self._summarizing else None)
         except LakeError as error:
             log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
