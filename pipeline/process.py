@@ -25,9 +25,9 @@ def for_whole_days() -> Iterator[None]:
     """In a program that is prepared, take memory meanwhile as suits tables of a whole day.
 
     Columns of many pages of memory are made and dropped there. mimalloc has the system give them in huge
-    pages: a fifth of the page faults, and a fifth of a rescan's processor time less, for a few MB more. For the
-    small columns of the API's pages jemalloc takes less. What another thread asks for meanwhile comes from here too, which
-    does no harm: each buffer knows where it came from.
+    pages: a fifth of the page faults, and up to a fifth of a rescan's processor time less, for a few MB more.
+    For the small columns of the API's pages jemalloc takes less. What another thread asks for meanwhile
+    comes from here too, which does no harm: each buffer knows where it came from.
     """
     usual = pa.default_memory_pool()
     is_prepared = (
