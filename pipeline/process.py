@@ -30,10 +30,8 @@ def for_whole_days() -> Iterator[None]:
     comes from here too, which does no harm: each buffer knows where it came from.
     """
     usual = pa.default_memory_pool()
-    is_prepared = (
-        usual.backend_name == "jemalloc"
-    )  # else it is the program's choice, or a thread is here
-    if not is_prepared or "mimalloc" not in pa.supported_memory_backends():
+    # Anything else than jemalloc is the program's own choice, or says that another thread is in here.
+    if usual.backend_name != "jemalloc" or "mimalloc" not in pa.supported_memory_backends():
         yield
         return
     pool = pa.mimalloc_memory_pool()

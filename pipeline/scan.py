@@ -247,9 +247,8 @@ def scan_windows(
     def listed() -> Listing | FailedScan:
         with client.turn():
             _raise_if(stop)
-            window = (
-                next_ones.popleft()
-            )  # only now: turns are not given in the order of the windows
+            # Chosen only now: turns are not given in the order of the windows.
+            window = next_ones.popleft()
             try:
                 return scan_window(client, account_id, window, tell)
             except CredentialsError:
@@ -274,12 +273,9 @@ def scan_windows(
                         queue.extendleft(reversed(outcome.parts))
                     else:
                         # Told of what the caller takes alone: what is given up has not failed.
-                        window, about = (
-                            outcome.window,
-                            _about(account_id, outcome.window, outcome.error),
-                        )
-                        extra = {"event": "scan_failed", **about}
-                        log.warning("window %s failed: %s", window, outcome.error, extra=extra)
+                        window, error = outcome.window, outcome.error
+                        about = {"event": "scan_failed", **_about(account_id, window, error)}
+                        log.warning("window %s failed: %s", window, error, extra=about)
                     yield outcome
                     del outcome  # so that its memory is free as soon as the caller is done with it
         finally:
