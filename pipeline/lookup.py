@@ -19,7 +19,7 @@ from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, Subject, Watched
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import LOOKUPS, OPERATION_ERRORS, RECORD_SCHEMA
-from pipeline.threads import workers
+from pipeline.threads import wait_for_all, workers
 from pipeline.twilio.client import OperationErrors, OperationsClient, Page
 from pipeline.twilio.errors import (
     ApiError,
@@ -76,8 +76,9 @@ def look_up(
     every = list(watched)
     with workers(concurrency, "lookup") as pool:
         for first in range(0, len(every), _BATCH):
-            outcomes = pool.map(desk.ask, every[first : first + _BATCH])
-            asked = [one for one in outcomes if one is not None]
+            outcomes = [pool.submit(desk.ask, one) for one in every[first : first + _BATCH]]
+            wait_for_all(outcomes)
+            asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
             yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
             yield from _by_day(asked)
 

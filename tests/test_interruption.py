@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C: a run ends within seconds and leaves a whole archive, wherever it is."""
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -56,9 +57,30 @@ def settings(server: ScriptedApi) -> dict[str, str]:
     }
 
 
+def tell_another_thread(process: "subprocess.Popen[str]", told: signal.Signals) -> None:
+    """Send a signal as the system may: to a thread that is not the main one, which goes on waiting."""
+    tasks = Path(f"/proc/{process.pid}/task")
+    main = tasks / f"{process.pid}" / "status"
+    looks = [""]
+    while len(looks) < 20 or len(set(looks[-20:])) > 1:  # it did something meanwhile
+        looks.append(main.read_text().partition("voluntary_ctxt_switches")[2])
+        time.sleep(0.01)
+    blocks_nothing = (
+        "SigBlk:\t0000000000000000"  # memory allocators have threads that block all signals
+    )
+    others = (task for task in tasks.iterdir() if task.name != f"{process.pid}")
+    thread = next(int(t.name) for t in others if blocks_nothing in (t / "status").read_text())
+    assert ctypes.CDLL(None).tgkill(process.pid, thread, told) == 0
+
+
 def stop(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
     """What a process says that is told to stop, and does."""
     process.send_signal(told)
+    return ended(process, told)
+
+
+def ended(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
+    """What a process says that was told to stop, and does."""
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + told
     assert "Traceback" not in errors
@@ -103,6 +125,16 @@ def test_run_that_is_told_to_stop_drops_scans_under_way_and_keeps_what_landed(
     lake = Lake(tmp_path / "data")
     assert {path.parent.name for path in kept(lake.root)} == {"created_date=2026-11-20"}
     assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
+
+
+def test_run_ends_in_time_if_another_thread_gets_the_signal(tmp_path: Path):
+    """R5: so may the system choose; and one that comes just before the main thread waits wakes it no more."""
+    with api(Answer(b"{", headers={"Content-Length": "9"}, stalls=True)) as (server, hangs):
+        process = started("sync", "--all", cwd=tmp_path, **settings(server))
+        hangs.wait(30)
+        wait_for_scan(tmp_path / "data")
+        tell_another_thread(process, signal.SIGTERM)
+        assert ended(process, signal.SIGTERM).splitlines()[-1] == "stopped by SIGTERM"
 
 
 @TOLD
