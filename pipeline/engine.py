@@ -54,6 +54,11 @@ def asking_again(ask: Callable[[], _T]) -> _T:
     return ask()
 
 
+def was_interrupted(error: Exception) -> bool:
+    """Whether a signal ended a query: DuckDB puts this in the place of what the signal's handler raised."""
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
+
+
 @cache
 def sql(package: str, name: str) -> str:
     """The text of ``<package>/sql/<name>.sql``."""

@@ -264,7 +264,7 @@ def sync(
             def meanwhile(partition: Partition) -> None:
                 # Otherwise it would take the processor from what reads the answers.
                 if client.is_mostly_waiting and lake.landed(partition):
-                    _try(folder, partition)
+                    fold_now_or_later(folder, partition)
 
             extraction = extract(
                 client, lake, settings, planned.windows, observer, on_day=meanwhile
@@ -298,11 +298,13 @@ def sync(
     return report
 
 
-def _try(folder: Folder, partition: Partition) -> None:
+def fold_now_or_later(folder: Folder, partition: Partition) -> None:
     """Fold a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
     try:
         folder.fold(partition)
-    except Exception:  # also a lack of memory: other days may be asked for only now
+    except Exception as error:  # also a lack of memory: other days may be asked for only now
+        if engine.was_interrupted(error):
+            raise
         log.warning("%s is folded later", partition, exc_info=True, extra=partition.fields())
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -13,11 +14,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from pipeline import engine
+from pipeline.days import Folder
 from pipeline.emulator import World
 from pipeline.facts import Partition
 from pipeline.lake.files import Files
 from pipeline.lake.layout import LANDED_SUFFIX, Lake
 from pipeline.schema import OPERATIONS
+from pipeline.sync import fold_now_or_later
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.command import started
 from tests.support.factories import ACCOUNT, at, body, record
@@ -27,6 +31,9 @@ PATIENCE = 30
 """Seconds: it is promised within 5, which a machine that is busy with other tests need not keep. Nothing of
 what hangs here ends by itself in that time."""
 TOLD = pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+ENDLESS = (
+    "SELECT count(*) FROM range(1000000000) a, range(100000) b WHERE a.range % 7 = b.range % 3"
+)
 FIRST_DAY = "2026-11-20"
 
 
@@ -190,14 +197,42 @@ def test_run_in_the_midst_of_a_long_query_ends_in_time_and_says_so(
     data = tmp_path / "data"
     with account(World(3, 20.0, at("2026-11-18")), at("2026-11-20 12:00"), data) as (_, archive):
         assert sync_all(archive).ok
-    endless = (
-        "SELECT count(*) FROM range(1000000000) a, range(100000) b WHERE a.range % 7 = b.range % 3"
-    )
-    process = started("sql", endless, "--data", str(data), cwd=tmp_path)
+    process = started("sql", ENDLESS, "--data", str(data), cwd=tmp_path)
     while "duckdb" not in Path(f"/proc/{process.pid}/maps").read_text():
         time.sleep(0.01)
     time.sleep(0.5)
     assert stop(process, told).splitlines()[-1] == f"stopped by {told.name}"
+
+
+class _ToldError(BaseException):
+    """What a signal's handler raises here."""
+
+
+def _raise(*_: object) -> None:
+    raise _ToldError
+
+
+def test_day_whose_fold_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
+    """R5: DuckDB drops what the handler raised, and a run that took its error for the day's would go on."""
+
+    class Endless(Folder):
+        def fold(self, _: Partition) -> None:
+            with engine.connect() as connection:
+                connection.execute(
+                    "SET threads = 1"
+                )  # with more it waits for them, who hear of nothing
+                connection.execute(ENDLESS)
+
+    day = Partition(ACCOUNT, at("2026-11-20").date())
+    before = signal.signal(signal.SIGUSR1, _raise)
+    told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    told.start()
+    try:
+        with pytest.raises((RuntimeError, _ToldError)):
+            fold_now_or_later(Endless(Lake(Path()), None, summarizing=False), day)
+    finally:
+        told.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_stop_is_told_as_json_too(tmp_path: Path):
