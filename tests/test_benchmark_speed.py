@@ -10,6 +10,9 @@ from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, 
 from tests.benchmarks.speed.process import serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, write
 
+ELSEWHERE = {"idle", "load", "archive", "rescan", "query"}
+"""Measures that take long, or that another test here takes."""
+
 
 def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Path):
     data, file = tmp_path / "archive", tmp_path / "floor.parquet"
@@ -32,7 +35,7 @@ def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Pa
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in {"idle", "load", "archive"} else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name in ELSEWHERE else [])
         for name in MEASURES
     ],
 )

@@ -341,25 +341,22 @@ def test_all_checks_pass_on_sound_data(
     }
 
 
-@pytest.mark.parametrize(
-    "check",
-    [
+def test_check_can_be_run_by_itself(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """Several are one step, of which any part can be wanted; over all days that the archive has."""
+    _, defs = emulated
+    assert run_job(instance, defs).success
+    for check in (
         ("operations", "rejects"),
         ("operations", "operation_ids"),
         ("operations", "newest_operation_fresh"),
         ("coverage", "no_gaps"),
         ("coverage", "deadlines_held"),
-    ],
-)
-def test_check_can_be_run_by_itself(
-    check: tuple[str, str], instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
-):
-    """Several are one step, of which any part can be wanted; over all days that the archive has."""
-    _, defs = emulated
-    assert run_job(instance, defs).success
-    evaluations = run_checks(instance, defs, check).get_asset_check_evaluations()
-    assert [(one.asset_key.to_user_string(), one.check_name) for one in evaluations] == [check]
-    assert evaluations[0].passed
+    ):
+        evaluations = run_checks(instance, defs, check).get_asset_check_evaluations()
+        assert [(one.asset_key.to_user_string(), one.check_name) for one in evaluations] == [check]
+        assert evaluations[0].passed
 
 
 def test_damaged_file_of_one_table_keeps_no_check_of_another_from_being_made(

@@ -42,6 +42,7 @@ from tests.support.scripted_api import Answer, Received, scripted
 START = at("2026-11-10")
 NOW = at("2026-11-14 15:00")
 WORLD = World(5, 300.0, START)
+ORDERS = get_args(Order)
 HOUR = timedelta(hours=1)
 
 
@@ -181,8 +182,15 @@ def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
     assert report.folds == ()
 
 
-@pytest.mark.parametrize("order", get_args(Order))
-@pytest.mark.parametrize("bounds", get_args(Bounds))
+@pytest.mark.parametrize(
+    ("order", "bounds"),
+    [
+        # Each of them once, and the rest where there is time.
+        pytest.param(order, bounds, marks=[] if n % len(ORDERS) == m else [pytest.mark.slow])
+        for m, order in enumerate(ORDERS)
+        for n, bounds in enumerate(get_args(Bounds))
+    ],
+)
 def test_archive_equals_the_truth_in_any_order_and_with_any_bounds(
     tmp_path: Path, order: Any, bounds: Any
 ):
