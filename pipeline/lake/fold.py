@@ -22,18 +22,16 @@ from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.states import (
-    count_changes,
     count_operations,
     distinct_errors,
     distinct_lookups,
     distinct_rejects,
     distinct_states,
-    gathered,
+    merged,
     newest_states,
     news,
     watched,
     with_new_scans,
-    with_newest,
 )
 from pipeline.schema import (
     COVERAGE,
@@ -106,27 +104,28 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
     landed = [landing.read(path) for path in lake.landed(partition)]
     tables = [one.operations for one in landed]
     landed = [replace(one, operations=OPERATIONS.arrow.empty_table()) for one in landed]
-    seen = gathered(tables)
-    found = count_operations(seen)
     before = _read(lake, OPERATIONS, partition)
     operations, history, states = before, None, None
+    new = changed = 0
     # Asked of operations, the last of the two to be written: a fold that was killed between them left
     # its landed files here, and what they hold is not all in operations.
-    unknown = news(before, seen)
-    del seen  # a day may be as large as memory allows for
+    unknown, found = news(before, tables)
     if found:
         _require_history(lake, partition, before)
     if unknown.num_rows:
-        known = _read(lake, HISTORY, partition)
-        history = distinct_states(known, unknown)
+        parts = [lake.part(table, partition) for table in (HISTORY, OPERATIONS)]
+        known = before if parquet.are_same(*parts) else _read(lake, HISTORY, partition)
         # Where operations are whole, only those that have other states now need another look.
         is_whole = (
             before.num_rows > 0
             and count_operations(known) == before.num_rows
             and not lake.torn_marker(partition).exists()
         )
-        operations = with_newest(before, history, unknown) if is_whole else newest_states(history)
+        after = merged(known, before, unknown, is_whole=is_whole)
         del unknown
+        history, operations = after.history, after.operations
+        new, changed = after.new, after.changed
+        del after
         states = history.num_rows
         if not (operations.equals(before) and history.equals(known)):
             lake.files.touch(lake.stale_marker(partition))
@@ -142,6 +141,7 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
     elif found:
         for table in (HISTORY, OPERATIONS):
             lake.files.keep(lake.part(table, partition))
+    del before
 
     found_rejects = [one.rejects for one in landed]
     known_rejects, rejects = _fold_in(lake, REJECTS, partition, found_rejects, distinct_rejects)
@@ -161,8 +161,6 @@ def _fold(lake: Lake, partition: Partition, derive: Derive | None) -> FoldReport
     for one in landed:
         lake.files.remove(one.path)
 
-    new, changed = count_changes(before, operations)
-    del before
     if derive and history is not None and lake.stale_marker(partition).exists():
         derive(partition, operations, history)
     report = FoldReport(

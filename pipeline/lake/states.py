@@ -10,6 +10,7 @@ that have several go through an order of all columns.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -51,9 +52,8 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     """
     if not known.num_rows:
         return _settled(landed)
-    # What is known of the operations that did not land is distinct and in order: it is left as it is.
-    has_landed = pc.is_in(_ids(known), value_set=pc.unique(_ids(landed)))
-    settled = _settled(pa.concat_tables([known.filter(has_landed), landed]))
+    has_landed = _flags(pc.is_in(_ids(known), value_set=pc.unique(_ids(landed))))
+    settled = _settled(pa.concat_tables([known.filter(pa.array(has_landed)), landed]))
     return _replaced(known, has_landed, settled)
 
 
@@ -94,16 +94,14 @@ def _first_seen(rows: pa.Table) -> pa.Table:
     return _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
 
 
-def _replaced(
-    rows: pa.Table, outdated: pa.ChunkedArray | pa.Array | None, others: pa.Table
-) -> pa.Table:
+def _replaced(rows: pa.Table, outdated: Bools | None, others: pa.Table) -> pa.Table:
     """Ordered rows without those that are outdated, and with others, ordered too, where they belong.
 
     No operation is in both, but for rows that are outdated; None is if none are.
     """
     if not others.num_rows:
-        return rows if outdated is None else rows.filter(pc.invert(outdated))
-    stays = np.ones(rows.num_rows, np.bool_) if outdated is None else ~_flags(outdated)
+        return rows if outdated is None else rows.filter(pa.array(~outdated))
+    stays = np.ones(rows.num_rows, np.bool_) if outdated is None else ~outdated
     before = _before(_ids(rows), _ids(others))
     before -= np.concatenate([[0], np.cumsum(~stays)])[before]
     at = before + np.arange(others.num_rows)
@@ -112,7 +110,15 @@ def _replaced(
     places = np.empty(len(is_other), dtype=np.int64)
     places[~is_other] = np.flatnonzero(stays)
     places[at] = rows.num_rows + np.arange(others.num_rows)
-    columns = [_put_in(rows[name], others[name], at, places) for name in rows.schema.names]
+    were = rows.take(pa.array(np.flatnonzero(~stays)))
+    # Where the operations are the same, most of their columns are too: these stay as they are.
+    is_update = _ids(were).equals(_ids(others))
+    columns = [
+        rows[name]
+        if is_update and were[name].equals(others[name])
+        else _put_in(rows[name], others[name], at, places)
+        for name in rows.schema.names
+    ]
     return pa.table(columns, schema=rows.schema)
 
 
@@ -141,20 +147,48 @@ def _flags(values: pa.ChunkedArray | pa.Array) -> Bools:
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
-def with_newest(operations: pa.Table, history: pa.Table, changed: pa.Table) -> pa.Table:
-    """The newest state of each operation again, where only some of them have other states than before.
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A day's tables with what landed.
+
+    Attributes:
+        history: all states, as `distinct_states` returns them.
+        operations: the newest of each operation, as `newest_states` returns them.
+        new: operations that were not known before.
+        changed: operations known before whose newest state is another now.
+    """
+
+    history: pa.Table
+    operations: pa.Table
+    new: int
+    changed: int
+
+
+def merged(known: pa.Table, operations: pa.Table, landed: pa.Table, *, is_whole: bool) -> Merged:
+    """A day's history and operations with states that landed.
 
     Args:
-        operations: the newest states so far, one for each operation of history but the changed ones.
-        history: all states by now, as `distinct_states` returned them.
-        changed: rows of all operations that have other states than before.
-
-    Returns:
-        What `newest_states` returns of history.
+        known: all states so far, as `distinct_states` returned them.
+        operations: the newest of them.
+        landed: states in any order, known ones among them.
+        is_whole: whether `operations` has every operation of `known` with its newest state: then only those
+            that landed are looked at again.
     """
-    ids = pc.unique(_ids(changed))
-    newest = newest_states(history.filter(pc.is_in(_ids(history), value_set=ids)))
-    return _replaced(operations, pc.is_in(_ids(operations), value_set=ids), newest)
+    if not is_whole:
+        history = distinct_states(known, landed)
+        newest = newest_states(history)
+        return Merged(history, newest, *count_changes(operations, newest))
+    # What is known of the operations that did not land is distinct and in order: it is left as it is.
+    ids = pc.unique(_ids(landed))
+    has_landed = _flags(pc.is_in(_ids(known), value_set=ids))
+    settled = _settled(pa.concat_tables([known.filter(pa.array(has_landed)), landed]))
+    newest = newest_states(settled)
+    is_old = has_landed
+    if operations is not known:
+        is_old = _flags(pc.is_in(_ids(operations), value_set=ids))
+    new, changed = count_changes(operations.filter(pa.array(is_old)), newest)
+    history = _replaced(known, has_landed, settled)
+    return Merged(history, _replaced(operations, is_old, newest), new, changed)
 
 
 def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
@@ -409,22 +443,63 @@ def _count(operations: pa.Table, name: str) -> pa.ChunkedArray:
     return pc.fill_null(operations[name], 0)
 
 
-def news(operations: pa.Table, seen: pa.Table) -> pa.Table:
-    """What of `seen` is not the newest state of its operation, or was not known by then.
+def news(operations: pa.Table, tables: list[pa.Table]) -> tuple[pa.Table, int]:
+    """What scans saw that is not the newest state of its operation, or was not known by then.
 
-    Folding the rest changes nothing: the common case of a rescan, told without reading history.
+    Folding the rest changes nothing: the common case of a rescan, told without reading history, and without
+    putting what was seen in order.
 
     Args:
         operations: the newest states, ordered by operation.
-        seen: states that were seen.
+        tables: what each scan saw, in any order; emptied, as by `gathered`.
+
+    Returns:
+        The states, as `gathered` returns them, and how many operations the scans saw.
     """
     if not operations.num_rows:
+        seen = gathered(tables)
+        return seen, count_operations(seen)
+    was_seen = np.zeros(operations.num_rows, dtype=np.bool_)
+    found = []
+    while tables:
+        found.append(_news(operations, tables.pop(), was_seen))
+    states = gathered(found)
+    _, is_new = _as_known(operations, states)
+    return states, int(was_seen.sum()) + count_operations(states.filter(is_new))
+
+
+def _news(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa.Table:
+    """The same of one scan, in any order; marks those of the operations that it saw."""
+    if not seen.num_rows:
         return seen
-    known, is_news = _as_known(operations, seen)
-    is_news = pc.or_(is_news, pc.less(seen["observed_at"], known["observed_at"]))
+    ids, known = _ids(seen), _ids(operations)
+    # Most scans see a range of the known operations in nearly their order: row beside row.
+    begin = pc.search_sorted(known, pc.min(ids)).as_py()
+    beside = operations.slice(begin, len(ids))
+    first = seen.slice(0, beside.num_rows)
+    is_same = _flags(pc.equal(_ids(first), _ids(beside)))
+    was_seen[begin : begin + len(is_same)] |= is_same
+    is_news = np.zeros(len(ids), dtype=np.bool_)
+    is_news[: len(is_same)] = is_same & _flags(_is_other(first, beside))
+    is_rest = np.ones(len(ids), dtype=np.bool_)
+    is_rest[: len(is_same)] = ~is_same
+    rest = seen.filter(pa.array(is_rest))
+    if rest.num_rows:
+        places = np.minimum(_before(known, _ids(rest)), len(known) - 1)
+        found = operations.take(pa.array(places))
+        is_new = _flags(_unequal(rest["operation_id"], found["operation_id"]))
+        was_seen[places[~is_new]] = True
+        rest = rest.filter(pa.array(is_new | _flags(_is_other(rest, found))))
+    return pa.concat_tables([seen.filter(pa.array(is_news)), rest])
+
+
+def _is_other(seen: pa.Table, known: pa.Table) -> pa.ChunkedArray:
+    """Whether states of the same operations, row by row, are others, or were seen earlier."""
+    is_other = pc.less(seen["observed_at"], known["observed_at"])
     for name in _STATE:
-        is_news = pc.or_(is_news, _unequal(seen[name], known[name]))
-    return seen.filter(is_news) if pc.any(is_news).as_py() else seen.slice(0, 0)
+        if name != "operation_id":
+            is_other = pc.or_(is_other, _unequal(seen[name], known[name]))
+    return is_other
 
 
 def is_newest(operations: pa.Table, seen: pa.Table) -> pa.ChunkedArray:
