@@ -1,15 +1,15 @@
 """Threads that hold nobody up: who ends a block early does not wait for what is still under way."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 _Result = TypeVar("_Result")
 
-_LOOKS_UP: Final = 0.5
-"""Seconds. Python handles signals in the main thread alone, and one that came to another thread, or just
-before the main thread began to wait, does not wake it: it would sleep until a request ends."""
+_SECONDS_BETWEEN_LOOKS: Final = 0.5
+"""Python handles signals in the main thread alone, and one that came to another thread, or just before the
+main thread began to wait, does not wake it: it would sleep until a request of another thread ends."""
 
 
 @contextmanager
@@ -33,12 +33,14 @@ def first_done(
     """Wait until one is done, and handle signals meanwhile: those that are done, and those that are not."""
     done, running = set[Future[_Result]](), set(futures)
     while running and not done:
-        done, running = wait(running, timeout=_LOOKS_UP, return_when=FIRST_COMPLETED)
+        done, running = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
     return done, running
 
 
 def wait_for_all(futures: Iterable[Future[_Result]]) -> None:
-    """Wait until all of them are done, and handle signals meanwhile."""
+    """Wait until all of them are done, and handle signals meanwhile; what one raises is raised at once."""
     running = set(futures)
     while running:
-        _, running = wait(running, timeout=_LOOKS_UP, return_when=ALL_COMPLETED)
+        done, running = wait(running, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_EXCEPTION)
+        for one in done:
+            one.result()

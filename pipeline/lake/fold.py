@@ -30,9 +30,9 @@ from pipeline.lake.states import (
     merged,
     newest_states,
     news,
-    watched,
     with_new_scans,
 )
+from pipeline.lake.watch import watched
 from pipeline.schema import (
     COVERAGE,
     HISTORY,

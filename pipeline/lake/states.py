@@ -24,8 +24,6 @@ from pipeline.schema import (
     OPERATION_ERRORS,
     OPERATIONS,
     REJECTS,
-    SETTLED_STATUSES,
-    WATCHED,
 )
 from pipeline.windows import RETENTION
 
@@ -52,9 +50,16 @@ def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     """
     if not known.num_rows:
         return _settled(landed)
+    return _replaced(known, *_settled_of(known, landed))
+
+
+def _settled_of(known: pa.Table, landed: pa.Table) -> tuple[Bools, pa.Table]:
+    """Which known states are of operations that landed, and all states of these, each once and in order.
+
+    What is known of the others is distinct and in order: it is left as it is.
+    """
     has_landed = _flags(pc.is_in(_ids(known), value_set=pc.unique(_ids(landed))))
-    settled = _settled(pa.concat_tables([known.filter(pa.array(has_landed)), landed]))
-    return _replaced(known, has_landed, settled)
+    return has_landed, _settled(pa.concat_tables([known.filter(pa.array(has_landed)), landed]))
 
 
 def _settled(states: pa.Table) -> pa.Table:
@@ -111,7 +116,7 @@ def _replaced(rows: pa.Table, outdated: Bools | None, others: pa.Table) -> pa.Ta
     places[~is_other] = np.flatnonzero(stays)
     places[at] = rows.num_rows + np.arange(others.num_rows)
     were = rows.take(pa.array(np.flatnonzero(~stays)))
-    # Where the operations are the same, most of their columns are too: these stay as they are.
+    # Where the operations are the same, their columns often are too: these stay as they are.
     is_update = _ids(were).equals(_ids(others))
     columns = [
         rows[name]
@@ -178,14 +183,11 @@ def merged(known: pa.Table, operations: pa.Table, landed: pa.Table, *, is_whole:
         history = distinct_states(known, landed)
         newest = newest_states(history)
         return Merged(history, newest, *count_changes(operations, newest))
-    # What is known of the operations that did not land is distinct and in order: it is left as it is.
-    ids = pc.unique(_ids(landed))
-    has_landed = _flags(pc.is_in(_ids(known), value_set=ids))
-    settled = _settled(pa.concat_tables([known.filter(pa.array(has_landed)), landed]))
+    has_landed, settled = _settled_of(known, landed)
     newest = newest_states(settled)
     is_old = has_landed
     if operations is not known:
-        is_old = _flags(pc.is_in(_ids(operations), value_set=ids))
+        is_old = _flags(pc.is_in(_ids(operations), value_set=_ids(newest)))
     new, changed = count_changes(operations.filter(pa.array(is_old)), newest)
     history = _replaced(known, has_landed, settled)
     return Merged(history, _replaced(operations, is_old, newest), new, changed)
@@ -378,71 +380,6 @@ def distinct_errors(known: pa.Table, landed: pa.Table) -> pa.Table:
     return ordered.select(OPERATION_ERRORS.names).cast(OPERATION_ERRORS.arrow)
 
 
-def watched(operations: pa.Table, lookups: pa.Table) -> pa.Table:
-    """What is to be asked by id: the operations that are not settled, and failures without errors.
-
-    An operation that the API answered with 404 is asked about no more. The errors of an operation are
-    asked for until they are answered, once for each count of failed emails.
-
-    Args:
-        operations: the newest states, as `schema.OPERATIONS`.
-        lookups: what was asked, as `schema.LOOKUPS`.
-
-    Returns:
-        `schema.WATCHED`.
-    """
-    is_settled = pc.and_(
-        pc.is_in(operations["status"], value_set=pa.array(SETTLED_STATUSES)),
-        pc.equal(_count(operations, "scheduled"), 0),
-    )
-    is_settled = pc.and_(is_settled, pc.equal(_count(operations, "queued"), 0))
-    has_failed = pc.greater(_count(operations, "failed"), 0)
-    is_open = pc.invert(is_settled)
-    of_states = lookups.filter(pc.equal(lookups["subject"], "operation"))
-    gone = of_states.filter(of_states["gone_at"].is_valid())["operation_id"].combine_chunks()
-    open_ones = operations.filter(
-        pc.and_(is_open, pc.invert(pc.is_in(operations["operation_id"], value_set=gone)))
-    )
-    of_errors = lookups.filter(pc.equal(lookups["subject"], "errors"))
-    answered = _failure(of_errors.filter(of_errors["refusal"].is_null())).combine_chunks()
-    failures = operations.filter(has_failed)
-    failures = failures.filter(pc.invert(pc.is_in(_failure(failures), value_set=answered)))
-    open_asked = _last_asked(of_states["operation_id"], of_states, open_ones["operation_id"])
-    failures_asked = _last_asked(_failure(of_errors), of_errors, _failure(failures))
-    return pa.concat_tables(
-        [
-            _to_watch(open_ones, "operation", open_asked),
-            _to_watch(failures, "errors", failures_asked),
-        ]
-    )
-
-
-def _failure(rows: pa.Table) -> pa.ChunkedArray:
-    """An operation with its failed emails, as one text."""
-    failed = pc.fill_null(pc.cast(rows["failed"], pa.string()), "")
-    return pc.binary_join_element_wise(rows["operation_id"], failed, " ")
-
-
-def _last_asked(
-    asked: pa.ChunkedArray, lookups: pa.Table, wanted: pa.ChunkedArray
-) -> pa.ChunkedArray:
-    """When each of the wanted questions was asked last; NULL if it never was."""
-    keyed = pa.table({"question": asked, "asked_at": lookups["asked_at"]})
-    latest = keyed.group_by("question", use_threads=False).aggregate([("asked_at", "max")])
-    return latest["asked_at_max"].take(pc.index_in(wanted, value_set=_column(latest, "question")))
-
-
-def _to_watch(rows: pa.Table, subject: str, asked_at: pa.ChunkedArray) -> pa.Table:
-    columns = {name: rows[name] for name in WATCHED.names if name in rows.schema.names}
-    columns["subject"] = pa.repeat(subject, rows.num_rows)
-    columns["asked_at"] = asked_at
-    return pa.table([columns[name] for name in WATCHED.names], schema=WATCHED.arrow)
-
-
-def _count(operations: pa.Table, name: str) -> pa.ChunkedArray:
-    return pc.fill_null(operations[name], 0)
-
-
 def news(operations: pa.Table, tables: list[pa.Table]) -> tuple[pa.Table, int]:
     """What scans saw that is not the newest state of its operation, or was not known by then.
 
@@ -459,12 +396,14 @@ def news(operations: pa.Table, tables: list[pa.Table]) -> tuple[pa.Table, int]:
     if not operations.num_rows:
         seen = gathered(tables)
         return seen, count_operations(seen)
+    if any(column.num_chunks != 1 for column in operations.columns):
+        operations = operations.combine_chunks()
     was_seen = np.zeros(operations.num_rows, dtype=np.bool_)
     found = []
     while tables:
         found.append(_news(operations, tables.pop(), was_seen))
     states = gathered(found)
-    _, is_new = _as_known(operations, states)
+    _, is_new = _as_known(operations.select(["operation_id"]), states)
     return states, int(was_seen.sum()) + count_operations(states.filter(is_new))
 
 
@@ -472,25 +411,39 @@ def _news(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa.Table:
     """The same of one scan, in any order; marks those of the operations that it saw."""
     if not seen.num_rows:
         return seen
-    ids, known = _ids(seen), _ids(operations)
     # Most scans see a range of the known operations in nearly their order: row beside row.
-    begin = pc.search_sorted(known, pc.min(ids)).as_py()
-    beside = operations.slice(begin, len(ids))
+    begin = pc.search_sorted(_ids(operations), pc.min(_ids(seen))).as_py()
+    beside = operations.slice(begin, seen.num_rows)
+    is_same = _are_beside(seen, beside)
+    if 2 * is_same.sum() < seen.num_rows:
+        seen = by_id(seen)
+        is_same = _are_beside(seen, beside)
+    if 2 * is_same.sum() < seen.num_rows:
+        return _news_looked_up(operations, seen, was_seen)
     first = seen.slice(0, beside.num_rows)
-    is_same = _flags(pc.equal(_ids(first), _ids(beside)))
     was_seen[begin : begin + len(is_same)] |= is_same
-    is_news = np.zeros(len(ids), dtype=np.bool_)
+    is_news, is_rest = np.zeros(seen.num_rows, np.bool_), np.ones(seen.num_rows, np.bool_)
     is_news[: len(is_same)] = is_same & _flags(_is_other(first, beside))
-    is_rest = np.ones(len(ids), dtype=np.bool_)
     is_rest[: len(is_same)] = ~is_same
-    rest = seen.filter(pa.array(is_rest))
-    if rest.num_rows:
-        places = np.minimum(_before(known, _ids(rest)), len(known) - 1)
-        found = operations.take(pa.array(places))
-        is_new = _flags(_unequal(rest["operation_id"], found["operation_id"]))
-        was_seen[places[~is_new]] = True
-        rest = rest.filter(pa.array(is_new | _flags(_is_other(rest, found))))
+    rest = _news_looked_up(operations, seen.filter(pa.array(is_rest)), was_seen)
     return pa.concat_tables([seen.filter(pa.array(is_news)), rest])
+
+
+def _are_beside(seen: pa.Table, known: pa.Table) -> Bools:
+    """For each row of known whether the row of seen beside it is of the same operation."""
+    return _flags(pc.equal(_ids(seen.slice(0, known.num_rows)), _ids(known)))
+
+
+def _news_looked_up(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa.Table:
+    """The same, each row looked up."""
+    if not seen.num_rows:
+        return seen
+    known = _ids(operations)
+    places = np.minimum(_before(known, _ids(seen)), len(known) - 1)
+    is_new = _flags(pc.not_equal(_ids(seen), known.take(pa.array(places))))
+    was_seen[places[~is_new]] = True
+    is_other = _flags(_is_other(seen, operations.take(pa.array(places))))
+    return seen.filter(pa.array(is_new | is_other))
 
 
 def _is_other(seen: pa.Table, known: pa.Table) -> pa.ChunkedArray:

@@ -185,7 +185,7 @@ def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
 @pytest.mark.parametrize(
     ("order", "bounds"),
     [
-        # Each of them once, and the rest where there is time.
+        # Each of them, and the other pairs where there is time.
         pytest.param(order, bounds, marks=[] if n % len(ORDERS) == m else [pytest.mark.slow])
         for m, order in enumerate(ORDERS)
         for n, bounds in enumerate(get_args(Bounds))
