@@ -10,7 +10,7 @@ from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, 
 from tests.benchmarks.speed.process import serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, write
 
-ELSEWHERE = {"idle", "load", "archive", "rescan", "query"}
+ELSEWHERE = {"idle", "load", "archive", "pace", "rescan", "query"}
 """Measures that take long, or that another test here takes."""
 
 

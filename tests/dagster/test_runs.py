@@ -254,7 +254,7 @@ def test_runs_ask_what_failed_and_mark_the_days_of_the_answers(
     assert len(set(last_run)) > 1
 
 
-@pytest.mark.parametrize("wrong", [-3, 0, 3])
+@pytest.mark.parametrize("wrong", [-3, pytest.param(0, marks=pytest.mark.slow), 3])
 def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
     wrong: int, tmp_path: Path, instance: dg.DagsterInstance
 ):
