@@ -136,6 +136,29 @@ class Folder:
             log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
 
 
+def sweep(lake: Lake) -> int:
+    """Remove the unfinished files of runs that were killed.
+
+    Whoever writes in a day overwrites what was left there, but an old day may never be written again.
+    A day that another process holds is left alone: its files are that one's.
+
+    Returns:
+        How many files were removed.
+    """
+    removed = 0
+    for partition, files in lake.unfinished():
+        with lake.files.locked_if_free(lake.partition_lock(partition)) as is_held:
+            for file in files if is_held else ():
+                try:
+                    lake.files.discard(file)
+                except OSError as error:
+                    # It takes room and does no other harm.
+                    log.warning("%s can't be removed: %s", file, error, extra=partition.fields())
+                else:
+                    removed += 1
+    return removed
+
+
 def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
     """Seal every day that changes no more, as of the latest scan that was folded (R10)."""
     now = max((one.observed_at for one in folds if one.observed_at), default=None)

@@ -19,6 +19,7 @@ from pipeline.days import (
     fold_pending,
     seal_pending,
     summarize_pending,
+    sweep,
 )
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
@@ -253,6 +254,7 @@ def sync(
     observer = observer or Observer()
     began = time.monotonic()
     lake = up_to_date(Lake(settings.data, files or Files()))
+    sweep(lake)
     with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.

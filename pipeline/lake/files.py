@@ -161,3 +161,18 @@ class Files:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def locked_if_free(self, lock_file: Path) -> Iterator[bool]:
+        """Hold the lock `lock_file` during the block unless another process has it; whether it is held."""
+        self.make_folder(lock_file.parent)
+        lock = FileLock(lock_file, mode=FILE_MODE)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()

@@ -195,6 +195,13 @@ class Lake:
         folder = self._folder(".tmp", partition) if partition else self.root / ".tmp"
         return folder / f"{name}.tmp"
 
+    def unfinished(self) -> Iterator[tuple[Partition, list[Path]]]:
+        """The partitions with files that were not renamed: of a run that was killed, or is at work."""
+        for partition in self.partitions(".tmp"):
+            folder = self._folder(".tmp", partition)
+            if names := _names(folder):
+                yield partition, [folder / name for name in names]
+
     @property
     def warehouse(self) -> Path:
         """The published DuckDB file."""

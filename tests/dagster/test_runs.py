@@ -17,8 +17,10 @@ from assets.checks import rates_as_usual
 from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
+from assets.tables import lake_tables
 from pipeline.checks import CHECKS
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
+from pipeline.facts import Partition
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
@@ -505,6 +507,19 @@ def test_settings_come_from_the_environment(
             monkeypatch.setenv(variable, value)
         assert run_job(instance, build_definitions()).success
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
+
+
+def test_run_removes_what_a_killed_one_left_of_a_day_that_nobody_writes_again(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """R5"""
+    partition = Partition(ACCOUNT, START.date() - timedelta(days=30))
+    left = Lake(tmp_path).temporary_file("landing", partition)
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+    resources = {"archive": ArchiveResource(data=str(tmp_path))}
+    dg.materialize([lake_tables], resources=resources, instance=instance, partition_key=DAYS[-1])
+    assert not left.exists()
 
 
 def test_damaged_landed_file_fails_its_check_and_the_other_days_arrive(
