@@ -256,7 +256,7 @@ def test_runs_ask_what_failed_and_mark_the_days_of_the_answers(
     assert len(set(last_run)) > 1
 
 
-@pytest.mark.parametrize("wrong", [-3, pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("wrong", [*(pytest.param(n, marks=pytest.mark.slow) for n in (-3, 0)), 3])
 def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
     wrong: int, tmp_path: Path, instance: dg.DagsterInstance
 ):
@@ -429,7 +429,7 @@ def test_impossible_counts_are_an_error_of_their_check(
     assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
 
 
-@pytest.mark.parametrize("days", [21, 33])
+@pytest.mark.parametrize("days", [pytest.param(21, marks=pytest.mark.slow), 33])
 def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: Path, days: int):
     """One operation a day, the 20th of them on a bad day: yesterday, or two weeks ago."""
     usual = {"total": 200, "sent": 200, "delivered": 195, "undelivered": 5, "opened": 50}

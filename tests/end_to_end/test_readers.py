@@ -88,7 +88,7 @@ def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[P
         stop, reads = context.Event(), context.Queue()
         reader = context.Process(target=read_until, args=(stop, reads, read, tmp_path))
         reader.start()
-        for _ in range(5):
+        for _ in range(3):
             emulator.clock.step(timedelta(hours=4))
             assert sync_all(settings).ok
         stop.set()
