@@ -24,7 +24,7 @@ from pipeline.logs import LogFormat
 log = logging.getLogger(__name__)
 
 FAILED, WRONG_USE = 1, 2
-TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+TIMES = [f"%Y-%m-%d{time}" for time in ("", "T%H:%M", "T%H:%MZ", "T%H:%M:%S", "T%H:%M:%SZ")]
 
 
 app = typer.Typer(
