@@ -9,7 +9,7 @@ import dagster as dg
 from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
-from pipeline.days import fold_pending, seal_pending, sweep
+from pipeline.days import fold_pending, remove_unfinished, seal_pending
 from pipeline.lake import parquet
 from pipeline.lake.fold import FoldReport
 from pipeline.lake.layout import Lake
@@ -48,7 +48,7 @@ def lake_tables(
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
     """Merge what landed into each day's operations, history and coverage."""
     lake = archive.lake()
-    sweep(lake)
+    remove_unfinished(lake)
     # The delivery tables too, which `marts` is for: here each day's tables are at hand.
     folding = fold_pending(lake, summarizing=True)
     for error in folding.errors:

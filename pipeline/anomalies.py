@@ -57,7 +57,7 @@ def latest_anomalies(lake: Lake) -> tuple[Anomaly, ...]:
     if not lake.warehouse.exists():
         return ()
     try:
-        with engine.connect(str(lake.warehouse), read_only=True) as connection:
+        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
             query = engine.render(engine.sql("pipeline", "latest_anomalies"), days=str(LATEST_DAYS))
             found = connection.sql(query).to_arrow_table()
     except duckdb.CatalogException:

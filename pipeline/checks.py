@@ -116,7 +116,7 @@ def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> d
     """
     wanted = set(days)
     failing: dict[str, list[pa.Table]] = {check.name: [] for check in checks}
-    with engine.connect() as connection:
+    with engine.connect(spill=lake.spill) as connection:
         for table in dict.fromkeys(check.table for check in checks):
             asked = [check for check in checks if check.table == table]
             ids: dict[str, list[pa.Table]] = {c.name: [] for c in asked if c.is_across_days}

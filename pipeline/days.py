@@ -99,7 +99,7 @@ class Folder:
         self._summarizing = summarizing
         self._open = ExitStack()
         # Only once there is something to derive: it costs more than a fold of nothing new.
-        self._connection = cache(lambda: self._open.enter_context(engine.connect()))
+        self._connection = cache(lambda: self._open.enter_context(engine.connect(spill=lake.spill)))
         self.done = Folding()
 
     def __enter__(self) -> Self:
@@ -136,27 +136,31 @@ class Folder:
             log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
 
 
-def sweep(lake: Lake) -> int:
-    """Remove the unfinished files of runs that were killed.
+def remove_unfinished(lake: Lake) -> None:
+    """Remove the files of days that killed runs left unfinished.
 
-    Whoever writes in a day overwrites what was left there, but an old day may never be written again.
-    A day that another process holds is left alone: its files are that one's.
-
-    Returns:
-        How many files were removed.
+    Whoever writes in a day overwrites what was left there, but a day that the API has forgotten is
+    written no more. A day that another process holds is left alone: its files are that one's.
     """
-    removed = 0
-    for partition, files in lake.unfinished():
-        with lake.files.locked_if_free(lake.partition_lock(partition)) as is_held:
-            for file in files if is_held else ():
-                try:
-                    lake.files.discard(file)
-                except OSError as error:
-                    # It takes room and does no other harm.
-                    log.warning("%s can't be removed: %s", file, error, extra=partition.fields())
-                else:
-                    removed += 1
-    return removed
+    for partition in lake.partitions(".tmp"):
+        try:
+            # Looked at before the lock is asked for, which takes longer.
+            if lake.unfinished(partition):
+                _remove_unfinished(lake, partition)
+        except OSError as error:
+            # It takes room and does no other harm.
+            message = "what a killed run left of %s can't be removed, move it away: %s"
+            log.warning(message, partition, error, extra=partition.fields())
+
+
+def _remove_unfinished(lake: Lake, partition: Partition) -> None:
+    with lake.files.locked_if_free(lake.partition_lock(partition)) as is_ours:
+        if not is_ours:
+            return
+        for file in lake.unfinished(partition):
+            lake.files.discard(file)
+            about = {"event": "remove_unfinished", **partition.fields()}
+            log.info("removed %s, which a killed run left", file, extra=about)
 
 
 def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
@@ -186,7 +190,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     stale = sorted(lake.stale())
     if not stale:
         return ()  # a connection costs more than all else of a sync with nothing due
-    with engine.connect() as connection:
+    with engine.connect(spill=lake.spill) as connection:
         for partition in stale:
             try:
                 summarize(lake, partition, connection)

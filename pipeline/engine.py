@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from string import Template
 from typing import Final, TypeVar
 
@@ -19,17 +20,27 @@ _TORN: Final = (duckdb.IOException, duckdb.InvalidInputException, duckdb.Interna
 _T = TypeVar("_T")
 
 
-def connect(path: str = ":memory:", *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(
+    path: str = ":memory:", *, spill: Path | None = None, read_only: bool = False
+) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection that counts in UTC and never reaches for the network.
+
+    Args:
+        path: the database's file; none by default.
+        spill: the folder for what exceeds the memory, used only then; the one above it must exist. DuckDB's
+            own choice is beside the database, and for one in memory the folder that the process is in.
+        read_only: whether the file stays as it is.
 
     Raises:
         duckdb.Error: if the file at `path` cannot be opened.
     """
-    connection = duckdb.connect(
-        path,
-        read_only=read_only,
-        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
-    )
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if spill:
+        config["temp_directory"] = str(spill.absolute())
+    connection = duckdb.connect(path, read_only=read_only, config=config)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 

@@ -65,7 +65,7 @@ def export(
 
     def exported() -> int:
         with (
-            engine.connect(str(lake.warehouse), read_only=True) as connection,
+            engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection,
             opened(sink) as file,
         ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)

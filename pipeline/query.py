@@ -26,7 +26,7 @@ def ask(lake: Lake, query: str) -> pa.Table:
         raise UsageError(msg)
 
     def asked() -> pa.Table:
-        with engine.connect(str(lake.warehouse), read_only=True) as connection:
+        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
             # What is explained may be carried out: it has to be a question itself.
             for question in (query, _EXPLAIN.sub("", query, count=1)):
                 statements = connection.extract_statements(question)

@@ -17,9 +17,9 @@ from pipeline import engine
 from pipeline.days import (
     Folder,
     fold_pending,
+    remove_unfinished,
     seal_pending,
     summarize_pending,
-    sweep,
 )
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
@@ -254,7 +254,7 @@ def sync(
     observer = observer or Observer()
     began = time.monotonic()
     lake = up_to_date(Lake(settings.data, files or Files()))
-    sweep(lake)
+    remove_unfinished(lake)
     with OperationsClient(settings, sleep=sleep) as client:
         now = client.clock()
         # What an earlier run landed counts as scanned: first fold it.
@@ -476,7 +476,7 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     errors = list(fold_pending(lake).errors)
     mark_outdated(lake)
     summarized = 0
-    with engine.connect() as connection:
+    with engine.connect(spill=lake.spill) as connection:
         # Also of operations: a day whose history is missing is to be told.
         for partition in sorted({*lake.partitions("history"), *lake.partitions("operations")}):
             try:

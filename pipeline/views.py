@@ -102,7 +102,7 @@ def ask_lake(lake: Lake, tables: Iterable[Table], query: str) -> pa.Table:
     """
 
     def asked() -> pa.Table:
-        with engine.connect() as connection:
+        with engine.connect(spill=lake.spill) as connection:
             for table in tables:
                 connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
             return connection.sql(query).to_arrow_table()

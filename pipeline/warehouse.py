@@ -116,7 +116,7 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
 
         def build() -> None:
             _discard(lake, temporary)
-            with engine.connect(str(temporary)) as connection:
+            with engine.connect(str(temporary), spill=lake.spill) as connection:
                 # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
                 connection.execute("SET checkpoint_threshold = '0B'")
                 connection.begin()
@@ -268,7 +268,7 @@ def _settled(lake: Lake) -> str:
     query = engine.render(engine.sql("pipeline", "settled_slots"), slots=slots)
 
     def asked() -> list[tuple[object, ...]]:
-        with engine.connect() as connection:
+        with engine.connect(spill=lake.spill) as connection:
             for table in (COVERAGE, SLOT_COVERAGE):
                 rows = views.select(lake, table, since=recent)
                 connection.execute(f"CREATE VIEW {table.name} AS {rows}")

@@ -172,6 +172,18 @@ def test_every_sql_file_begins_with_its_grain(path: Path):
     assert path.read_text().startswith("-- Grain: ")
 
 
+def test_every_connection_says_where_it_spills():
+    """DuckDB's own choice would be the folder that the process happens to be in."""
+    calls = [
+        line.strip()
+        for path in (ROOT / "pipeline").rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "engine.connect(" in line
+    ]
+    assert len(calls) > 5
+    assert [call for call in calls if "spill=" not in call] == []
+
+
 def test_nothing_but_settings_reads_the_environment():
     readers = {
         name_of(path)

@@ -32,6 +32,21 @@ def test_query_that_meets_a_file_half_replaced_is_asked_again(tmp_path: Path):
     assert tries == 3
 
 
+def test_what_exceeds_the_memory_lies_where_it_should_and_goes(tmp_path: Path):
+    spill = tmp_path / "spill"
+    met: set[str] = set()
+    with engine.connect(spill=spill) as connection:
+        connection.execute("SET memory_limit = '100MB'; SET threads = 1")
+        rows = connection.sql(
+            "SELECT range AS i, repeat('x', 99) || range AS s FROM range(1_500_000)"
+        )
+        for batch in rows.order("hash(i)").to_arrow_reader(100_000):
+            assert batch.num_rows
+            met |= {path.name for path in spill.iterdir()}
+    assert met
+    assert not spill.exists() or not list(spill.iterdir())
+
+
 @pytest.mark.parametrize(
     ("query", "error"),
     [("FROM nothing", duckdb.CatalogException), ("SELECT 1 +", duckdb.ParserException)],

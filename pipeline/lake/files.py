@@ -150,8 +150,7 @@ class Files:
 
         The operating system frees the lock of a process that dies.
         """
-        self.make_folder(lock_file.parent)
-        lock = FileLock(lock_file, mode=FILE_MODE)
+        lock = self._lock(lock_file)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -164,9 +163,12 @@ class Files:
 
     @contextmanager
     def locked_if_free(self, lock_file: Path) -> Iterator[bool]:
-        """Hold the lock `lock_file` during the block unless another process has it; whether it is held."""
-        self.make_folder(lock_file.parent)
-        lock = FileLock(lock_file, mode=FILE_MODE)
+        """Hold the lock `lock_file` during the block, unless another process has it.
+
+        Yields:
+            Whether it is held.
+        """
+        lock = self._lock(lock_file)
         try:
             lock.acquire(blocking=False)
         except Timeout:
@@ -176,3 +178,7 @@ class Files:
             yield True
         finally:
             lock.release()
+
+    def _lock(self, lock_file: Path) -> FileLock:
+        self.make_folder(lock_file.parent)
+        return FileLock(lock_file, mode=FILE_MODE)

@@ -195,12 +195,15 @@ class Lake:
         folder = self._folder(".tmp", partition) if partition else self.root / ".tmp"
         return folder / f"{name}.tmp"
 
-    def unfinished(self) -> Iterator[tuple[Partition, list[Path]]]:
-        """The partitions with files that were not renamed: of a run that was killed, or is at work."""
-        for partition in self.partitions(".tmp"):
-            folder = self._folder(".tmp", partition)
-            if names := _names(folder):
-                yield partition, [folder / name for name in names]
+    def unfinished(self, partition: Partition) -> list[Path]:
+        """The files of a partition that were not renamed: of a run that was killed, or is at work."""
+        folder = self._folder(".tmp", partition)
+        return [folder / name for name in _names(folder) if name.endswith(".tmp")]
+
+    @property
+    def spill(self) -> Path:
+        """Where DuckDB puts what exceeds its memory. It removes there what its killed processes left."""
+        return self.root / ".tmp" / "spill"
 
     @property
     def warehouse(self) -> Path:

@@ -127,7 +127,7 @@ def summarize(
         if connection is not None:
             rows = _summarize(lake, partition, connection)
         else:
-            with engine.connect() as own:
+            with engine.connect(spill=lake.spill) as own:
                 rows = _summarize(lake, partition, own)
         if lake.stale_marker(partition).exists():
             lake.files.remove(lake.stale_marker(partition))

@@ -89,7 +89,7 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         msg = f"no warehouse in {lake.root}: {publishing}"
         raise UsageError(msg)
     try:
-        with engine.connect(str(lake.warehouse), read_only=True) as connection:
+        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
             found = _ask(connection, "accounts")
             known = [row["account_id"] for row in found]
             if account_id is not None:

@@ -1,29 +1,33 @@
 """What killed runs leave unfinished goes, even of days that nobody writes again; others' work stays."""
 
-import logging
 import multiprocessing
 import os
 import signal
+from datetime import timedelta
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
-from pipeline.days import sweep
+from pipeline.days import remove_unfinished
 from pipeline.emulator import World
+from pipeline.facts import Partition
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.layout import Lake
 from tests.support.archives import account, sync_all
-from tests.support.factories import DAY, PARTITION, at, landed, new_lake, record, scan
+from tests.support.factories import ACCOUNT, DAY, PARTITION, at, landed, new_lake, record, scan
 
 context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["pipeline.lake.layout", "tests.support.factories"])
+
+OTHER_DAY = Partition(ACCOUNT, DAY + timedelta(days=1))
 
 
-def die_while_writing(root: Path, name: str) -> None:
+def die_while_writing(root: Path, name: str, partition: Partition) -> None:
     """As a landing or a fold does it, up to the kill."""
     lake = Lake(root)
-    with lake.files.locked(lake.partition_lock(PARTITION), "the day"):
-        target, temporary = root / "never", lake.temporary_file(name, PARTITION)
+    with lake.files.locked(lake.partition_lock(partition), "the day"):
+        target, temporary = root / "never", lake.temporary_file(name, partition)
         with lake.files.replacing(target, temporary) as file:
             file.write(b"half")
             file.flush()
@@ -37,16 +41,16 @@ def write_until_released(root: Path, begun: Event, release: Event) -> None:
         with lake.files.replacing(target, temporary) as file:
             file.write(b"whole")
             begun.set()
-            release.wait(60)
+            assert release.wait(60)
 
 
-def killed_while_writing(root: Path, name: str) -> Path:
+def killed_while_writing(root: Path, name: str, partition: Partition = PARTITION) -> Path:
     """The file that a killed process left."""
-    process = context.Process(target=die_while_writing, args=(root, name))
+    process = context.Process(target=die_while_writing, args=(root, name, partition))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    left = Lake(root).temporary_file(name, PARTITION)
+    left = Lake(root).temporary_file(name, partition)
     assert left.read_bytes() == b"half"
     return left
 
@@ -63,41 +67,66 @@ def test_sync_removes_what_a_killed_one_left_of_a_day_that_the_api_has_forgotten
 
 
 def test_unfinished_file_of_a_process_at_work_is_left_to_it(tmp_path: Path):
-    """R5, R6"""
+    """R5, R6: and nobody waits for it; what was left of other days goes."""
     lake = new_lake(tmp_path)
+    left = killed_while_writing(lake.root, "landing", OTHER_DAY)
     begun, release = context.Event(), context.Event()
     process = context.Process(target=write_until_released, args=(lake.root, begun, release))
     process.start()
     assert begun.wait(60)
-    assert sweep(lake) == 0
+    remove_unfinished(lake)
+    assert lake.temporary_file("landing", PARTITION).exists()
+    assert not left.exists()
     release.set()
     process.join()
     assert process.exitcode == 0
     assert (lake.root / "written").read_bytes() == b"whole"
 
 
-def test_landed_files_and_tables_are_not_swept(tmp_path: Path):
-    """R1"""
+def test_nothing_but_unfinished_files_is_removed_and_the_day_is_free_afterwards(tmp_path: Path):
+    """R1, R5"""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
+    foreign = lake.temporary_file("landing", PARTITION).with_name("note.txt")
+    foreign.write_text("mine")
     before = {path for path in lake.root.rglob("*") if path.is_file()}
     left = killed_while_writing(lake.root, "operations")
-    assert sweep(lake) == 1
+    remove_unfinished(lake)
     assert not left.exists()
     assert {path for path in lake.root.rglob("*") if path.is_file()} == before
+    with lake.files.locked_if_free(lake.partition_lock(PARTITION)) as is_ours:
+        assert is_ours
 
 
 class Refusing(Disk):
-    """A folder whose files can't be removed."""
+    """A disk that removes nothing of one day."""
 
     def remove(self, file: Path) -> None:
-        raise PermissionError(13, "Permission denied", str(file))
+        if f"created_date={DAY}" in str(file):
+            raise PermissionError(13, "Permission denied", str(file))
+        super().remove(file)
 
 
-def test_unfinished_file_that_cannot_be_removed_is_told_and_stops_nothing(
+def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     lake = new_lake(tmp_path)
     left = killed_while_writing(lake.root, "landing")
-    with caplog.at_level(logging.WARNING):
-        assert sweep(Lake(lake.root, Files(Refusing()))) == 0
-    assert f"{left} can't be removed: [Errno 13] Permission denied" in caplog.text
+    other = killed_while_writing(lake.root, "landing", OTHER_DAY)
+    remove_unfinished(Lake(lake.root, Files(Refusing())))
+    assert left.exists()
+    assert not other.exists()
+    assert f"left of {PARTITION} can't be removed, move it away: [Errno 13]" in caplog.text
+
+
+def test_day_whose_lock_cannot_be_had_keeps_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    lake = new_lake(tmp_path)
+    left = killed_while_writing(lake.root, "landing")
+    other = killed_while_writing(lake.root, "landing", OTHER_DAY)
+    lake.partition_lock(PARTITION).unlink()
+    lake.partition_lock(PARTITION).mkdir()
+    remove_unfinished(Lake(lake.root))
+    assert left.exists()
+    assert not other.exists()
+    assert f"left of {PARTITION} can't be removed" in caplog.text
