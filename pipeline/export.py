@@ -14,8 +14,9 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from pipeline import engine
-from pipeline.errors import ArchiveError, UsageError
+from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.query import unanswered
 from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 from pipeline.sink import is_stream, opened
 
@@ -81,7 +82,7 @@ def export(
         )
         raise UsageError(msg) from error
     except duckdb.Error as error:
-        raise ArchiveError(str(error)) from error
+        raise unanswered(error) from error
 
 
 def _table(name: str) -> Table:

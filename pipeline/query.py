@@ -11,6 +11,7 @@ from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.layout import Lake
 
 _EXPLAIN: Final = re.compile(r"\s*EXPLAIN\s*(ANALYZE\b|\([^()]*\))?", re.IGNORECASE)
+_NO_FILES: Final = ("No files found", "Cannot open file")
 
 
 def ask(lake: Lake, query: str) -> pa.Table:
@@ -43,8 +44,13 @@ def ask(lake: Lake, query: str) -> pa.Table:
 
     try:
         return engine.asking_again(asked)
-    except duckdb.IOException as error:
-        msg = f"{error}\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
-        raise ArchiveError(msg) from error
     except duckdb.Error as error:
-        raise ArchiveError(str(error)) from error
+        raise unanswered(error) from error
+
+
+def unanswered(error: duckdb.Error) -> ArchiveError:
+    """What DuckDB says of a question to the warehouse, and what helps if its views find no files."""
+    hint = ""
+    if any(words in str(error) for words in _NO_FILES):
+        hint = "\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
+    return ArchiveError(f"{error}{hint}")

@@ -1,17 +1,22 @@
 """publish(): what SQL sees."""
 
+import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 import pytest
 
+from pipeline import query
 from pipeline.days import fold_pending
+from pipeline.errors import ArchiveError
+from pipeline.export import export
 from pipeline.facts import Partition
 from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
+from pipeline.report.facts import read_accounts
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from pipeline.warehouse import publish
 from pipeline.windows import Window
@@ -154,6 +159,29 @@ def test_moved_archive_is_mended_by_publishing(tmp_path: Path):
         ask(moved, "SELECT count(*) FROM operations")
     assert publish(moved, force=False) is True
     assert ask(moved, "SELECT count(*) FROM operations") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        pytest.param(lambda lake: query.ask(lake, "FROM operations"), id="sql"),
+        pytest.param(lambda lake: export(lake, "operations", "csv", io.BytesIO()), id="export"),
+        pytest.param(read_accounts, id="report"),
+    ],
+)
+def test_who_asks_a_moved_archive_is_told_what_mends_it(
+    tmp_path: Path, asking: Callable[[Lake], object]
+):
+    lake = Lake(published(tmp_path / "old", record(1)).root.rename(tmp_path / "new"))
+    with pytest.raises(ArchiveError, match=r"No files found(.|\n)*`email-archive publish` mends"):
+        asking(lake)
+
+
+def test_what_publishing_does_not_mend_is_not_said_to_be_mended_by_it(tmp_path: Path):
+    lake = published(tmp_path, record(1))
+    with pytest.raises(ArchiveError, match="Conversion Error") as caught:
+        query.ask(lake, "SELECT 'x'::INTEGER FROM operations")
+    assert "publish" not in str(caught.value)
 
 
 def test_reader_with_the_old_warehouse_open_goes_on_reading_it(tmp_path: Path):

@@ -11,8 +11,9 @@ from typing import Any, Final, TypeAlias
 import duckdb
 
 from pipeline import engine
-from pipeline.errors import ArchiveError, UsageError
+from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.query import unanswered
 from pipeline.schema import AGES
 
 Row: TypeAlias = dict[str, Any]
@@ -103,7 +104,7 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         msg = f"the warehouse of {lake.root} is an older version's: {publishing}"
         raise UsageError(msg) from error
     except duckdb.Error as error:
-        raise ArchiveError(str(error)) from error
+        raise unanswered(error) from error
 
 
 def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
