@@ -30,14 +30,14 @@ settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--every-step``: break runs at every step, not at every seventh."""
+    """``--every-step``: break runs at every step, not at every eleventh."""
     parser.addoption("--every-step", action="store_true", help="break runs at every step")
 
 
 @pytest.fixture
 def steps_to_try(request: pytest.FixtureRequest) -> int:
     """Break a run at every n-th step."""
-    return 1 if request.config.getoption("--every-step") else 7
+    return 1 if request.config.getoption("--every-step") else 11
 
 
 @pytest.fixture(autouse=True)

@@ -55,6 +55,7 @@ def test_measure_that_fails_is_told_and_loses_no_other(tmp_path: Path):
     assert any("Traceback" in text for text in told)
 
 
+@pytest.mark.slow
 def test_measures_of_the_disk_give_figures_with_targets(tmp_path: Path):
     figures = measure(["rescan", "query"], Plan(0.002, 1, tmp_path))
     assert len(figures) == 5

@@ -47,6 +47,7 @@ def newest(data: Path) -> dict[str, dict[str, Any]]:
     return {row["operation_id"]: row for row in rows(data, OPERATIONS).to_pylist()}
 
 
+@pytest.mark.slow
 def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_path: Path):
     """R2, R3: its last state comes by its id, and goes through land and fold like any other."""
     options = Options(tells_unsettled=True)

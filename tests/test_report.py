@@ -80,6 +80,7 @@ def test_archive_that_was_never_published_says_what_to_do(tmp_path: Path):
         report(new_lake(tmp_path))
 
 
+@pytest.mark.slow
 def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
     lake = published(
         tmp_path,
@@ -149,6 +150,7 @@ def test_archive_of_years_is_shown_by_weeks(tmp_path: Path):
     assert "Emails by week of creation" in written(lake)
 
 
+@pytest.mark.slow
 def test_curve_bounds_hold_the_truth(tmp_path: Path):
     """Of an account that is synced at odd times, and of every operation at its own age."""
     start = FIRST_DAY
@@ -356,6 +358,7 @@ def test_command_writes_the_report_to_stdout(tmp_path: Path):
     assert not (tmp_path / "-").exists()
 
 
+@pytest.mark.slow
 def test_command_writes_the_report(tmp_path: Path):
     lake = published(tmp_path, on(DAY, record(1)))
     done = run("report", "--data", str(lake.root), cwd=tmp_path)

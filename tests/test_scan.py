@@ -281,7 +281,13 @@ def test_page_token_that_is_always_refused_fails_the_window():
     assert "page token" in str(outcome.error)
 
 
-@pytest.mark.parametrize("order", get_args(Order))
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(o, marks=[pytest.mark.slow] if o == "scrambled" else [])
+        for o in get_args(Order)
+    ],
+)
 def test_big_window_is_cut_while_it_runs_and_nothing_is_missing(order: Any):
     """R4, R7: whatever the order of results: complete parts tile the window and hold everything."""
     world = World(11, 40_000.0, at("2026-11-19"))

@@ -66,7 +66,7 @@ def options(*, faults: Faults | None = None) -> Options:
 
 @pytest.mark.parametrize("log_format", ["text", pytest.param("json", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
-    "credentials", ["token", pytest.param("key", marks=pytest.mark.slow), "wrong"]
+    "credentials", ["token", *(pytest.param(n, marks=pytest.mark.slow) for n in ("key", "wrong"))]
 )
 def test_full_run_with_all_logging_leaves_no_credential_behind(
     credentials: str, log_format: str, tmp_path: Path

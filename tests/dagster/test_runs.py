@@ -429,7 +429,7 @@ def test_impossible_counts_are_an_error_of_their_check(
     assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
 
 
-@pytest.mark.parametrize("days", [pytest.param(21, marks=pytest.mark.slow), 33])
+@pytest.mark.parametrize("days", [21, pytest.param(33, marks=pytest.mark.slow)])
 def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: Path, days: int):
     """One operation a day, the 20th of them on a bad day: yesterday, or two weeks ago."""
     usual = {"total": 200, "sent": 200, "delivered": 195, "undelivered": 5, "opened": 50}

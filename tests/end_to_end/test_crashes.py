@@ -26,7 +26,6 @@ context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["pipeline.sync", "pipeline.warehouse", "tests.support.archives"])
 
 START = at("2026-11-10")
-KILLS = 30
 
 
 def run_sync(settings: Settings) -> None:
@@ -48,8 +47,11 @@ def landed_states(lake: Lake) -> set[tuple[object, ...]]:
     return found
 
 
-def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path, figures: Figures):
-    """R1, R5, R6: SIGKILL at 30 random moments; whatever is on disk is whole, and nothing is lost."""
+@pytest.mark.parametrize("kills", [15, pytest.param(30, marks=pytest.mark.slow)])
+def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(
+    tmp_path: Path, kills: int, figures: Figures
+):
+    """R1, R5, R6: SIGKILL at random moments; whatever is on disk is whole, and nothing is lost."""
     world = World(9, 250.0, START)
     moments = random.Random(20261123)  # noqa: S311 - where to kill, not a secret
     with account(world, at("2026-11-13"), tmp_path) as (emulator, settings):
@@ -63,7 +65,7 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(tmp_path: Path,
 
         seen: set[tuple[object, ...]] = set()
         killed = 0
-        while killed < KILLS:
+        while killed < kills:
             emulator.clock.step(timedelta(hours=1))
             process = started(settings)
             process.join(moments.uniform(0.02, 0.95) * usual)

@@ -32,6 +32,13 @@ def test_readme_is_true(demo: Demo):
     assert readme.made_anew(text, demo.folder, demo.said) == text
 
 
+@pytest.mark.slow
+def test_outage_of_the_readme_is_true(tmp_path: Path):
+    """What `verify` and `status` say then; `make readme` writes it anew."""
+    text = readme.README.read_text()
+    assert readme.outage_anew(text, tmp_path / "outage") == text
+
+
 def test_sql_examples_are_true(demo: Demo):
     """The answer of every question in docs/sql.md; `make readme` writes them anew."""
     text = readme.SQL_EXAMPLES.read_text()

@@ -70,17 +70,8 @@ def read_until(
     reads.put(found)
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        by_duckdb_on_parquet,
-        *(
-            pytest.param(r, marks=pytest.mark.slow)
-            for r in READERS
-            if r is not by_duckdb_on_parquet
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("read", READERS)
 def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[Path], Counted]):
     """R6"""
     with account(World(12, 400.0, START), at("2026-11-13"), tmp_path) as (emulator, settings):
@@ -88,7 +79,7 @@ def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[P
         stop, reads = context.Event(), context.Queue()
         reader = context.Process(target=read_until, args=(stop, reads, read, tmp_path))
         reader.start()
-        for _ in range(3):
+        for _ in range(5):
             emulator.clock.step(timedelta(hours=4))
             assert sync_all(settings).ok
         stop.set()

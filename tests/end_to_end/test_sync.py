@@ -451,6 +451,7 @@ def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp
         assert rows(tmp_path, OPERATIONS).num_rows >= found
 
 
+@pytest.mark.slow
 def test_budget_that_leaves_due_hours_to_the_next_sync_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

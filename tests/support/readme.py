@@ -37,7 +37,7 @@ _SQL = re.compile(r"(```sql\n(.+?)```\n\n```text\n)(.*?)(```\n)", re.DOTALL)
 
 
 def made_anew(text: str, folder: Path, demo_output: str) -> str:
-    """The README with every made part made anew.
+    """The README with every made part made anew but those of `outage_anew`.
 
     Args:
         text: the README.
@@ -45,13 +45,17 @@ def made_anew(text: str, folder: Path, demo_output: str) -> str:
         demo_output: what the demo said.
     """
     text = _section(text, "demo", f"```text\n{shortened(demo_output)}```")
-    verified, status = outage(folder / "outage")
-    text = _section(text, "verify", f"```text\n$ email-archive verify\n{verified}```")
-    text = _section(text, "status", f"```text\n$ email-archive status\n{status}```")
     text = _section(text, "tables", tables())
     text = _section(text, "settings", settings())
     text = _CONSOLE.sub(_with_output(lambda lines: run_command(_joined(lines), folder)), text)
     return _PYTHON.sub(_with_output(lambda code: run_python(code, folder)), text)
+
+
+def outage_anew(text: str, folder: Path) -> str:
+    """The README with what is said of an outage made anew, in `folder`."""
+    verified, status = outage(folder)
+    text = _section(text, "verify", f"```text\n$ email-archive verify\n{verified}```")
+    return _section(text, "status", f"```text\n$ email-archive status\n{status}```")
 
 
 def answered_anew(text: str, folder: Path) -> str:
@@ -226,7 +230,8 @@ def main() -> None:
     """Write the made parts of the README and of docs/sql.md, the pictures and the notebook anew."""
     with tempfile.TemporaryDirectory() as folder:
         output = run_demo(Path(folder))
-        README.write_text(made_anew(README.read_text(), Path(folder), output))
+        text = outage_anew(README.read_text(), Path(folder) / "outage")
+        README.write_text(made_anew(text, Path(folder), output))
         SQL_EXAMPLES.write_text(answered_anew(SQL_EXAMPLES.read_text(), Path(folder)))
         for path, picture in pictures(Path(folder)).items():
             path.write_bytes(picture)
