@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.resources import ArchiveResource
 from pipeline.errors import ArchiveError
+from pipeline.extras import optional_imports
 
 if TYPE_CHECKING:
     from pipeline.report.figures import Figure
@@ -26,9 +27,9 @@ _WIDTH = 400
 )
 def report(archive: ArchiveResource) -> dg.MaterializeResult:
     """Write the page; the event has the charts of the account with the most operations."""
-    from pipeline.report.write import report as write
-
     try:
+        with optional_imports():
+            from pipeline.report.write import report as write
         written = write(archive.lake())
     except ArchiveError as error:
         raise dg.Failure(str(error), allow_retries=False) from None

@@ -245,8 +245,11 @@ def report(
 
     Example: email-archive report -o /srv/www/email.html
     """
-    from pipeline.report.write import draw
-    from pipeline.report.write import report as write
+    from pipeline.extras import optional_imports
+
+    with optional_imports():
+        from pipeline.report.write import draw
+        from pipeline.report.write import report as write
 
     if to is not None and _is_stdout(to):
         sys.stdout.buffer.write(draw(_lake(data), account_id=account).content)
@@ -383,7 +386,10 @@ def emulate(
 
     Example: email-archive emulate --port 8790 --per-day 2000 --rate 3600
     """
-    from pipeline.emulator.command import run
+    from pipeline.extras import optional_imports
+
+    with optional_imports():
+        from pipeline.emulator.command import run
 
     run(
         host=host,
@@ -415,7 +421,10 @@ def demo(
 
     Example: email-archive demo && email-archive sql "FROM delivery_daily" --data data/demo
     """
-    from pipeline.demo import play
+    from pipeline.extras import optional_imports
+
+    with optional_imports():
+        from pipeline.demo import play
 
     if not play(data, per_day=per_day, with_dagster=dagster):
         raise typer.Exit(FAILED)

@@ -1,0 +1,42 @@
+"""Which optional dependency belongs to which extra, so that a missing one is named."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from pipeline.errors import UsageError
+
+_EXTRAS: Final = {
+    "altair": "report",
+    "jinja2": "report",
+    "PIL": "report",
+    "vl_convert": "report",
+    "starlette": "emulator",
+    "uvicorn": "emulator",
+}
+"""Top-level modules, and the extra of pyproject.toml that installs each."""
+
+
+class MissingExtraError(UsageError):
+    """A command needs an extra that is not installed; the text says how to install it."""
+
+
+@contextmanager
+def optional_imports() -> Iterator[None]:
+    """Name the extra if an import inside the block finds an optional dependency missing.
+
+    Raises:
+        MissingExtraError: a module of an extra is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in _EXTRAS:
+            raise
+        extra = _EXTRAS[module]
+        msg = (
+            f"this needs the extra `{extra}` ({module} is not installed): "
+            f"pip install 'twilio-email-archive[{extra}]'"
+        )
+        raise MissingExtraError(msg) from error
