@@ -13,7 +13,7 @@ from pipeline.anomalies import latest_anomalies
 from pipeline.emulator.world import World
 from pipeline.facts import Partition, Scan
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import AGES, COVERAGE, DELIVERY_DAILY, SLOT_COVERAGE
+from pipeline.schema import AGES, COVERAGE, DELIVERY_DAILY, DELIVERY_TABLES, SLOT_COVERAGE
 from pipeline.status import status
 from pipeline.warehouse import _ANOMALIES as ANOMALIES
 from pipeline.warehouse import publish
@@ -267,6 +267,29 @@ def test_curve_of_a_lost_hour_has_no_rates(tmp_path: Path):
     assert set(curve(lake, "delivery_rate").values()) == {(None,)}
 
 
+# the account's reading
+
+
+def test_sums_of_every_delivery_table_give_the_rates_of_the_reading(tmp_path: Path):
+    """Whoever adds up periods divides the same sums as the table: an exclusive account's too."""
+    exclusive = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 2}
+    records = [record(n, created_at=FIRST, stats=exclusive) for n in range(20)]
+    lake = published(tmp_path, *(day_scan(DAY, moment, *records) for moment in FINAL))
+    rates = (
+        "sum(rated_delivered) / sum(rated_attempted), sum(rated_opened) / sum(rated_delivered), "
+        "any_value(delivery_rate), any_value(open_rate), any_value(delivery_rate_cumulative), "
+        "any_value(reading), bool_and(reading_decided)"
+    )
+    for table in DELIVERY_TABLES:
+        query = f"SELECT {rates} FROM {table.name} WHERE operations > 0"
+        assert ask(lake, query) == [(0.8, 0.75, 0.8, 0.75, 0.2, "exclusive", True)], table.name
+    query = (
+        "SELECT sum(delivered) / sum(attempted), sum(opened) / sum(delivered), max(reading), "
+        "bool_and(reading_decided) FROM delivery_curve WHERE age = '168 h'"
+    )
+    assert ask(lake, query) == [(0.8, 0.75, "exclusive", True)]
+
+
 # delivery_anomalies
 
 
@@ -275,15 +298,18 @@ def anomalies(days: Iterable[tuple]) -> list[tuple[int, str, str]]:
     with engine.connect() as connection:
         connection.execute(
             "CREATE TABLE delivery_daily (account_id VARCHAR, created_date DATE, completeness VARCHAR, "
-            "rated_attempted BIGINT, delivery_rate DOUBLE, open_rate DOUBLE, undelivered_rate DOUBLE, "
-            "failure_rate DOUBLE)"
+            "reading VARCHAR, reading_decided BOOLEAN, rated_attempted BIGINT, rated_delivered BIGINT, "
+            "delivery_rate DOUBLE, open_rate DOUBLE, undelivered_rate DOUBLE, failure_rate DOUBLE)"
         )
         rows = [
             (
                 ACCOUNT,
                 DAY + timedelta(days=n),
                 completeness,
+                "cumulative",
+                True,
                 attempted,
+                delivered,
                 delivered / attempted,
                 opened / delivered if delivered else None,
                 undelivered / attempted,
@@ -293,7 +319,9 @@ def anomalies(days: Iterable[tuple]) -> list[tuple[int, str, str]]:
                 days
             )
         ]
-        connection.executemany("INSERT INTO delivery_daily VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(
+            "INSERT INTO delivery_daily VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
+        )
         query = engine.render(engine.sql("pipeline", "delivery_anomalies"), **ANOMALIES)
         found = connection.execute(query).fetchall()
         names = [column[0] for column in connection.description]

@@ -34,7 +34,12 @@ _RATED = (
         "total - canceled - scheduled - queued of the rated operations: what the rates divide by.",
         "emails",
     ),
-    Column("rated_delivered", pa.int64(), "delivered of the rated operations.", "emails"),
+    Column(
+        "rated_delivered",
+        pa.int64(),
+        "delivered of the rated operations, as the API counts it.",
+        "emails",
+    ),
     Column("rated_opened", pa.int64(), "opened of the rated operations.", "emails"),
     Column("rated_undelivered", pa.int64(), "undelivered of the rated operations.", "emails"),
     Column("rated_failed", pa.int64(), "failed of the rated operations.", "emails"),
@@ -108,34 +113,64 @@ _SLOTS = (
 )
 _SUMMED = (_OPERATIONS, *_SUMS, *_RATED)
 
+_READING = (
+    Column(
+        "reading",
+        pa.string(),
+        "How the account's counts are read: cumulative (`delivered` still counts what has been opened) or "
+        "exclusive (it does not). From counting, which has the evidence.",
+        nullable=False,
+    ),
+    Column(
+        "reading_decided",
+        pa.bool_(),
+        "Whether the account's own counts show this reading. If not, it is assumed, as in the reference's "
+        "samples; under the other one the rates would differ.",
+        nullable=False,
+    ),
+)
+_PUBLISHED_SUMS = tuple(
+    Column(
+        "rated_delivered",
+        pa.int64(),
+        "Delivered emails of the rated operations under the account's reading: delivered, plus opened if the "
+        "reading is exclusive.",
+        "emails",
+    )
+    if column.name == "rated_delivered"
+    else column
+    for column in _SUMMED
+)
+"""The sums as the warehouse has them: each rate is one of them divided by another."""
+
 DELIVERY_HOURLY_COLUMNS = (_HOUR, _STATUS, _OPERATIONS, *_SUMS, *_RATED)
 
 _RATES = (
     Column(
         "delivery_rate",
         pa.float64(),
-        "Delivered emails / attempted emails, under the account's counting; NULL if none attempted, "
+        "Delivered emails / attempted emails, under the account's reading; NULL if none attempted, "
         "or on gaps.",
         "ratio",
     ),
     Column(
         "open_rate",
         pa.float64(),
-        "Opened emails / delivered emails, under the account's counting; NULL if none delivered, or "
-        "on gaps.",
+        "Opened emails / delivered emails, under the account's reading; NULL if none delivered, or on "
+        "gaps.",
         "ratio",
     ),
     Column(
         "undelivered_rate",
         pa.float64(),
-        "Undelivered emails / attempted emails, the same under both countings; NULL if none "
+        "Undelivered emails / attempted emails, the same under both readings; NULL if none "
         "attempted, or on gaps.",
         "ratio",
     ),
     Column(
         "failure_rate",
         pa.float64(),
-        "Failed emails / attempted emails, the same under both countings; NULL if none "
+        "Failed emails / attempted emails, the same under both readings; NULL if none "
         "attempted, or on gaps.",
         "ratio",
     ),
@@ -209,7 +244,9 @@ _CURVE = (
         "total - canceled - scheduled - queued, as known by that age.",
         "emails",
     ),
-    Column("delivered", pa.int64(), "delivered, as known by that age.", "emails"),
+    Column(
+        "delivered", pa.int64(), "delivered as the API counts it, as known by that age.", "emails"
+    ),
     Column("opened", pa.int64(), "opened, as known by that age.", "emails"),
     Column("undelivered", pa.int64(), "undelivered, as known by that age.", "emails"),
     Column("failed", pa.int64(), "failed, as known by that age.", "emails"),
@@ -220,6 +257,19 @@ _CURVE = (
         "operations",
         nullable=False,
     ),
+)
+
+_PUBLISHED_CURVE = tuple(
+    Column(
+        "delivered",
+        pa.int64(),
+        "Delivered emails under the account's reading, as known by that age: delivered, plus opened if the "
+        "reading is exclusive.",
+        "emails",
+    )
+    if column.name == "delivered"
+    else column
+    for column in _CURVE
 )
 
 DELIVERY_CURVE = Table(
@@ -268,7 +318,7 @@ PUBLISHED_HOURLY = Table(
     "warehouse",
     "One row per account, hour of creation and status",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, _HOUR, _STATUS, _COMPLETENESS, *_SUMMED, *_RATES),
+    (*HIVE_KEYS, _HOUR, _STATUS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES),
 )
 
 PUBLISHED_SIZES = Table(
@@ -276,7 +326,7 @@ PUBLISHED_SIZES = Table(
     "warehouse",
     "One row per account, UTC day of creation and size class",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, *_SIZE_CLASS, _COMPLETENESS, *_SUMMED, *_RATES),
+    (*HIVE_KEYS, *_SIZE_CLASS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES),
 )
 
 PUBLISHED_CURVE = Table(
@@ -293,7 +343,7 @@ PUBLISHED_CURVE = Table(
         _HOUR,
         _COMPLETENESS,
         Column("age", pa.string(), "The age as it is shown: 5 min, 24 h.", nullable=False),
-        *_CURVE[1:],
+        *_PUBLISHED_CURVE[1:],
         Column(
             "scan_before_minutes",
             pa.float64(),
@@ -307,6 +357,7 @@ PUBLISHED_CURVE = Table(
             "How old it was at its next scan; NULL if there is none before the deadline.",
             "minutes",
         ),
+        *_READING,
         *_RATES[:4],
     ),
 )
@@ -321,7 +372,7 @@ DELIVERY_DAILY = Table(
     "warehouse",
     "One row per account and UTC day of creation",
     f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
-    (*HIVE_KEYS, _COMPLETENESS, *_SUMMED, *_RATES, *_SLOTS),
+    (*HIVE_KEYS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES, *_SLOTS),
 )
 
 _DAYS = Column(
@@ -338,7 +389,8 @@ DELIVERY_WEEKLY = Table(
         Column("week", pa.date32(), "Monday of the ISO week of created_at.", nullable=False),
         _COMPLETENESS,
         _DAYS,
-        *_SUMMED,
+        *_PUBLISHED_SUMS,
+        *_READING,
         *_RATES,
         *_SLOTS,
     ),
@@ -354,7 +406,8 @@ DELIVERY_MONTHLY = Table(
         Column("month", pa.date32(), "First day of the month of created_at.", nullable=False),
         _COMPLETENESS,
         _DAYS,
-        *_SUMMED,
+        *_PUBLISHED_SUMS,
+        *_READING,
         *_RATES,
         *_SLOTS,
     ),
@@ -377,7 +430,8 @@ DELIVERY_BY_WEEKDAY_HOUR = Table(
             "Of the slots that are summed: final or closed; changing if there is none yet.",
             nullable=False,
         ),
-        *_SUMMED,
+        *_PUBLISHED_SUMS,
+        *_READING,
         *_RATES,
         *_SLOTS,
     ),
@@ -415,6 +469,7 @@ DELIVERY_ANOMALIES = Table(
             nullable=False,
         ),
         _COMPLETENESS,
+        *_READING,
     ),
 )
 

@@ -15,8 +15,10 @@ WITH days AS (
         account_id,
         created_date,
         completeness,
+        reading,
+        reading_decided,
         rated_attempted,
-        round(delivery_rate * rated_attempted)::BIGINT AS read_as_delivered,
+        rated_delivered,
         delivery_rate,
         open_rate,
         undelivered_rate,
@@ -28,9 +30,11 @@ rates AS (
         account_id,
         created_date,
         completeness,
+        reading,
+        reading_decided,
         rate,
         value,
-        CASE rate WHEN 'open_rate' THEN read_as_delivered ELSE rated_attempted END AS emails
+        CASE rate WHEN 'open_rate' THEN rated_delivered ELSE rated_attempted END AS emails
     FROM days
     UNPIVOT (value FOR rate IN (delivery_rate, open_rate, undelivered_rate, failure_rate))
 ),
@@ -39,6 +43,8 @@ expected AS (
         judged.account_id,
         judged.created_date,
         judged.completeness,
+        judged.reading,
+        judged.reading_decided,
         judged.rate,
         judged.value,
         judged.emails,
@@ -86,8 +92,8 @@ banded AS (
         END AS direction
     FROM expected
 )
-SELECT account_id, created_date, completeness, rate, value, emails, days_before, expected, low, high,
-    direction
+SELECT account_id, created_date, completeness, reading, reading_decided, rate, value, emails, days_before,
+    expected, low, high, direction
 FROM banded
 WHERE direction IS NOT NULL
     AND (

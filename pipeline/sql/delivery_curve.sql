@@ -9,7 +9,11 @@ WITH ages AS (
 ),
 known AS (
     SELECT
-        curve.*,
+        curve.* REPLACE (
+            CASE reading WHEN 'exclusive' THEN delivered + opened ELSE delivered END AS delivered
+        ),
+        coalesce(reading, 'cumulative') AS reading,
+        coalesce(decided, false) AS reading_decided,
         age,
         hour + INTERVAL 30 MINUTE AS middle,
         middle + to_minutes(age_minutes) AS moment,
@@ -17,6 +21,8 @@ known AS (
     FROM ($curve) AS curve
     JOIN ages USING (age_minutes)
     JOIN ($moments) AS moments ON moments.account_id = curve.account_id
+    LEFT JOIN counting
+        ON counting.account_id = curve.account_id AND counting.question = 'opened_in_delivered'
 ),
 scanned AS (
     SELECT
@@ -55,10 +61,8 @@ SELECT
     END AS completeness,
     completeness <> 'gaps' AND is_reached AND coalesce(scan_before_minutes >= age_minutes / 2, false)
         AS is_of_age,
-    CASE reading WHEN 'exclusive' THEN known.delivered + known.opened ELSE known.delivered END
-        AS delivered_by_reading,
-    CASE WHEN is_of_age THEN delivered_by_reading / nullif(known.attempted, 0) END AS delivery_rate,
-    CASE WHEN is_of_age THEN known.opened / nullif(delivered_by_reading, 0) END AS open_rate,
+    CASE WHEN is_of_age THEN known.delivered / nullif(known.attempted, 0) END AS delivery_rate,
+    CASE WHEN is_of_age THEN known.opened / nullif(known.delivered, 0) END AS open_rate,
     CASE WHEN is_of_age THEN known.undelivered / nullif(known.attempted, 0) END AS undelivered_rate,
     CASE WHEN is_of_age THEN known.failed / nullif(known.attempted, 0) END AS failure_rate
 FROM known
@@ -72,6 +76,4 @@ ASOF LEFT JOIN scans AS after
     ON known.account_id = after.account_id
     AND known.hour = after.slot
     AND known.moment < after.observed_at
-LEFT JOIN counting
-    ON counting.account_id = known.account_id AND counting.question = 'opened_in_delivered'
 ORDER BY known.account_id, known.hour, known.age_minutes

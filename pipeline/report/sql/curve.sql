@@ -13,16 +13,13 @@ WITH known AS (
         age,
         age_minutes,
         hour_operations,
-        coalesce(curve.delivered + CASE reading WHEN 'exclusive' THEN opened ELSE 0 END, 0)
-            AS delivered,
+        coalesce(delivered, 0) AS delivered,
         coalesce(opened, 0) AS opened,
         attempted,
         scan_before_minutes,
         scan_after_minutes
-    FROM delivery_curve AS curve
-    LEFT JOIN counting
-        ON counting.account_id = curve.account_id AND question = 'opened_in_delivered'
-    WHERE curve.account_id = $account AND completeness = 'final'
+    FROM delivery_curve
+    WHERE account_id = $account AND completeness = 'final'
 ),
 ends AS (
     SELECT

@@ -16,13 +16,10 @@ WITH days AS (
         rated_opened,
         rated_undelivered,
         rated_failed,
-        rated_delivered + CASE reading WHEN 'exclusive' THEN rated_opened ELSE 0 END
-            AS read_as_delivered
+        rated_delivered
     FROM coverage_days
     LEFT JOIN delivery_daily USING (account_id, created_date)
-    LEFT JOIN counting
-        ON counting.account_id = coverage_days.account_id AND question = 'opened_in_delivered'
-    WHERE coverage_days.account_id = $account
+    WHERE account_id = $account
 ),
 ends AS (
     SELECT
@@ -53,7 +50,7 @@ sums AS (
         coalesce(sum(operations), 0)::BIGINT AS operations,
         coalesce(sum(total), 0)::BIGINT AS emails,
         sum(rated_attempted)::BIGINT AS attempted,
-        sum(read_as_delivered)::BIGINT AS delivered,
+        sum(rated_delivered)::BIGINT AS delivered,
         sum(rated_opened)::BIGINT AS opened,
         sum(rated_undelivered)::BIGINT AS undelivered,
         sum(rated_failed)::BIGINT AS failed

@@ -9,12 +9,9 @@ WITH days AS (
         rated_opened,
         rated_undelivered,
         rated_failed,
-        rated_delivered + CASE reading WHEN 'exclusive' THEN rated_opened ELSE 0 END
-            AS read_as_delivered
+        rated_delivered
     FROM operation_sizes
-    LEFT JOIN counting
-        ON counting.account_id = operation_sizes.account_id AND question = 'opened_in_delivered'
-    WHERE operation_sizes.account_id = $account
+    WHERE account_id = $account
         AND completeness <> 'gaps'
         AND created_date
             > (SELECT max(created_date) FROM coverage_days WHERE account_id = $account)
@@ -25,8 +22,8 @@ SELECT
     smallest,
     sum(operations)::BIGINT AS operations,
     coalesce(sum(total), 0)::BIGINT AS emails,
-    sum(read_as_delivered) / nullif(sum(rated_attempted), 0) AS delivery_rate,
-    sum(rated_opened) / nullif(sum(read_as_delivered), 0) AS open_rate,
+    sum(rated_delivered) / nullif(sum(rated_attempted), 0) AS delivery_rate,
+    sum(rated_opened) / nullif(sum(rated_delivered), 0) AS open_rate,
     sum(rated_undelivered) / nullif(sum(rated_attempted), 0) AS undelivered_rate,
     sum(rated_failed) / nullif(sum(rated_attempted), 0) AS failure_rate
 FROM days
