@@ -1,6 +1,7 @@
-"""A question to the published warehouse, read-only."""
+"""A user's question to the published warehouse: one query that only reads, and only the archive's tables."""
 
-import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import duckdb
@@ -9,43 +10,99 @@ import pyarrow as pa
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.layout import Lake
+from pipeline.schema import LAKE_TABLES, MARTS
 
-_EXPLAIN: Final = re.compile(r"\s*EXPLAIN\s*(ANALYZE\b|\([^()]*\))?", re.IGNORECASE)
+_SELECT: Final = duckdb.StatementType.SELECT
+_EXPLAIN: Final = duckdb.StatementType.EXPLAIN
 _NO_FILES: Final = ("No files found", "Cannot open file")
+_FORBIDDEN_FILE: Final = "Cannot access file"
 
 
-def ask(lake: Lake, query: str) -> pa.Table:
+def ask(lake: Lake, question: str) -> pa.Table:
     """Run one query on the warehouse and return its result.
 
     Raises:
-        UsageError: there is no archive or warehouse, or `query` is not one question.
+        UsageError: there is no archive or warehouse, or `question` is not one query that only reads.
         ArchiveError: DuckDB refuses the query; the message is DuckDB's.
+    """
+    with answered(lake, question) as result:
+        return result.to_arrow_table()
+
+
+@contextmanager
+def answered(lake: Lake, question: str) -> Iterator[duckdb.DuckDBPyRelation]:
+    """Run one query on the warehouse; its rows can be read while the block lasts.
+
+    Raises:
+        UsageError, ArchiveError: as of `ask`.
     """
     lake.must_exist()
     if not lake.warehouse.exists():
         msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
         raise UsageError(msg)
 
-    def asked() -> pa.Table:
-        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
-            # What is explained may be carried out: it has to be a question itself.
-            for question in (query, _EXPLAIN.sub("", query, count=1)):
-                statements = connection.extract_statements(question)
-                types = [one.type for one in statements]
-                if types == [duckdb.StatementType.SELECT]:
-                    break
-                if types != [duckdb.StatementType.EXPLAIN] or question is not query:
-                    msg = (
-                        "expected one query that changes nothing: SELECT, FROM, DESCRIBE, SHOW, "
-                        "or EXPLAIN of one"
-                    )
-                    raise UsageError(msg)
-            return connection.sql(query).to_arrow_table()
+    def run() -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]:
+        connection = engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True)
+        try:
+            confine(connection, lake)
+            return connection, _relation(connection, question).materialize()
+        except BaseException:
+            connection.close()
+            raise
 
     try:
-        return engine.asking_again(asked)
+        connection, result = engine.asking_again(run)
     except duckdb.Error as error:
         raise unanswered(error) from error
+    with connection:
+        yield result
+
+
+def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
+    """Leave a connection nothing to read but the archive's tables, for good.
+
+    No other file, no network, no extension, no variable of this process. Files can still be written in
+    the tables' folders: `answered` runs no statement that does.
+    """
+    folders = [str((lake.root / table.name).absolute()) for table in (*LAKE_TABLES, *MARTS)]
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET allowed_directories = ?", [folders])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _relation(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
+    types = _statement_types(question)
+    if types == [_EXPLAIN]:
+        # EXPLAIN ANALYZE runs what it explains: that has to be a question too.
+        explained = _explained(question)
+        if _statement_types(explained) == [_SELECT]:
+            _subquery(connection, explained)
+            return connection.sql(question)
+    if types != [_SELECT]:
+        msg = "expected one query that changes nothing: SELECT, FROM, DESCRIBE, SHOW, or EXPLAIN of one"
+        raise UsageError(msg)
+    return _subquery(connection, question)
+
+
+def _statement_types(text: str) -> list[duckdb.StatementType]:
+    return [statement.type for statement in duckdb.extract_statements(text)]
+
+
+def _subquery(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
+    """The question as a subquery: there DuckDB refuses a WITH clause that writes (`WITH a AS (COPY ...)`)."""
+    return connection.sql(f"FROM query({engine.literal(question)})")
+
+
+def _explained(explain: str) -> str:
+    """What an EXPLAIN explains: the text from the first token at which another statement begins."""
+    text = explain.encode()
+    for position, _ in duckdb.tokenize(explain):
+        statement = text[position:].decode()
+        with suppress(duckdb.ParserException):
+            if _statement_types(statement) != [_EXPLAIN]:
+                return statement
+    return ""
 
 
 def unanswered(error: duckdb.Error) -> ArchiveError:
@@ -53,4 +110,9 @@ def unanswered(error: duckdb.Error) -> ArchiveError:
     hint = ""
     if any(words in str(error) for words in _NO_FILES):
         hint = "\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
+    if _FORBIDDEN_FILE in str(error):
+        hint = (
+            "\nA query reads the archive's tables and no other file. Was the archive moved? "
+            "`email-archive publish` mends its views"
+        )
     return ArchiveError(f"{error}{hint}")
