@@ -151,7 +151,7 @@ def _by_day(asked: Iterable[_Asked]) -> Iterator[Answers]:
 
 def _answers(partition: Partition, asked: Sequence[_Asked]) -> Answers:
     pages = [(one, one.page) for one in asked if one.page is not None]
-    states = [observed(page.operations, one.asked_at) for one, page in pages]
+    states = [observed(page.operations, one.asked_at, by_id=True) for one, page in pages]
     rejects = [rejects_table(page.rejects, one.asked_at) for one, page in pages]
     nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].asked_at)
     return Answers(

@@ -19,7 +19,7 @@ from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.lake.states import newest_states
+from pipeline.lake.states import known_by, newest_states
 from pipeline.schema import (
     COVERAGE,
     DELIVERY_CURVE,
@@ -208,9 +208,7 @@ class Archive:
 def _known(lake: Lake, partition: Partition, as_of: datetime) -> pa.Table:
     """A partition's operations as they were known at a moment."""
     states = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
-    return newest_states(
-        states.filter(pc.less_equal(states["observed_at"], pa.scalar(as_of, TIMESTAMP)))
-    )
+    return newest_states(known_by(states, as_of))
 
 
 def _keyed(partition: Partition, rows: pa.Table) -> pa.Table:

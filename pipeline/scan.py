@@ -342,10 +342,17 @@ def _distinct(states: pa.Table) -> tuple[pa.Table, int]:
     return distinct.select(names).cast(states.schema), operations
 
 
-def observed(states: pa.Table, observed_at: datetime) -> pa.Table:
-    """Records, as `schema.RECORD_SCHEMA`, as the states that were seen then: `schema.OPERATIONS`."""
+def observed(states: pa.Table, observed_at: datetime, *, by_id: bool = False) -> pa.Table:
+    """Records, as `schema.RECORD_SCHEMA`, as the states that were seen then: `schema.OPERATIONS`.
+
+    Args:
+        states: the records.
+        observed_at: when they were seen.
+        by_id: whether they were fetched by id and not listed.
+    """
     columns = {name: states[name] for name in states.schema.names}
     columns["observed_at"] = _repeated(observed_at, states.num_rows)
+    columns["looked_up_at"] = _repeated(observed_at if by_id else None, states.num_rows)
     return pa.table([columns[name] for name in OPERATIONS.names], schema=OPERATIONS.arrow)
 
 
@@ -364,5 +371,5 @@ def rejects_table(rejects: Sequence[Reject], observed_at: datetime) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=_REJECT_SCHEMA)
 
 
-def _repeated(moment: datetime, times: int) -> pa.Array:
+def _repeated(moment: datetime | None, times: int) -> pa.Array:
     return pa.repeat(pa.scalar(moment, TIMESTAMP), times)

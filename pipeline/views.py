@@ -32,15 +32,22 @@ def select(lake: Lake, table: Table, since: date = date.min) -> str:
             rest = (str(other.absolute()) for other in found if other.exists())
             listed = ", ".join(map(engine.literal, [str(path.absolute()), *rest]))
             files = f"[{listed}]"
-        return engine.render(engine.sql("pipeline", "view"), columns=columns, files=files)
+        return engine.render(
+            engine.sql("pipeline", "view"), columns=columns, nothing=_nulls(table), files=files
+        )
     return nothing(table)
 
 
 def nothing(table: Table) -> str:
     """No rows, with a table's columns."""
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    nulls = ", ".join(f"NULL AS {c.name}" for c in table.published)
-    return engine.render(engine.sql("pipeline", "empty_view"), columns=columns, nothing=nulls)
+    return engine.render(
+        engine.sql("pipeline", "empty_view"), columns=columns, nothing=_nulls(table)
+    )
+
+
+def _nulls(table: Table) -> str:
+    return ", ".join(f"NULL::{c.sql_type} AS {c.name}" for c in table.published)
 
 
 def coverage_slots(moments: str) -> str:
@@ -70,7 +77,7 @@ def delivery_curve(lake: Lake, moments: str) -> str:
 
 def operations_as_of() -> str:
     """The query of the table macro operations_as_of, whose argument is ``ts``."""
-    given = ("operation_id", "updated_at", "observed_at")
+    given = ("operation_id", "updated_at", "observed_at", "looked_up_at")
     rest = (name for name in HISTORY.names if name not in given)
     return engine.render(
         engine.sql("pipeline", "operations_as_of"),

@@ -25,6 +25,7 @@ from pipeline.windows import RETENTION, slot_start
 from tests.support.archives import account
 from tests.support.factories import ACCOUNT, NOON, OTHER_ACCOUNT, at, new_lake, operation_id
 
+HOUR = timedelta(hours=1)
 SPAN = timedelta(days=12)
 MOMENTS = st.timedeltas(timedelta(0), SPAN).map(lambda after: NOON + after)
 
@@ -32,15 +33,19 @@ MOMENTS = st.timedeltas(timedelta(0), SPAN).map(lambda after: NOON + after)
 def state(chance: random.Random, number: int) -> dict[str, Any]:
     """A state with few different times and counts, so that ties of every kind come about."""
     created = NOON + timedelta(minutes=10 * number)
-    seen = chance.choice([1, 2, 3, 24, 167, 168, 169, 200]) * timedelta(hours=1)
+    seen = chance.choice([1, 2, 3, 24, 167, 168, 169, 200]) * HOUR
+    looked_up = (
+        chance.choice([0, 1, 30]) * HOUR if seen >= RETENTION and chance.random() < 0.6 else None
+    )
     return {
         "operation_id": operation_id(number),
         "status": chance.choice(["COMPLETED", "PROCESSING"]),
         **{name: chance.choice([None, 0, 1]) for name in COUNT_NAMES},
         "created_at": created,
-        "updated_at": created + timedelta(hours=chance.randint(0, 2)),
+        "updated_at": created + chance.randint(0, 2) * HOUR,
         "observed_at": slot_start(created) + seen,
         "extra": chance.choice([None, "{}"]),
+        "looked_up_at": None if looked_up is None else slot_start(created) + seen + looked_up,
     }
 
 
@@ -64,18 +69,30 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, l
     return lake, histories
 
 
+def complete_at(state: dict) -> datetime | None:
+    """When a complete answer had it: one before the deadline, or to a fetch by id."""
+    is_late = state["observed_at"] >= slot_start(state["created_at"]) + RETENTION
+    return state["looked_up_at"] if is_late else state["observed_at"]
+
+
+def as_known(state: dict, moment: datetime) -> dict:
+    """A state as it was known at a moment: fetched by id later, it was not fetched yet."""
+    looked_up_at = state["looked_up_at"]
+    was_looked_up = looked_up_at is not None and looked_up_at <= moment
+    return state | {"looked_up_at": looked_up_at if was_looked_up else None}
+
+
 def newest(states: list[dict]) -> dict:
     """R3, said once more in other words: pairs of states are compared, until one is left."""
 
     def replaces(later: dict, earlier: dict) -> bool:
         if later["updated_at"] != earlier["updated_at"]:
             return later["updated_at"] > earlier["updated_at"]
-        deadline = slot_start(later["created_at"]) + RETENTION
-        late, early = (one["observed_at"] >= deadline for one in (later, earlier))
-        if late != early:
-            return early
+        new, old = complete_at(later), complete_at(earlier)
+        if new != old:
+            return old is None or (new is not None and new > old)
         if later["observed_at"] != earlier["observed_at"]:
-            return (later["observed_at"] > earlier["observed_at"]) is not late
+            return later["observed_at"] < earlier["observed_at"]
         names = ("status", *COUNT_NAMES, "extra")
         for mine, other in ((later[name], earlier[name]) for name in names):
             if mine != other:
@@ -94,7 +111,8 @@ def brute(histories: dict[str, list[dict]], moment: datetime) -> list[dict]:
     for account_id, rows in histories.items():
         for row in rows:
             if row["observed_at"] <= moment:
-                known.setdefault((account_id, row["operation_id"]), []).append(row)
+                state = as_known(row, moment)
+                known.setdefault((account_id, row["operation_id"]), []).append(state)
     return [
         {"account_id": account_id, "created_date": NOON.date()} | newest(states)
         for (account_id, _), states in sorted(known.items())

@@ -14,13 +14,22 @@ from hypothesis import strategies as st
 from pyarrow import ipc
 
 from pipeline.days import fold_pending, summarize_pending
-from pipeline.facts import Partition
+from pipeline.facts import Answers, Partition
 from pipeline.lake import landing
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.fold import fold
-from pipeline.lake.landing import land
+from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, REJECTS, Table
+from pipeline.schema import (
+    COVERAGE,
+    HISTORY,
+    LOOKUPS,
+    MARTS,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+    Table,
+)
 from pipeline.sync import rebuild
 from tests.support.disks import Crash
 from tests.support.factories import (
@@ -142,6 +151,23 @@ def test_landed_parquet_of_an_older_version_is_folded(tmp_path: Path):
     assert [row["operation_id"] for row in rows(lake, "operations")] == [operation_id(1)]
     assert len(rows(lake, "rejects")) == len(rows(lake, "coverage")) == 1
     assert lake.landed(PARTITION) == []
+
+
+def test_fetched_states_landed_by_an_earlier_version_count_as_fetched(tmp_path: Path):
+    """R1, R3: its landed files do not say of each state that it was fetched by id."""
+    first = scan([record(1, status="SCHEDULED")])
+    lake = summarized(new_lake(tmp_path), first)
+    canceled = scan([record(1, status="CANCELED")], observed_at=AFTER_DEADLINE).operations
+    rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
+    none = LOOKUPS.arrow.empty_table(), OPERATION_ERRORS.arrow.empty_table()
+    answers = Answers(PARTITION, AFTER_DEADLINE, canceled, rejects, *none, requests=1)
+    path = land_answers(lake, answers)
+    old = ipc.open_file(path).read_all().drop_columns(["looked_up_at"])
+    with ipc.new_file(path, old.schema) as file:
+        file.write_table(old)
+    fold(lake, PARTITION)
+    (row,) = rows(lake, "operations")
+    assert (row["status"], row["looked_up_at"]) == ("CANCELED", AFTER_DEADLINE)
 
 
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255), length=st.floats(0, 1))

@@ -4,15 +4,17 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from pipeline import Archive
 from pipeline.emulator import Clock, Options, World
 from pipeline.facts import Answers, Partition, Watched
 from pipeline.lake import parquet
@@ -157,6 +159,7 @@ def test_what_is_left_unread_of_what_is_watched_is_never_due(tmp_path: Path):
 FAILING = {"total": 9, "failed": 2}
 LATE = record(1, status="SCHEDULED", created_at=at("2026-11-13 15:00"))
 DATES = "Fri, 20 Nov 2026 14:00:00 GMT"
+BEFORE_DEADLINE = at("2026-11-20 14:00")
 
 
 def api(records: Iterable[dict[str, Any]], single: Answer) -> Any:
@@ -175,6 +178,100 @@ def settings_of(server: ScriptedApi, data: Path) -> Settings:
     return Settings(
         account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=data, retry_attempts=1
     )
+
+
+@dataclass
+class OneOperation:
+    """An API of one operation: what a listing and a fetch by id return of it, and its clock."""
+
+    listed: dict[str, Any]
+    fetched: dict[str, Any] | None
+    now: datetime = BEFORE_DEADLINE
+
+    def answer(self, request: Received) -> Answer:
+        date = format_datetime(self.now, usegmt=True)
+        if request.path != LISTING:
+            body_of_one = json.dumps(self.fetched).encode()
+            return Answer(body_of_one, 200 if self.fetched else 503, date=date)
+        start, end = (request.query.get(name, "") for name in ("startDate", "endDate"))
+        found = [self.listed] if start <= self.listed["createdAt"] <= end else []
+        return Answer(body(found), date=date)
+
+
+def test_fetch_by_id_after_deadline_wins_at_equal_updated_at(tmp_path: Path):
+    """R3: a fetch by id is complete; only a listing after the deadline may not be."""
+    canceled = LATE | {"status": "CANCELED"}
+    operation = OneOperation(LATE, LATE)
+    with scripted(operation.answer) as server:
+        settings = settings_of(server, tmp_path)
+        assert sync(settings).ok
+        operation.now += 3 * HOUR
+        operation.fetched = canceled
+        assert sync(settings).ok
+        (row,) = rows(tmp_path, OPERATIONS).to_pylist()
+        assert (row["status"], row["looked_up_at"]) == ("CANCELED", operation.now)
+        states = [(r["status"], r["looked_up_at"]) for r in rows(tmp_path, HISTORY).to_pylist()]
+        assert states == [("SCHEDULED", None), ("CANCELED", operation.now)]
+        operation.now += 3 * DAY
+        assert sync(settings).lookups.asked == 0
+    assert [one["status"] for one in known_at(tmp_path, operation.now)] == ["CANCELED"]
+    assert [one["status"] for one in known_at(tmp_path, at("2026-11-20 16:59"))] == ["SCHEDULED"]
+
+
+def test_late_listed_state_wins_once_fetched_by_id(tmp_path: Path):
+    """R3: also if a listing after the deadline had returned it before."""
+    canceled = LATE | {"status": "CANCELED"}
+    operation = OneOperation(LATE, LATE)
+    with scripted(operation.answer) as server:
+        settings = settings_of(server, tmp_path)
+        assert sync(settings).ok
+        operation.now += 3 * HOUR
+        operation.listed, operation.fetched = canceled, None
+        assert not sync_all(settings).ok
+        assert [row["status"] for row in rows(tmp_path, OPERATIONS).to_pylist()] == ["SCHEDULED"]
+        assert rows(tmp_path, HISTORY).num_rows == 2
+        operation.now += 12 * HOUR
+        operation.fetched = canceled
+        assert sync(settings).ok
+    (row,) = rows(tmp_path, OPERATIONS).to_pylist()
+    assert (row["status"], row["looked_up_at"]) == ("CANCELED", operation.now)
+    assert row["observed_at"] == at("2026-11-20 17:00")
+    assert rows(tmp_path, HISTORY).num_rows == 2
+    known = known_at(tmp_path, operation.now - HOUR)
+    assert [(one["status"], one["looked_up_at"]) for one in known] == [("SCHEDULED", None)]
+
+
+def known_at(data: Path, moment: datetime) -> list[dict[str, Any]]:
+    """The operations as known at a moment: in the notebook, and the same in SQL."""
+    frame = Archive(data).operations(as_of=moment)
+    known = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+    assert ask(Lake(data), f"FROM operations_as_of('{moment.isoformat()}')").to_pylist() == known
+    return known
+
+
+@pytest.mark.parametrize(
+    ("status", "stats", "is_asked"),
+    [
+        ("COMPLETED", {"queued": 1}, True),
+        ("COMPLETED", {"scheduled": 1}, True),
+        ("CANCELED", {"queued": 1}, True),
+        ("SCHEDULED", {}, True),
+        ("PROCESSING", {}, True),
+        ("PAUSED", {}, True),
+        ("COMPLETED", {"queued": 0, "scheduled": None}, False),
+        ("CANCELED", {}, False),
+    ],
+)
+def test_operation_is_looked_up_until_settled_and_nothing_queued(
+    tmp_path: Path, status: str, stats: dict[str, Any], is_asked: bool
+):
+    """R1: emails that are queued or scheduled have yet to be sent, whatever the status says."""
+    one = record(1, status=status, created_at=at("2026-11-13 15:00"), stats=stats)
+    operation = OneOperation(one, one)
+    with scripted(operation.answer) as server:
+        assert sync(settings_of(server, tmp_path), publishing=False).ok
+        asked = [request.path for request in server.requests if request.path != LISTING]
+    assert asked == ([f"{LISTING}/{one['id']}"] if is_asked else [])
 
 
 def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):

@@ -252,6 +252,7 @@ SEEN = st.tuples(
     st.sampled_from([0, 1, 10, 100, 3000, 10_050, 10_079, 10_080, 10_081, 11_000]),  # seen, minutes
     st.integers(0, 3),
     st.integers(0, 3),
+    st.none() | st.sampled_from([0, 1, 20, 500]),  # fetched by id so many minutes later
 )
 
 
@@ -271,8 +272,11 @@ def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: lis
             "created_at": (born := NOON + timedelta(minutes=created[number])),
             "updated_at": born + timedelta(hours=updated),
             "observed_at": born + timedelta(minutes=after),
+            "looked_up_at": None
+            if looked_up is None
+            else born + timedelta(minutes=after + looked_up),
         }
-        for number, _, updated, after, delivered, opened in seen
+        for number, _, updated, after, delivered, opened, looked_up in seen
     ]
     history = distinct_states(
         HISTORY.arrow.empty_table(), pa.Table.from_pylist(rows, schema=HISTORY.arrow)
@@ -280,11 +284,11 @@ def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: lis
     gained = steps(gains(history)).to_pylist()
     for minutes in AGE_MINUTES:
         age = timedelta(minutes=minutes)
-        known = history.filter(
-            pa.array(
-                [r["observed_at"] - r["created_at"] <= age for r in history.to_pylist()], pa.bool_()
-            )
-        )
+        rows = [r for r in history.to_pylist() if r["observed_at"] - r["created_at"] <= age]
+        for row in rows:
+            if row["looked_up_at"] and row["looked_up_at"] - row["created_at"] > age:
+                row["looked_up_at"] = None
+        known = pa.Table.from_pylist(rows, schema=HISTORY.arrow)
         newest = newest_states(known).to_pylist()
         by_then = [g for g in gained if (g["age_minutes"] or 10**6) <= minutes]
         for name, column in (

@@ -3,6 +3,7 @@
 import json
 import shutil
 import zipfile
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -31,11 +32,17 @@ NOW = START + timedelta(hours=81)
 @pytest.fixture
 def old(tmp_path: Path) -> Lake:
     """What 0.1.0 left: format 1, with a scan of each day that is not folded yet."""
-    with zipfile.ZipFile(Path(__file__).parent / "lakes" / "format-1.zip") as packed:
-        packed.extractall(tmp_path / "lake")
-    lake = Lake(tmp_path / "lake")
-    assert lake.version() == 1
+    lake = unpacked(1, tmp_path / "lake")
     assert len(lake.pending()) == 3
+    return lake
+
+
+def unpacked(version: int, folder: Path) -> Lake:
+    """A stored lake of that format."""
+    with zipfile.ZipFile(Path(__file__).parent / "lakes" / f"format-{version}.zip") as packed:
+        packed.extractall(folder)
+    lake = Lake(folder)
+    assert lake.version() == version
     return lake
 
 
@@ -124,3 +131,32 @@ def test_lake_of_this_version_is_refused_by_what_knows_only_older_ones(tmp_path:
         with pytest.raises(LakeError, match="written by a newer version"):
             use()
     assert {table.name for table in LAKE_TABLES} & {p.name for p in lake.root.iterdir()} == set()
+
+
+def test_lake_of_format_2_equals_itself_with_its_fetched_state_newest(tmp_path: Path):
+    """R1, R2, R3: nothing is lost, and the operation that was canceled after its deadline is."""
+    lake = unpacked(2, tmp_path / "lake")
+    before = {key: content for key, content in snapshot(lake).items() if "slot_cov" not in key}
+    up_to_date(lake)
+    after = snapshot(lake)
+    assert lake.version() == FORMAT_VERSION
+    changed = {key for key, content in before.items() if after[key] != content}
+    day = "AC00000000000000000000000000000001 2026-09-01"
+    assert changed == {f"history {day}", f"operations {day}"}
+    statuses = [Counter(r["status"] for r in one[f"operations {day}"]) for one in (before, after)]
+    assert statuses == [{"COMPLETED": 66, "SCHEDULED": 1}, {"COMPLETED": 66, "CANCELED": 1}]
+    (found,) = (row for row in after[f"operations {day}"] if row["status"] == "CANCELED")
+    assert found["looked_up_at"] == found["observed_at"]
+    assert [row for row in after[f"history {day}"] if row["looked_up_at"]] == [found]
+
+
+def test_publishing_brings_a_lake_of_format_2_to_what_syncs_made_of_it(tmp_path: Path):
+    """R5: what a killed fold left is done, and the days it had landed are in."""
+    lake = unpacked(2, tmp_path / "lake")
+    _, errors = rebuild(lake)
+    assert not errors
+    assert lake.pending() == lake.stale() == set()
+    known = ask(lake, "SELECT status, count(*) AS n FROM operations GROUP BY ALL ORDER BY ALL")
+    assert {"status": "CANCELED", "n": 1} in known.to_pylist()
+    query = "SELECT count(*) AS n FROM history WHERE looked_up_at IS NOT NULL"
+    assert ask(lake, query).to_pylist() == [{"n": 1}]

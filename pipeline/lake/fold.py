@@ -30,6 +30,7 @@ from pipeline.lake.states import (
     merged,
     newest_states,
     news,
+    with_looked_up_at,
     with_new_scans,
 )
 from pipeline.lake.watch import watched
@@ -221,7 +222,8 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
 
     They belong together, and a copy made while the archive was written may have one of an earlier moment
     than the other. Each row of operations was seen, so it is in history afterwards (R1), and operations are
-    the newest of these (R2). One that is killed between its two writes is to be called again.
+    the newest of these (R2). States that an earlier version fetched by id get their `looked_up_at`. One that
+    is killed between its two writes is to be called again.
 
     Raises:
         LakeError: there are operations and no history: what is left must not pass for all of it.
@@ -229,7 +231,8 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
         known, before = (_read(lake, table, partition) for table in (HISTORY, OPERATIONS))
         _require_history(lake, partition, before)
-        history = distinct_states(known, before) if before.num_rows else known
+        lookups = with_looked_up_at(known, _read(lake, LOOKUPS, partition))
+        history = distinct_states(known, pa.concat_tables([before, lookups]))
         operations = newest_states(history)
         if not (history.equals(known) and operations.equals(before)):
             lake.files.touch(lake.stale_marker(partition))

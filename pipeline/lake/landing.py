@@ -19,7 +19,15 @@ from pyarrow import ipc
 
 from pipeline.facts import Answers, Partition, Scan, ScanFacts
 from pipeline.lake.layout import LANDED_SUFFIX, Lake, LakeError
-from pipeline.schema import COVERAGE, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS, Table
+from pipeline.schema import (
+    COVERAGE,
+    LOOKUPS,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+    TIMESTAMP,
+    Table,
+)
 from pipeline.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
@@ -146,6 +154,10 @@ def read(path: Path) -> Landed:
         table = table.replace_schema_metadata(None)
         has_others = table["operation_id"].null_count
         states = table.filter(table["operation_id"].is_valid()) if has_others else table
+        if "looked_up_at" not in states.schema.names:
+            # An earlier version landed it. All states of a file came the same way.
+            by_id = states["observed_at"] if _ANSWERS_KEY in metadata else _never(states)
+            states = states.append_column("looked_up_at", by_id)
         operations = states.select(OPERATIONS.names)
         landed = Landed(
             path,
@@ -162,6 +174,10 @@ def read(path: Path) -> Landed:
         )
         raise LakeError(msg) from error
     return landed
+
+
+def _never(states: pa.Table) -> pa.Array:
+    return pa.nulls(states.num_rows, TIMESTAMP)
 
 
 def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:

@@ -6,9 +6,9 @@ and what an older version did not know is made anew.
 
 import logging
 
-from pipeline.lake.fold import rebuild_derived
+from pipeline.lake.fold import rebuild_derived, rebuild_operations
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, FORMAT_VERSION
+from pipeline.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,9 @@ def up_to_date(lake: Lake) -> Lake:
                     version,
                     FORMAT_VERSION,
                 )
-                _from_1(lake)
+                if version < 2:  # noqa: PLR2004 - a version of the format
+                    _from_1(lake)
+                _from_2(lake)
                 lake.mark()
     return lake
 
@@ -44,4 +46,14 @@ def _from_1(lake: Lake) -> None:
             rebuild_derived(lake, partition)
         except LakeError as error:
             # One damaged file must not keep the other days from the archive.
+            log.warning("%s, then `email-archive publish` makes up for it", error)
+
+
+def _from_2(lake: Lake) -> None:
+    """Format 2 did not say which states were fetched by id, and took them for listed ones."""
+    for partition in sorted(lake.partitions(LOOKUPS.name)):
+        try:
+            rebuild_operations(lake, partition)
+            rebuild_derived(lake, partition)
+        except LakeError as error:
             log.warning("%s, then `email-archive publish` makes up for it", error)

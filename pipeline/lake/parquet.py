@@ -137,14 +137,19 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             found = file.schema_arrow
-            if found.names != schema.names or found.types != schema.types:
+            # A column that came after the file was written is NULL in it.
+            known = pa.schema([f for f in schema if not f.nullable or f.name in found.names])
+            if found.names != known.names or found.types != known.types:
                 why = f"expected the columns {schema.names}, got {found.names}"
                 raise _not_ours(path, why)
-            table = file.read(columns=wanted.names)
+            table = file.read(columns=[name for name in wanted.names if name in found.names])
     except FileNotFoundError:
         return wanted.empty_table()
     except (pa.ArrowInvalid, OSError) as error:
         raise _not_ours(path, str(error)) from error
+    for field in wanted:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(wanted.names).replace_schema_metadata(None).cast(wanted)
 
 

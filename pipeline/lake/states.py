@@ -11,7 +11,7 @@ that have several go through an order of all columns.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -24,10 +24,12 @@ from pipeline.schema import (
     OPERATION_ERRORS,
     OPERATIONS,
     REJECTS,
+    TIMESTAMP,
 )
 from pipeline.windows import RETENTION
 
-_STATE: Final = tuple(name for name in OPERATIONS.names if name != "observed_at")
+_SEEN: Final = ("observed_at", "looked_up_at")
+_STATE: Final = tuple(name for name in OPERATIONS.names if name not in _SEEN)
 _COMING_ABOUT: Final = ("operation_id", "updated_at", "observed_at", *_STATE)
 _REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "scan_id"))
 _HOUR_US: Final = 3_600_000_000
@@ -39,7 +41,7 @@ Bools = npt.NDArray[np.bool_]
 def distinct_states(known: pa.Table, landed: pa.Table) -> pa.Table:
     """All states that were ever seen, each once, with the moment when it was first seen (R1).
 
-    A state is everything but the moment of seeing it. Absence removes nothing.
+    A state is everything but the moments of seeing it. Absence removes nothing.
 
     Args:
         known: what an earlier call returned, or nothing.
@@ -64,8 +66,38 @@ def _settled_of(known: pa.Table, landed: pa.Table) -> tuple[Bools, pa.Table]:
 
 def _settled(states: pa.Table) -> pa.Table:
     """States in any order, each once and in order."""
+    states = _with_lookups_merged(states)
     places = _places(states)
     return states if places is None else states.take(places).combine_chunks()
+
+
+def _with_lookups_merged(states: pa.Table) -> pa.Table:
+    """States of which some were fetched by id, each once, with the first moment of either kind.
+
+    When a fetch by id had a state is kept only if that state was first seen after the deadline: before it,
+    any answer is complete.
+    """
+    if not _has_lookups(states):
+        return states
+    groups = states.group_by(list(_STATE), use_threads=False)
+    first = groups.aggregate([(name, "min") for name in _SEEN])
+    names = {f"{name}_min": name for name in _SEEN}
+    first = first.rename_columns([names.get(name, name) for name in first.schema.names])
+    looked_up_at = pc.if_else(_is_late(first), first["looked_up_at"], pa.scalar(None, TIMESTAMP))
+    place = first.schema.names.index("looked_up_at")
+    first = first.set_column(place, "looked_up_at", looked_up_at)
+    return first.select(OPERATIONS.names).cast(OPERATIONS.arrow)
+
+
+def _has_lookups(states: pa.Table) -> bool:
+    return bool(states["looked_up_at"].null_count < states.num_rows)
+
+
+def _is_late(states: pa.Table) -> pa.ChunkedArray:
+    """Whether a state was first seen after the deadline of its slot."""
+    created = pc.cast(states["created_at"], pa.int64())
+    slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
+    return pc.greater_equal(pc.cast(states["observed_at"], pa.int64()), pc.add(slot, _RETENTION_US))
 
 
 def _places(states: pa.Table) -> pa.Array | None:
@@ -201,10 +233,11 @@ def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
 def newest_states(states: pa.Table) -> pa.Table:
     """The newest state of each operation (R2, R3).
 
-    It is the one with the highest `updated_at`; then one seen before the slot's deadline rather than
-    after it, since old windows may be answered incompletely; then the latest seen before it, or the
-    earliest seen after it. What is still equal was seen at one moment: the rest of the order only
-    makes the choice the same every time.
+    It is the one with the highest `updated_at`. Of several, it is the one that came latest in a complete
+    answer: one to a listing before the slot's deadline, or to a fetch by id at any time. A listing after the
+    deadline may be incomplete: what came in nothing else gives way, and of several such the earliest stays.
+    What is still equal was seen at one moment: the rest of the order only makes the choice the same
+    every time.
 
     Returns:
         `schema.OPERATIONS`, ordered by operation.
@@ -213,7 +246,8 @@ def newest_states(states: pa.Table) -> pa.Table:
     follows = _follows(_ids(rows))
     if not pc.any(follows, min_count=0).as_py():
         return rows
-    # Where the states of an operation come about with rising times, the last one is the newest.
+    # Where the states of an operation come about with rising times, the last one is the newest: also of those
+    # that a listing after the deadline had, since it is strictly higher.
     updated = _column(rows, "updated_at")
     is_unclear = pc.and_(follows, pc.less_equal(updated[1:], updated[:-1]))
     unclear_ids = _ids(rows)[1:].filter(is_unclear)
@@ -234,20 +268,48 @@ def _newest_of_several(states: pa.Table) -> pa.Table:
 
 def newest_first(states: pa.Table) -> pa.Table:
     """States by operation, the newest of each ahead (R3); `extra`, the last to decide, may lack."""
-    seen = pc.cast(states["observed_at"], pa.int64())
-    created = pc.cast(states["created_at"], pa.int64())
-    slot = pc.multiply(pc.divide(created, _HOUR_US), _HOUR_US)
-    in_time = pc.less(seen, pc.add(slot, _RETENTION_US))
-    # Negative before the deadline: all of these come first, the latest of them ahead.
-    ranked = states.append_column("_seen", pc.if_else(in_time, pc.negate(seen), seen))
+    seen, looked_up = (pc.cast(states[name], pa.int64()) for name in _SEEN)
+    complete = pc.negate(pc.if_else(_is_late(states), looked_up, seen))
+    # Negative if a complete answer had it: all of these come first, the latest of them ahead.
+    ranked = states.append_column("_seen", pc.coalesce(complete, seen))
     rest = [name for name in _STATE if name in states.schema.names]
     order = [
         ("operation_id", "ascending"),
         ("updated_at", "descending"),
         ("_seen", "ascending"),
+        ("observed_at", "ascending"),
         *((name, "descending") for name in rest if name not in ("operation_id", "updated_at")),
     ]
     return ranked.sort_by(order).combine_chunks().select(states.schema.names)
+
+
+def with_looked_up_at(states: pa.Table, lookups: pa.Table) -> pa.Table:
+    """Of states that an earlier version kept those that a fetch by id returned, with `looked_up_at`.
+
+    They are told by their moments, those of the lookups. What a listing had returned before can't be told.
+    """
+    is_answered = pc.and_(lookups["gone_at"].is_null(), lookups["refusal"].is_null())
+    is_answered = pc.and_(is_answered, pc.equal(lookups["subject"], "operation"))
+    answered = _sighting(lookups.filter(is_answered), "asked_at").combine_chunks()
+    found = states.filter(pc.is_in(_sighting(states, "observed_at"), value_set=answered))
+    place = found.schema.names.index("looked_up_at")
+    return found.set_column(place, found.schema.field(place), found["observed_at"])
+
+
+def _sighting(rows: pa.Table, moment: str) -> pa.ChunkedArray:
+    """An operation with a moment, as one text."""
+    moments = pc.cast(pc.cast(rows[moment], pa.int64()), pa.string())
+    return pc.binary_join_element_wise(rows["operation_id"], moments, " ")
+
+
+def known_by(states: pa.Table, moment: datetime) -> pa.Table:
+    """The states that had been seen by a moment, as they were known then."""
+    then = pa.scalar(moment, TIMESTAMP)
+    states = states.filter(pc.less_equal(states["observed_at"], then))
+    looked_up_at = states["looked_up_at"]
+    looked_up_at = pc.if_else(pc.less_equal(looked_up_at, then), looked_up_at, None)
+    place = states.schema.names.index("looked_up_at")
+    return states.set_column(place, states.schema.field(place), looked_up_at)
 
 
 def by_id(rows: pa.Table) -> pa.Table:
@@ -277,7 +339,10 @@ def gathered(tables: list[pa.Table]) -> pa.Table:
     groups.reverse()
     while groups:
         group = groups.pop()
-        tables.append(group[0] if len(group) == 1 else _copied(group, _places))
+        if any(map(_has_lookups, group)):
+            tables.append(_settled(pa.concat_tables(group)))
+        else:
+            tables.append(group[0] if len(group) == 1 else _copied(group, _places))
         group.clear()
     return _copied(tables) if tables else OPERATIONS.arrow.empty_table()
 
@@ -447,8 +512,15 @@ def _news_looked_up(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa
 
 
 def _is_other(seen: pa.Table, known: pa.Table) -> pa.ChunkedArray:
-    """Whether states of the same operations, row by row, are others, or were seen earlier."""
+    """Whether states of the same operations, row by row, are others, or were seen earlier.
+
+    A fetch by id that returned a state which so far came only in listings after the deadline adds to it.
+    """
     is_other = pc.less(seen["observed_at"], known["observed_at"])
+    if _has_lookups(seen):
+        looked_up_earlier = pc.less(seen["looked_up_at"], known["looked_up_at"])
+        adds = pc.coalesce(looked_up_earlier, seen["looked_up_at"].is_valid())
+        is_other = pc.or_(is_other, pc.and_(_is_late(known), adds))
     for name in _STATE:
         if name != "operation_id":
             is_other = pc.or_(is_other, _unequal(seen[name], known[name]))

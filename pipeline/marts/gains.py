@@ -134,7 +134,7 @@ def _as_they_came(history: pa.Table) -> pa.Table:
 
 def _told_apart(history: pa.Table) -> pa.Table:
     """The same, for any states: from what was seen last back to what was seen first."""
-    ranked = newest_first(history)
+    ranked = newest_first(_sightings(history))
     rank = pa.array(np.arange(ranked.num_rows), pa.int64())
     as_seen = ranked.append_column("_rank", rank).sort_by(
         [("operation_id", "ascending"), ("observed_at", "ascending"), ("_rank", "descending")]
@@ -147,6 +147,22 @@ def _told_apart(history: pa.Table) -> pa.Table:
             newest = (operation_id, position)
             kept.append(place)
     return as_seen.take(pa.array(kept, pa.int64())).select(history.schema.names)
+
+
+def _sightings(history: pa.Table) -> pa.Table:
+    """States as they were first seen, and once more those that a fetch by id returned only later."""
+    was_listed = pc.less(history["observed_at"], history["looked_up_at"])
+    looked_up = history.filter(was_listed)
+    if not looked_up.num_rows:
+        return history
+    names = history.schema.names
+    never = pc.if_else(pc.fill_null(was_listed, fill_value=False), None, history["looked_up_at"])
+    listed = history.set_column(
+        names.index("looked_up_at"), history.schema.field("looked_up_at"), never
+    )
+    place = names.index("observed_at")
+    looked_up = looked_up.set_column(place, history.schema.field(place), looked_up["looked_up_at"])
+    return pa.concat_tables([listed, looked_up])
 
 
 def _ints(values: pa.ChunkedArray) -> Ints:

@@ -35,6 +35,7 @@ from pipeline.schema.lake import (
     COVERAGE_SLOTS,
     EXTRA,
     HISTORY,
+    LOOKED_UP_AT,
     LOOKUPS,
     OBSERVED_AT,
     OPERATION_COLUMNS,
@@ -65,10 +66,11 @@ from pipeline.schema.table import (
     arrow_schema,
 )
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The version of the lake's layout and files; a lake with a higher one is refused.
 
 1: operations, history, coverage and rejects. 2: slots, questions about single operations, and errors.
+3: which states were fetched by id.
 """
 
 LAKE_TABLES = (OPERATIONS, HISTORY, COVERAGE, REJECTS, LOOKUPS, OPERATION_ERRORS, SLOT_COVERAGE)
@@ -123,6 +125,7 @@ __all__ = [
     "HISTORY",
     "HIVE_KEYS",
     "LAKE_TABLES",
+    "LOOKED_UP_AT",
     "LOOKUPS",
     "MARTS",
     "OBSERVED_AT",

@@ -53,10 +53,18 @@ OBSERVED_AT = Column(
     nullable=False,
 )
 
-RECORD_SCHEMA = arrow_schema((*RECORD_COLUMNS, EXTRA))
-"""What a page is parsed into: an operation's columns without `observed_at`."""
+LOOKED_UP_AT = Column(
+    "looked_up_at",
+    TIMESTAMP,
+    "When a fetch by id first returned this state, if no answer before the deadline had it. NULL otherwise. "
+    "A fetch by id is complete; a listing after the deadline may not be.",
+    "UTC microseconds",
+)
 
-OPERATION_COLUMNS = (*RECORD_COLUMNS, OBSERVED_AT, EXTRA)
+RECORD_SCHEMA = arrow_schema((*RECORD_COLUMNS, EXTRA))
+"""What a page is parsed into: an operation's columns without `observed_at` and `looked_up_at`."""
+
+OPERATION_COLUMNS = (*RECORD_COLUMNS, OBSERVED_AT, EXTRA, LOOKED_UP_AT)
 
 OPERATIONS = Table(
     "operations",

@@ -125,8 +125,8 @@ class Truth:
     def _unlike_now(self) -> Iterator[str]:
         """R7, R8: what the API still knows is archived as it is, and can be told as JSON again.
 
-        In an hour whose deadline has passed, what was seen before it is not replaced by another state of
-        the same time (R3).
+        In an hour whose deadline has passed, what a complete answer had is not replaced by another state of
+        the same time that a listing had (R3).
         """
         alive = self._world.numbers(max(self._now - RETENTION, self._world.start), self._now)
         for record in self._world.records(alive, self._now):
@@ -277,10 +277,13 @@ class Truth:
 
 
 def _rank(row: Row) -> tuple[datetime, bool, timedelta]:
-    """R3: the higher, the newer."""
+    """R3: the higher, the newer. A fetch by id is complete at any time."""
     end = deadline(row["created_at"])
-    late_by = row["observed_at"] - end
-    return row["updated_at"], late_by < timedelta(), late_by if late_by < timedelta() else -late_by
+    is_listed_late = row["observed_at"] >= end and row["looked_up_at"] is None
+    if is_listed_late:
+        return row["updated_at"], False, end - row["observed_at"]
+    complete_at = row["observed_at"] if row["observed_at"] < end else row["looked_up_at"]
+    return row["updated_at"], True, complete_at - end
 
 
 def unsealed(lake: Lake, now: datetime) -> Iterator[str]:

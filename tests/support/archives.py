@@ -59,5 +59,5 @@ def unlike_truth(
 
 def states(table: pa.Table) -> set[tuple[Any, ...]]:
     """The distinct states of operations or history, without the moments when they were seen."""
-    columns = [name for name in HISTORY.names if name != "observed_at"]
+    columns = [name for name in HISTORY.names if name not in ("observed_at", "looked_up_at")]
     return {tuple(row.values()) for row in table.select(columns).to_pylist()}

@@ -76,6 +76,8 @@ def scan(
     page = parse_page(body(records))
     observed = pa.repeat(pa.scalar(observed_at, TIMESTAMP), page.operations.num_rows)
     operations = page.operations.append_column("observed_at", observed)
+    nothing = pa.nulls(operations.num_rows, TIMESTAMP)
+    operations = operations.append_column("looked_up_at", nothing)
     rejects = [
         {
             "reason": reject.reason,
