@@ -25,7 +25,7 @@ from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
 from pipeline.threads import first_done, workers
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.twilio.errors import ApiError, CredentialsError, PageTokenError
-from pipeline.twilio.wire import Reject, surprises
+from pipeline.twilio.parsing import Reject, drift
 from pipeline.windows import Window
 
 log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def scan_window(
     )
     scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
     parts = () if is_complete else _parts(window, inside, pages)
-    return Listing(scan, surprises(states), parts)
+    return Listing(scan, drift(states), parts)
 
 
 def _list(

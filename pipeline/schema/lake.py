@@ -7,13 +7,8 @@ from pipeline.schema.table import COUNTS, HIVE_KEYS, TIMESTAMP, Column, Table, a
 STATUSES = ("SCHEDULED", "PROCESSING", "COMPLETED", "CANCELED")
 """The statuses that the reference documents. Others are kept, and reported."""
 
-OPERATION_ID_PREFIX = "comms_operation_"
-OPERATION_ID_START = f"{OPERATION_ID_PREFIX}[0-7][a-hjkmnpqrstv-z0-9]"
-OPERATION_ID_LENGTHS = (42, 51)
-OPERATION_ID_LETTERS = "abcdefghjkmnpqrstvwxyz0123456789"
-OPERATION_ID_PATTERN = f"^{OPERATION_ID_START}{{25,34}}$"
-"""The reference's pattern of an operation id; how long one is that matches, and which letters come after
-the prefix and the digit. Ids that don't match are kept, and reported."""
+OPERATION_ID_PATTERN = "^comms_operation_[0-7][a-hjkmnpqrstv-z0-9]{25,34}$"
+"""The reference's pattern of an operation id. Ids that do not match are kept, and reported."""
 
 RECORD_COLUMNS = (
     Column("operation_id", pa.string(), "Twilio's id of the operation.", nullable=False),

@@ -43,8 +43,7 @@ from pipeline.twilio.errors import (
     UnexpectedAnswerError,
 )
 from pipeline.twilio.pace import Gate, Pace
-from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
-from pipeline.twilio.wire import (
+from pipeline.twilio.parsing import (
     ErrorRecord,
     ParsedPage,
     Reject,
@@ -52,6 +51,7 @@ from pipeline.twilio.wire import (
     parse_operation,
     parse_page,
 )
+from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
 from pipeline.windows import Window, require_utc
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.twilio.errors import DamagedAnswerError
-from pipeline.twilio.wire import parse_errors, parse_operation, parse_page
+from pipeline.twilio.parsing import parse_errors, parse_operation, parse_page
 from tests.properties.pages import error_answers, pages, records, usual_pages, wrecks
 from tests.support.factories import body, record
 from tests.support.oracle import CHECKS, check_errors, check_operation, check_page

@@ -28,7 +28,7 @@ from pipeline.schema import (
     SLOT_COVERAGE,
     Table,
 )
-from pipeline.twilio.wire import record_json
+from pipeline.twilio.records import record_json
 from pipeline.windows import DAY, RETENTION, SLOT, deadline, midnight
 from tests.support.factories import snapshot
 

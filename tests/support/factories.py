@@ -15,7 +15,7 @@ from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.marts.summarize import summarize
 from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP
-from pipeline.twilio.wire import parse_page
+from pipeline.twilio.parsing import parse_page
 from pipeline.windows import Window
 
 ACCOUNT = "AC" + "0" * 31 + "1"

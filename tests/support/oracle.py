@@ -1,6 +1,6 @@
 """What must hold for any bytes that the API might answer: told by `json.loads` and the reference alone.
 
-Nothing here knows how wire.py works. Each check takes an answer, raises AssertionError if a record was
+Nothing here knows how parsing works. Each check takes an answer, raises AssertionError if a record was
 lost, changed or rejected without reason, lets every exception through that is not documented, and
 otherwise says what it saw.
 """
@@ -15,8 +15,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA
-from pipeline.twilio import wire
+from pipeline.twilio import parsing
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.twilio.page import read_page
+from pipeline.twilio.records import record_json
 
 Seen = Counter[str]
 """``inputs``, ``accepted`` (and ``fast``, of pages), ``refused``, ``records``, ``rows``, ``rejects``."""
@@ -75,7 +77,7 @@ def load(text: str) -> Any:
 def check_page(body: bytes) -> Seen:
     """An answer to a list request: every record is a row, unchanged, or a reject, verbatim."""
     try:
-        page = wire.parse_page(body)
+        page = parsing.parse_page(body)
     except (DamagedAnswerError, UnexpectedAnswerError) as refusal:
         return _refused(refusal, body, _is_page)
     fast = _check_ways_agree(body, page)
@@ -97,7 +99,7 @@ def check_page(body: bytes) -> Seen:
 def check_operation(body: bytes) -> Seen:
     """An answer about one operation: it is a row, unchanged, or a reject, verbatim."""
     try:
-        page = wire.parse_operation(body)
+        page = parsing.parse_operation(body)
     except (DamagedAnswerError, UnexpectedAnswerError) as refusal:
         return _refused(
             refusal,
@@ -117,7 +119,7 @@ def check_operation(body: bytes) -> Seen:
 def check_errors(body: bytes) -> Seen:
     """An answer about an operation's errors: each is kept as it came."""
     try:
-        parsed = wire.parse_errors(body)
+        parsed = parsing.parse_errors(body)
     except DamagedAnswerError as refusal:
         return _refused(refusal, body, lambda _: True)
     raws = [error.raw for error in parsed.errors]
@@ -174,25 +176,27 @@ def _is_page(answer: Any) -> bool:
     return token is None or (_is_text(token) and _is_unicode(token) and not _is_marked(token))
 
 
-def _check_ways_agree(body: bytes, page: wire.ParsedPage) -> bool:
+def _check_ways_agree(body: bytes, page: parsing.ParsedPage) -> bool:
     """Whether the fast way accepts the page; if so, the careful one must read the same."""
-    fast = wire._parse_page_at_once(body)
-    if fast is not None:
-        careful = wire._parse_page_by_record(body)
-        assert careful.rejects == (), "the fast way read what the careful one rejects"
-        assert fast.operations.equals(careful.operations), "the two ways read rows otherwise"
-        assert (fast.next_token, fast.records) == (careful.next_token, careful.records)
-        assert fast.operations.equals(page.operations)
-    return fast is not None
+    fast = read_page(body)
+    if fast is None:
+        return False
+    operations, next_token = fast
+    careful = parsing.parse_page_by_record(body)
+    assert careful.rejects == (), "the fast way read what the careful one rejects"
+    assert operations.equals(careful.operations), "the two ways read rows otherwise"
+    assert (next_token, operations.num_rows) == (careful.next_token, careful.records)
+    assert operations.equals(page.operations)
+    return True
 
 
-def _check_records(body: bytes, records: list[Any] | None, page: wire.ParsedPage) -> Seen:
+def _check_records(body: bytes, records: list[Any] | None, page: parsing.ParsedPage) -> Seen:
     page.operations.validate(full=True)
     assert page.operations.schema == RECORD_SCHEMA
     rows, rejects = page.operations.to_pylist(), list(page.rejects)
     seen = Seen(rows=len(rows), rejects=len(rejects))
     assert page.records == len(rows) + len(rejects), "records are not rows and rejects"
-    _check_text(page.next_token or "", *wire.surprises(page.operations))
+    _check_text(page.next_token or "", *parsing.drift(page.operations))
     for reject in rejects:
         _check_text(reject.reason, reject.raw, reject.operation_id or "")
     if records is None:
@@ -201,7 +205,7 @@ def _check_records(body: bytes, records: list[Any] | None, page: wire.ParsedPage
     for record in records:
         if _is_readable(record):
             assert rows, f"a good record was rejected: {rejects[:1]}"
-            again = load(wire.record_json(rows.pop(0)))
+            again = load(record_json(rows.pop(0)))
             assert _meaning(again) == _meaning(record), f"{record!r} went back as {again!r}"
         else:
             assert rejects, f"a bad record became a row: {record!r}"

@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, RECORD_SCHEMA
-from pipeline.twilio import wire
 from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
-from pipeline.twilio.jsontext import is_unicode
-from pipeline.twilio.page import read as read_at_once
-from pipeline.twilio.wire import (
+from pipeline.twilio.page import read_page
+from pipeline.twilio.parsing import (
+    Reject,
+    drift,
     parse_errors,
     parse_operation,
     parse_page,
-    record_json,
-    surprises,
+    parse_page_by_record,
 )
+from pipeline.twilio.records import is_unicode, record_json
 from tests.support.factories import at, body, record
 
 REFERENCE_SAMPLE = {
@@ -57,7 +57,7 @@ def only_row(content: bytes) -> dict[str, Any]:
     return row
 
 
-def rejected(item: Any) -> wire.Reject:
+def rejected(item: Any) -> Reject:
     """The reject of a page that holds a good record and this one: one reject, not a page."""
     page = parse_page(body([record(1), item]))
     assert page.operations.num_rows == 1
@@ -169,7 +169,7 @@ def test_unknown_fields_stats_and_statuses_are_kept():
     assert row["status"] == "ARCHIVED"
     assert row["extra"] == '{"region":"eu1","stats":{"read":3},"tags":["a",{"b":1.1}]}'
     assert exact(record_json(row)) == exact(json.dumps(sample))
-    assert surprises(parse_page(body([sample])).operations) == {
+    assert drift(parse_page(body([sample])).operations) == {
         "unknown status ARCHIVED": 1,
         "unknown field region": 1,
         "unknown field tags": 1,
@@ -196,13 +196,13 @@ def test_explicit_null_is_told_from_absence():
 def test_id_that_does_not_match_the_pattern_is_kept_and_reported():
     page = parse_page(body([record(1, id="OP123")]))
     assert page.operations["operation_id"].to_pylist() == ["OP123"]
-    assert surprises(page.operations) == {"id that does not match the documented pattern": 1}
+    assert drift(page.operations) == {"id that does not match the documented pattern": 1}
 
 
 @pytest.mark.parametrize(("length", "matches"), [(41, False), (42, True), (51, True), (52, False)])
 def test_id_is_as_long_as_the_pattern_has_it(length: int, matches: bool):
     sample = record(1, id="comms_operation_0".ljust(length, "a"))
-    is_told = bool(surprises(parse_page(body([sample])).operations))
+    is_told = bool(drift(parse_page(body([sample])).operations))
     assert is_told != matches
     assert bool(re.fullmatch(OPERATION_ID_PATTERN, sample["id"])) == matches
 
@@ -220,23 +220,18 @@ def test_id_is_as_long_as_the_pattern_has_it(length: int, matches: bool):
         max_size=6,
     )
 )
-def test_ids_are_told_together_as_by_the_pattern_each(ids: list[str]):
+def test_drift_counts_ids_that_do_not_match(ids: list[str]):
     ids = [one for one in ids if is_unicode(one)]
     odd = sum(not re.fullmatch(OPERATION_ID_PATTERN.strip("^$"), one) for one in ids)
     page = parse_page(body([record(n, id=one) for n, one in enumerate(ids)]))
-    found = surprises(page.operations)
-    assert found["id that does not match the documented pattern"] == odd
-    # Also of a part of a page, whose letters lie somewhere in its text.
-    for n, one in enumerate(ids):
-        is_odd = not re.fullmatch(OPERATION_ID_PATTERN.strip("^$"), one)
-        assert bool(surprises(page.operations.slice(n, 1))) == is_odd
+    assert drift(page.operations)["id that does not match the documented pattern"] == odd
 
 
-def test_counts_belong_to_their_records_whatever_others_have():
-    """R8: what several records have alike is read once, and absent counts are in none of the others."""
+def test_counts_stay_with_their_records():
+    """R8: also where other records lack some of them."""
     stats: list[dict[str, int]] = [{"total": n % 5, "opened": n} for n in range(40)]
     stats += [{}, {"failed": 2**63 - 1}, *stats[:20]]
-    found = read_at_once(body([record(n) | {"stats": one} for n, one in enumerate(stats)]))
+    found = read_page(body([record(n) | {"stats": one} for n, one in enumerate(stats)]))
     assert found is not None
     rows = found[0].select(COUNT_NAMES).to_pylist()
     assert [{k: v for k, v in row.items() if v is not None} for row in rows] == stats
@@ -429,7 +424,7 @@ def test_number_beyond_floats_is_kept(number: str):
 
 
 def test_unknown_fields_are_told_in_words_that_can_be_written():
-    found = surprises(parse_page(body([record(1, **{"\ud800": 1})])).operations)
+    found = drift(parse_page(body([record(1, **{"\ud800": 1})])).operations)
     assert found == {"unknown field \\ud800": 1}
 
 
@@ -442,6 +437,29 @@ def test_very_many_unknown_fields_do_not_hang():
 def test_reject_keeps_what_could_be_read():
     reject = rejected(record(2, updatedAt="never"))
     assert (reject.operation_id, reject.created_at) == (record(2)["id"], at("2026-11-20 12:00"))
+
+
+@pytest.mark.parametrize(
+    "field", ['"status": "X", ', '"x": 1e99999999999999999999, ', '"x": NaN, ']
+)
+def test_reject_of_unreadable_json_has_id_and_time(field: str):
+    content = body([record(2)]).replace(b'"status"', f'{field}"status"'.encode())
+    (reject,) = parse_page(content).rejects
+    assert (reject.operation_id, reject.created_at) == (record(2)["id"], at("2026-11-20 12:00"))
+
+
+def test_reject_with_two_ids_has_none():
+    content = body([record(2)]).replace(b'"status"', b'"id": "other", "status"')
+    (reject,) = parse_page(content).rejects
+    assert (reject.operation_id, reject.created_at) == (None, at("2026-11-20 12:00"))
+
+
+def test_refused_token_is_shown_in_the_error():
+    content = body([record(n) for n in range(9)]).replace(
+        b'"next": null', b'"self2": [], "next": 7'
+    )
+    with pytest.raises(UnexpectedAnswerError, match='"next": 7'):
+        parse_page(content)
 
 
 def test_one_operation_is_parsed_like_a_record_of_a_page():
@@ -546,14 +564,14 @@ def test_rows_go_back_to_the_records_they_came_from(items: list[dict[str, Any]])
 
 @settings(max_examples=60)
 @given(st.lists(records.filter(lambda r: None not in r["stats"].values()), min_size=1, max_size=4))
-def test_both_ways_of_reading_agree(items: list[dict[str, Any]]):
+def test_page_is_read_alike_at_once_and_by_record(items: list[dict[str, Any]]):
     """The fast way never reads a page otherwise than record by record."""
     content = json.dumps({"operations": items}).encode()
-    assert parse_page(content).operations.equals(wire._parse_page_by_record(content).operations)
+    assert parse_page(content).operations.equals(parse_page_by_record(content).operations)
 
 
-def test_common_page_takes_the_fast_way():
+def test_usual_page_is_read_at_once():
     content = body([record(n) for n in range(50)], next_token="t")
-    fast = wire._parse_page_at_once(content)
+    fast = read_page(content)
     assert fast is not None
-    assert fast.operations.equals(wire._parse_page_by_record(content).operations)
+    assert fast[0].equals(parse_page_by_record(content).operations)
