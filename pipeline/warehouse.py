@@ -15,7 +15,7 @@ from typing import Final
 
 import duckdb
 
-from pipeline import engine, sources, version, views
+from pipeline import counting, engine, sources, version, views
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     AS_OF_MEANING,
@@ -173,7 +173,7 @@ def _build(
     connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
     source("sizes", OPERATION_SIZES)
     source("counting_evidence", COUNTING_EVIDENCE)
-    _fill(connection, COUNTING, engine.sql("pipeline", "counting"))
+    _fill(connection, COUNTING, engine.render(engine.sql("pipeline", "counting"), **counting.PARTS))
     for table in DELIVERY_TABLES:
         summed = engine.render(engine.sql("pipeline", table.name), **_COLUMNS)
         connection.execute(f"CREATE OR REPLACE TEMP VIEW summed AS {summed}")
@@ -237,7 +237,7 @@ def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
     """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
     digest = hashlib.sha256(str(lake.root.absolute()).encode())
     # What makes it of them, too: another version may derive other numbers from the same files.
-    digest.update(f"{version.installed()}{_ANOMALIES}".encode())
+    digest.update(f"{version.installed()}{_ANOMALIES}{counting.PARTS}".encode())
     digest.update(engine.fingerprint("pipeline").encode())
     for published in PUBLISHED:
         digest.update(f"{published.name}{published.published}".encode())

@@ -227,10 +227,11 @@ def test_curve_counts_no_scan_after_the_deadline_and_none_of_another_window(tmp_
 
 def test_curve_has_rates_under_the_accounts_reading(tmp_path: Path):
     exclusive = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 2}
-    one = record(1, created_at=NOON + timedelta(minutes=30), stats=exclusive)
+    created = NOON + timedelta(minutes=30)
+    operations = [record(n, created_at=created, stats=exclusive) for n in range(5)]
     lake = published(
         tmp_path,
-        day_scan(DAY, NOON + timedelta(minutes=70), one),
+        day_scan(DAY, NOON + timedelta(minutes=70), *operations),
         elsewhere(NOON + timedelta(days=1)),
     )
     rates = "completeness, delivery_rate, open_rate, undelivered_rate"

@@ -94,31 +94,9 @@ def test_rates_under_the_cumulative_reading(tmp_path: Path):
 def test_rates_under_the_exclusive_reading(tmp_path: Path):
     """The guide's sample: an email has one status, and an opened one is no longer "delivered"."""
     stats = {"total": 10, "sent": 0, "delivered": 2, "opened": 6, "undelivered": 1, "failed": 1}
-    lake = published(tmp_path, record(1, stats=stats))
+    lake = published(tmp_path, *(record(n, stats=stats) for n in range(5)))
     query = "SELECT delivery_rate, open_rate, open_rate_cumulative FROM delivery_daily"
     assert ask(lake, query) == [(0.8, 0.75, 3.0)]
-    query = "SELECT reading, decided, evidence FROM counting WHERE question = 'opened_in_delivered'"
-    assert ask(lake, query) == [
-        ("exclusive", True, "1 operation is only possible under this reading.")
-    ]
-
-
-def test_without_evidence_the_cumulative_reading_is_assumed_and_said_so(tmp_path: Path):
-    lake = published(tmp_path, record(1))
-    query = "SELECT reading, decided, evidence FROM counting WHERE question = 'opened_in_delivered'"
-    assumed = "No operation decides it: cumulative is assumed, as in the reference's samples."
-    assert ask(lake, query) == [("cumulative", False, assumed)]
-
-
-def test_reading_is_each_accounts_own(tmp_path: Path):
-    exclusive = record(1, stats={"total": 10, "sent": 0, "delivered": 2, "opened": 6})
-    cumulative = record(1, stats={"total": 10, "sent": 10, "delivered": 8, "opened": 6})
-    lake = summarized(
-        new_lake(tmp_path), scan([exclusive]), scan([cumulative], account_id=OTHER_ACCOUNT)
-    )
-    publish(lake)
-    query = "SELECT account_id, delivery_rate FROM delivery_daily ORDER BY account_id"
-    assert ask(lake, query) == [(ACCOUNT, 0.8), (OTHER_ACCOUNT, 0.8)]
 
 
 def test_rate_over_nothing_is_null(tmp_path: Path):

@@ -223,7 +223,11 @@ def _write(
     """Derive one mart, and write it if it is another; its rows."""
     table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
     target = lake.part(mart, partition)
-    before = parquet.read(target, mart.arrow)
     temporary = lake.temporary_file(mart.name, partition)
-    parquet.write_if_changed(lake, before, table, target, temporary)
+    try:
+        before = parquet.read(target, mart.arrow)
+    except LakeError:  # damaged, or of another version: it is derived, and so replaced
+        parquet.write(lake, table, target, temporary)
+    else:
+        parquet.write_if_changed(lake, before, table, target, temporary)
     return int(table.num_rows)

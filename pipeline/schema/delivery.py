@@ -284,32 +284,22 @@ DELIVERY_CURVE = Table(
 COUNTING_EVIDENCE = Table(
     "counting_evidence",
     "mart",
-    "One row per account, day and question",
-    "How many of the day's operations can only be read one way (see counting).",
+    "One row per account, day and set of models that explain an operation's counts",
+    "How many operations can be read in some ways only (see counting). Those that every model explains "
+    "are left out, and so are those that lack a count.",
     (
         Column(
-            "question",
+            "models",
             pa.string(),
-            "opened_in_delivered: does `delivered` still count what has been opened? "
-            "delivered_in_sent: does `sent` still count what has been delivered?",
+            "The models that explain the counts, separated by spaces; empty if none does. cumulative: each "
+            "count keeps what it has counted. opened_apart: opened emails leave delivered. "
+            "delivered_apart: delivered and undelivered emails leave sent. exclusive: both.",
             nullable=False,
         ),
         Column(
-            "cumulative_operations",
-            pa.int64(),
-            "Operations whose counts are only possible if it does.",
-            "operations",
-            nullable=False,
+            "operations", pa.int64(), "Operations of such counts.", "operations", nullable=False
         ),
-        Column(
-            "exclusive_operations",
-            pa.int64(),
-            "Operations whose counts are only possible if it doesn't.",
-            "operations",
-            nullable=False,
-        ),
-        Column("cumulative_example", pa.string(), "The first such operation's id, for a look."),
-        Column("exclusive_example", pa.string(), "The first such operation's id, for a look."),
+        Column("example", pa.string(), "The first such operation's id.", nullable=False),
     ),
 )
 
@@ -477,10 +467,17 @@ COUNTING = Table(
     "counting",
     "warehouse",
     "One row per account and question",
-    "Which reading of the counts holds for the account, and on what evidence.",
+    "How the account's counts are read, and on what evidence: how many operations have counts that only one "
+    "reading explains.",
     (
         ACCOUNT_ID,
-        *COUNTING_EVIDENCE.columns[:1],
+        Column(
+            "question",
+            pa.string(),
+            "opened_in_delivered: does `delivered` still count what has been opened? "
+            "delivered_in_sent: does `sent` still count what has been delivered?",
+            nullable=False,
+        ),
         Column(
             "reading",
             pa.string(),
@@ -490,11 +487,39 @@ COUNTING = Table(
         Column(
             "decided",
             pa.bool_(),
-            "Whether the account's own data decides; if not, cumulative is assumed, as in the "
-            "reference's samples.",
+            "Whether the account's own counts decide, by a clear majority; if not, cumulative is assumed, "
+            "as in the reference's samples.",
             nullable=False,
         ),
         Column("evidence", pa.string(), "The evidence in one sentence.", nullable=False),
-        *COUNTING_EVIDENCE.columns[1:],
+        Column(
+            "cumulative_operations",
+            pa.int64(),
+            "Operations whose counts are possible if cumulative, and not if exclusive.",
+            "operations",
+            nullable=False,
+        ),
+        Column(
+            "exclusive_operations",
+            pa.int64(),
+            "Operations whose counts are possible if exclusive, and not if cumulative.",
+            "operations",
+            nullable=False,
+        ),
+        Column(
+            "majority",
+            pa.float64(),
+            "Share of the two that speaks for the likelier reading; NULL if no operation tells them apart.",
+            "ratio",
+        ),
+        Column(
+            "unexplained_operations",
+            pa.int64(),
+            "Operations whose counts contradict the likeliest answers to both questions.",
+            "operations",
+            nullable=False,
+        ),
+        Column("cumulative_example", pa.string(), "The id of one that speaks for cumulative."),
+        Column("exclusive_example", pa.string(), "The id of one that speaks for exclusive."),
     ),
 )

@@ -1,49 +1,138 @@
 -- Grain: one row per account and question.
--- Which reading of the counts holds, on what evidence. The side with more evidence wins; with none,
--- or as much on both sides, the reading of the reference's samples: cumulative.
-WITH found AS (
+-- How the account's counts are read. Each question has two readings, and each reading two of the four models
+-- of the mart counting_evidence. The model that explains the most operations decides, if it explains a clear
+-- share of all that tell models apart, and if against each model of the other reading enough operations
+-- speak, a clear share of them for it. A few late or lost events decide nothing and prevent nothing.
+-- Otherwise the reading of the reference's samples is assumed: cumulative.
+WITH readings (model, question, reading) AS (
+    VALUES
+        ('cumulative', 'opened_in_delivered', 'cumulative'),
+        ('delivered_apart', 'opened_in_delivered', 'cumulative'),
+        ('opened_apart', 'opened_in_delivered', 'exclusive'),
+        ('exclusive', 'opened_in_delivered', 'exclusive'),
+        ('cumulative', 'delivered_in_sent', 'cumulative'),
+        ('opened_apart', 'delivered_in_sent', 'cumulative'),
+        ('delivered_apart', 'delivered_in_sent', 'exclusive'),
+        ('exclusive', 'delivered_in_sent', 'exclusive')
+),
+evidence AS (
+    SELECT
+        account_id,
+        string_split(models, ' ') AS models,
+        sum(operations) AS operations,
+        min(example) AS example
+    FROM counting_evidence
+    GROUP BY ALL
+),
+explained AS (
+    SELECT
+        account_id,
+        model,
+        coalesce(sum(operations), 0)::BIGINT AS telling,
+        coalesce(sum(operations) FILTER (list_contains(models, model)), 0)::BIGINT AS explained
+    FROM (SELECT DISTINCT account_id FROM hourly)
+    CROSS JOIN (SELECT DISTINCT model FROM readings)
+    LEFT JOIN evidence USING (account_id)
+    GROUP BY ALL
+),
+best AS (
+    SELECT
+        account_id,
+        arg_max(model, (explained, model)) AS model,
+        any_value(telling) AS telling,
+        max(explained) AS explained
+    FROM explained
+    GROUP BY account_id
+),
+rivals AS (
+    SELECT
+        best.account_id,
+        best.telling,
+        best.explained,
+        ours.question,
+        ours.reading AS likelier,
+        theirs.model AS rival,
+        operations,
+        example,
+        list_contains(models, ours.model) AND NOT list_contains(models, rival) AS is_for_it,
+        list_contains(models, rival) AND NOT list_contains(models, ours.model) AS is_against_it
+    FROM best
+    JOIN readings AS ours USING (model)
+    JOIN readings AS theirs ON theirs.question = ours.question AND theirs.reading <> ours.reading
+    LEFT JOIN evidence USING (account_id)
+),
+compared AS (
     SELECT
         account_id,
         question,
-        sum(cumulative_operations) AS cumulative_operations,
-        sum(exclusive_operations) AS exclusive_operations,
-        min(cumulative_example) AS cumulative_example,
-        min(exclusive_example) AS exclusive_example
-    FROM counting_evidence
-    GROUP BY account_id, question
+        likelier,
+        rival,
+        telling - explained AS unexplained_operations,
+        telling,
+        coalesce(sum(operations) FILTER (is_for_it), 0)::BIGINT AS for_it,
+        coalesce(sum(operations) FILTER (is_against_it), 0)::BIGINT AS against_it,
+        min(example) FILTER (is_for_it) AS example_for_it,
+        min(example) FILTER (is_against_it) AS example_against_it,
+        for_it + against_it AS deciding,
+        for_it / nullif(deciding, 0) AS majority,
+        deciding >= $fewest AND majority >= $clear AS is_clear
+    FROM rivals
+    GROUP BY ALL
+),
+closest AS (
+    -- Of the other reading's two models, the one that comes nearer.
+    FROM compared
+    QUALIFY row_number() OVER (
+        PARTITION BY account_id, question
+        ORDER BY is_clear, for_it - against_it, rival
+    ) = 1
+),
+judged AS (
+    SELECT
+        *,
+        is_clear AND unexplained_operations <= (1 - $clear) * telling AS decided,
+        CASE WHEN decided THEN likelier ELSE 'cumulative' END AS reading,
+        CASE likelier WHEN 'cumulative' THEN for_it ELSE against_it END AS cumulative_operations,
+        CASE likelier WHEN 'cumulative' THEN against_it ELSE for_it END AS exclusive_operations,
+        CASE likelier WHEN 'cumulative' THEN example_for_it ELSE example_against_it END
+            AS cumulative_example,
+        CASE likelier WHEN 'cumulative' THEN example_against_it ELSE example_for_it END
+            AS exclusive_example,
+        format(
+            '{} for {}, {:,} for {}',
+            CASE for_it
+                WHEN 1 THEN '1 operation speaks'
+                ELSE format('{:,} operations speak', for_it)
+            END,
+            likelier,
+            against_it,
+            CASE likelier WHEN 'cumulative' THEN 'exclusive' ELSE 'cumulative' END
+        ) AS counts
+    FROM closest
 )
 SELECT
     *,
-    CASE WHEN exclusive_operations > cumulative_operations THEN 'exclusive' ELSE 'cumulative' END
-        AS reading,
-    exclusive_operations <> cumulative_operations AS decided,
     CASE
-        WHEN cumulative_operations = 0 AND exclusive_operations = 0
-            THEN 'No operation decides it: cumulative is assumed, as in the reference''s samples.'
-        WHEN exclusive_operations = 0
+        WHEN decided
             THEN format(
-                '{} only possible under this reading.',
-                CASE cumulative_operations
-                    WHEN 1 THEN '1 operation is'
-                    ELSE format('{} operations are', cumulative_operations)
-                END
+                '{} ({:.1f} %); for example {}.',
+                counts,
+                floor(1000 * majority) / 10,
+                example_for_it
             )
-        WHEN cumulative_operations = 0
-            THEN format(
-                '{} only possible under this reading.',
-                CASE exclusive_operations
-                    WHEN 1 THEN '1 operation is'
-                    ELSE format('{} operations are', exclusive_operations)
-                END
-            )
+        WHEN deciding = 0 THEN 'No operation tells the two apart.'
+        WHEN deciding < $fewest THEN format('{}: fewer than {} in all.', counts, $fewest)
+        WHEN majority < $clear THEN format('{}: less than {:.0f} %.', counts, 100 * $clear)
         ELSE format(
-            '{} only possible if cumulative, {} only if exclusive: the more decide.',
-            CASE cumulative_operations
-                WHEN 1 THEN '1 operation is'
-                ELSE format('{} operations are', cumulative_operations)
-            END,
-            exclusive_operations
+            '{}, but {:,} of {:,} operations contradict the likeliest two answers: more than {:.0f} %.',
+            counts,
+            unexplained_operations,
+            telling,
+            100 - 100 * $clear
         )
+    END
+    || CASE
+        WHEN decided THEN '' ELSE ' Cumulative is assumed, as in the reference''s samples.'
     END AS evidence
-FROM found
+FROM judged
 ORDER BY account_id, question

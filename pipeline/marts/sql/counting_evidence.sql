@@ -1,43 +1,49 @@
--- Grain: one row per question about the counts, of one account's day.
--- An operation is evidence if its counts are possible under one reading alone. Under the exclusive
--- reading each email is in one count, so parts can't add up to more than total; under the cumulative
--- one an opened email is also delivered, and a delivered one also sent.
--- In doubles, which are exact for far more emails than there are, and have room for any count.
-WITH parts AS (
+-- Grain: one row per set of models that explain an operation's counts, of one account's day.
+-- It is open whether an email that has been opened leaves delivered, and whether one that has been delivered
+-- or found undeliverable leaves sent. Two questions make four models:
+--     cumulative        it leaves neither: every count keeps what it has counted
+--     opened_apart      opened emails leave delivered, delivered ones stay in sent
+--     delivered_apart   opened emails stay in delivered, delivered ones leave sent
+--     exclusive         it leaves both: every email is in one count
+-- Queued, scheduled, failed and canceled emails are in no other count under any model. All others of a
+-- COMPLETED operation have been sent; of an operation in progress some may be in no count yet.
+-- What all four explain tells nothing apart and is left out, and so is what lacks a count.
+WITH processed AS (
     SELECT
         operation_id,
-        delivered > 0 AND opened > delivered AS opened_apart,
-        queued::DOUBLE + scheduled + delivered + opened + undelivered + failed + canceled > total
-            AS opened_within,
-        sent < delivered AS delivered_apart,
-        queued::DOUBLE + scheduled + sent + greatest(delivered, opened) + undelivered + failed + canceled
-            > total AS delivered_within
+        total - queued - scheduled - failed - canceled AS most_sent,
+        CASE WHEN status = 'COMPLETED' THEN most_sent ELSE 0 END AS least_sent,
+        sent,
+        delivered,
+        opened,
+        undelivered
     FROM operations
 ),
-evidence AS (
+explained AS (
     SELECT
-        count(*) FILTER (opened_within AND NOT opened_apart) AS opened_within,
-        count(*) FILTER (opened_apart) AS opened_apart,
-        min(operation_id) FILTER (opened_within AND NOT opened_apart) AS opened_within_example,
-        min(operation_id) FILTER (opened_apart) AS opened_apart_example,
-        count(*) FILTER (delivered_within AND NOT delivered_apart) AS delivered_within,
-        count(*) FILTER (delivered_apart) AS delivered_apart,
-        min(operation_id) FILTER (delivered_within AND NOT delivered_apart) AS delivered_within_example,
-        min(operation_id) FILTER (delivered_apart) AS delivered_apart_example
-    FROM parts
+        operation_id,
+        sent BETWEEN least_sent AND most_sent
+            AND delivered + undelivered <= sent
+            AND opened <= delivered AS cumulative,
+        sent BETWEEN least_sent AND most_sent
+            AND delivered + opened + undelivered <= sent AS opened_apart,
+        sent + delivered + undelivered BETWEEN least_sent AND most_sent
+            AND opened <= delivered AS delivered_apart,
+        sent + delivered + opened + undelivered BETWEEN least_sent AND most_sent AS exclusive
+    FROM processed
+    WHERE most_sent + sent + delivered + opened + undelivered IS NOT NULL
 )
 SELECT
-    'opened_in_delivered' AS question,
-    opened_within AS cumulative_operations,
-    opened_apart AS exclusive_operations,
-    opened_within_example AS cumulative_example,
-    opened_apart_example AS exclusive_example
-FROM evidence
-UNION ALL
-SELECT
-    'delivered_in_sent' AS question,
-    delivered_within AS cumulative_operations,
-    delivered_apart AS exclusive_operations,
-    delivered_within_example AS cumulative_example,
-    delivered_apart_example AS exclusive_example
-FROM evidence
+    concat_ws(
+        ' ',
+        CASE WHEN cumulative THEN 'cumulative' END,
+        CASE WHEN opened_apart THEN 'opened_apart' END,
+        CASE WHEN delivered_apart THEN 'delivered_apart' END,
+        CASE WHEN exclusive THEN 'exclusive' END
+    ) AS models,
+    count(*) AS operations,
+    min(operation_id) AS example
+FROM explained
+WHERE NOT (cumulative AND opened_apart AND delivered_apart AND exclusive)
+GROUP BY cumulative, opened_apart, delivered_apart, exclusive
+ORDER BY models

@@ -1,0 +1,283 @@
+"""How an account's counts are read: what its operations show, and when that decides."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.counting import CLEAR_SHARE, FEWEST_OPERATIONS
+from pipeline.emulator.world import Counting, World
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.schema import COUNT_NAMES
+from pipeline.warehouse import publish
+from pipeline.windows import Window
+from tests.support.factories import (
+    ACCOUNT,
+    NOON,
+    OTHER_ACCOUNT,
+    PARTITION,
+    at,
+    new_lake,
+    operation_id,
+    record,
+    scan,
+    snapshot,
+    summarized,
+)
+
+PAGE = Path(__file__).parents[1] / "docs" / "counting.md"
+CASE = re.compile(r"^\| ([A-Z]+) \| (total [^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+NAMES = ("cumulative", "opened_apart", "delivered_apart", "exclusive")
+CUMULATIVE = {"total": 1, "sent": 1, "delivered": 1, "opened": 1}
+EXCLUSIVE = {"total": 1, "sent": 0, "delivered": 0, "opened": 1}
+LOST = {"total": 1, "sent": 1, "delivered": 0, "opened": 1}
+"""A cumulative account's operation whose delivery never was counted."""
+
+OPENED, DELIVERED = "opened_in_delivered", "delivered_in_sent"
+
+
+def counted(number: int, status: str = "COMPLETED", **counts: int) -> dict[str, Any]:
+    """A record with these counts and no others."""
+    return record(number, status=status, stats=dict.fromkeys(COUNT_NAMES, 0) | counts)
+
+
+def many(first: int, number: int, counts: dict[str, int]) -> list[dict[str, Any]]:
+    return [counted(first + n, **counts) for n in range(number)]
+
+
+def published(folder: Path, records: Iterable[dict[str, Any]]) -> Lake:
+    lake = summarized(new_lake(folder), scan(records))
+    publish(lake)
+    return lake
+
+
+def counting(lake: Lake, question: str = OPENED) -> dict[str, Any]:
+    (row,) = ask(lake, f"FROM counting WHERE question = '{question}'").to_pylist()
+    return row
+
+
+def rates(lake: Lake) -> tuple[float, float, str, bool]:
+    query = "SELECT delivery_rate, open_rate, reading, reading_decided FROM delivery_daily"
+    (row,) = ask(lake, query).to_pylist()
+    return tuple(row.values())  # type: ignore[return-value]
+
+
+# What an operation shows.
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "models", "shows"),
+    [pytest.param(*found, id=f"{found[0]} {found[1]}") for found in CASE.findall(PAGE.read_text())],
+)
+def test_operation_shows_what_the_documented_case_says(
+    tmp_path: Path, status: str, counts: str, models: str, shows: str
+):
+    stats = {name: int(n) for name, n in (part.split() for part in counts.split(", "))}
+    # As many as decide, so that `counting` says what they show.
+    records = [counted(n, status, **stats) for n in range(FEWEST_OPERATIONS)]
+    lake = published(tmp_path, records)
+    evidence = snapshot(lake)[f"counting_evidence {PARTITION}"]
+    if models.strip() == "all":
+        assert evidence == []
+    else:
+        expected = "" if models.strip() == "none" else models.strip().replace(",", "")
+        assert [tuple(row.values()) for row in evidence] == [(expected, 5, operation_id(0))]
+    decided = {
+        q: row["reading"] for q in (OPENED, DELIVERED) if (row := counting(lake, q))["decided"]
+    }
+    assert decided == shown(shows)
+
+
+def shown(text: str) -> dict[str, str]:
+    """The readings that a case of the page says to be shown."""
+    if found := re.match(r"both are (\w+)", text):
+        return dict.fromkeys((OPENED, DELIVERED), found[1])
+    clauses = re.findall(r"`(\w+)`(?: is)? (cumulative|exclusive)", text)
+    return {OPENED if name == "delivered" else DELIVERED: reading for name, reading in clauses}
+
+
+@pytest.mark.parametrize("name", [n for n in COUNT_NAMES if n not in ("recipients", "attempts")])
+def test_operation_without_a_count_is_no_evidence(tmp_path: Path, name: str):
+    """Fact: "every count may be absent: absent is NULL, never 0"."""
+    lacking = counted(1, **EXCLUSIVE)
+    del lacking["stats"][name]
+    lake = summarized(new_lake(tmp_path), scan([lacking]))
+    assert snapshot(lake)[f"counting_evidence {PARTITION}"] == []
+
+
+def test_operation_without_recipients_and_attempts_is_evidence(tmp_path: Path):
+    """The guide's sample lacks both."""
+    lacking = counted(1, total=2, delivered=2)
+    del lacking["stats"]["recipients"], lacking["stats"]["attempts"]
+    lake = summarized(new_lake(tmp_path), scan([lacking]))
+    (row,) = snapshot(lake)[f"counting_evidence {PARTITION}"]
+    assert row["models"] == "delivered_apart exclusive"
+
+
+# When that decides.
+
+
+def test_account_of_single_emails_that_leave_delivered_is_exclusive(tmp_path: Path):
+    """An opened email is no longer counted as delivered: `delivered` is 0 where `opened` is 1."""
+    delivered = {"total": 1, "sent": 0, "delivered": 1}
+    failed = {"total": 1, "sent": 0, "failed": 1}
+    lake = published(
+        tmp_path, [*many(0, 66, delivered), *many(100, 31, EXCLUSIVE), *many(200, 3, failed)]
+    )
+    assert rates(lake) == (0.97, 31 / 97, "exclusive", True)
+    row = counting(lake)
+    assert (row["cumulative_operations"], row["exclusive_operations"]) == (0, 31)
+    assert row["exclusive_example"] == operation_id(100)
+    assert row["evidence"] == (
+        f"31 operations speak for exclusive, 0 for cumulative (100.0 %); for example "
+        f"{operation_id(100)}."
+    )
+
+
+@pytest.mark.parametrize("counts", [CUMULATIVE, EXCLUSIVE], ids=["cumulative", "exclusive"])
+def test_few_contradicting_operations_neither_flip_nor_block(
+    tmp_path: Path, counts: dict[str, int]
+):
+    other = EXCLUSIVE if counts is CUMULATIVE else LOST
+    lake = published(tmp_path, [*many(0, 95, counts), *many(200, 5, other)])
+    row = counting(lake)
+    reading = "cumulative" if counts is CUMULATIVE else "exclusive"
+    assert (row["reading"], row["decided"]) == (reading, True)
+    assert row["majority"] >= CLEAR_SHARE
+
+
+def test_lost_deliveries_of_a_cumulative_account_do_not_make_it_exclusive(tmp_path: Path):
+    """`opened` is more than `delivered` there, as in an exclusive account."""
+    lake = published(tmp_path, [*many(0, 95, CUMULATIVE), *many(200, 5, LOST)])
+    row = counting(lake)
+    assert (row["reading"], row["decided"], row["majority"]) == ("cumulative", True, 0.95)
+    assert (row["cumulative_operations"], row["exclusive_operations"]) == (95, 5)
+    assert (row["cumulative_example"], row["exclusive_example"]) == (
+        operation_id(0),
+        operation_id(200),
+    )
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        pytest.param([], "No operation tells the two apart.", id="nothing opened"),
+        pytest.param(
+            many(0, FEWEST_OPERATIONS - 1, EXCLUSIVE),
+            "4 operations speak for exclusive, 0 for cumulative: fewer than 5 in all.",
+            id="too few",
+        ),
+        pytest.param(
+            many(0, 1, EXCLUSIVE),
+            "1 operation speaks for exclusive, 0 for cumulative: fewer than 5 in all.",
+            id="one",
+        ),
+        pytest.param(
+            [*many(0, 60, EXCLUSIVE), *many(100, 40, CUMULATIVE)],
+            "60 operations speak for exclusive, 40 for cumulative: less than 90 %.",
+            id="no majority",
+        ),
+        pytest.param(
+            [*many(0, 20, EXCLUSIVE), *many(100, 20, CUMULATIVE)],
+            "less than 90 %.",
+            id="even",
+        ),
+        pytest.param(
+            [*many(0, 60, EXCLUSIVE), *many(100, 40, {"total": 1})],
+            "40 of 100 operations contradict the likeliest two answers: more than 10 %.",
+            id="counts that nothing explains",
+        ),
+    ],
+)
+def test_undecided_reading_is_assumed_and_says_why(
+    tmp_path: Path, records: list[dict[str, Any]], why: str
+):
+    """A wrong decision is worse than none."""
+    waiting = counted(900, "SCHEDULED", total=1, scheduled=1)
+    lake = published(tmp_path, [waiting, *records])
+    row = counting(lake)
+    assert (row["reading"], row["decided"]) == ("cumulative", False)
+    assert f"{why} Cumulative is assumed, as in the reference's samples." in row["evidence"]
+    assert rates(lake)[2:] == ("cumulative", False)
+
+
+def test_evidence_of_days_adds_up(tmp_path: Path):
+    lake = new_lake(tmp_path)
+    for n in range(FEWEST_OPERATIONS):
+        created = NOON.replace(day=NOON.day - n)
+        one = record(n, created_at=created, stats={"sent": 0, "delivered": 0, "opened": 1})
+        summarized(
+            lake,
+            scan([one], window=Window.of_day(created.date()), observed_at=NOON.replace(hour=14)),
+        )
+    publish(lake)
+    assert counting(lake)["exclusive_operations"] == FEWEST_OPERATIONS
+    assert counting(lake)["decided"]
+
+
+def test_reading_is_each_accounts_own(tmp_path: Path):
+    lake = summarized(
+        new_lake(tmp_path),
+        scan(many(0, 10, EXCLUSIVE)),
+        scan(many(100, 10, CUMULATIVE), account_id=OTHER_ACCOUNT),
+    )
+    publish(lake)
+    query = (
+        "SELECT account_id, delivery_rate, reading, reading_decided FROM delivery_daily ORDER BY 1"
+    )
+    assert [tuple(row.values()) for row in ask(lake, query).to_pylist()] == [
+        (ACCOUNT, 1.0, "exclusive", True),
+        (OTHER_ACCOUNT, 1.0, "cumulative", True),
+    ]
+
+
+# A whole account.
+
+
+def account_records(world: World, *, single: bool) -> tuple[list[dict[str, Any]], float]:
+    """What an account's operations of a day look like days later, and its true delivery rate."""
+    numbers = np.array(world.numbers(at("2026-11-20 00:00"), at("2026-11-21 00:00")))
+    later = at("2026-11-26 12:00")
+    cumulative = World(world.seed, world.per_day, world.start).columns(numbers, later)
+    chosen = (cumulative["total"] == 1) | (not single)
+    waiting = cumulative["canceled"] + cumulative["scheduled"] + cumulative["queued"]
+    attempted = (cumulative["total"] - waiting)[chosen].sum()
+    truth = cumulative["delivered"][chosen].sum() / attempted
+    return world.records(numbers[chosen], later), float(truth)
+
+
+@pytest.mark.parametrize("single", [True, False], ids=["one recipient each", "any size"])
+@pytest.mark.parametrize("reading", ["cumulative", "exclusive"])
+def test_account_is_decided_and_shows_its_true_rate(
+    tmp_path: Path, reading: Counting, single: bool
+):
+    world = World(3, 800, at("2026-11-18 00:00"), counting=reading)
+    records, truth = account_records(world, single=single)
+    lake = published(tmp_path, records)
+    rate, _, *shown_as = rates(lake)
+    assert shown_as == [reading, True]
+    assert rate == pytest.approx(truth)
+    assert rate > 0.95
+    assert counting(lake, DELIVERED)["reading"] == reading
+    assert counting(lake)["majority"] == 1
+
+
+@pytest.mark.parametrize("reading", ["cumulative", "exclusive"])
+def test_late_and_lost_events_do_not_keep_an_account_from_being_decided(
+    tmp_path: Path, reading: Counting
+):
+    """Of each fiftieth operation the delivery's event is lost, another fiftieth is counted in part."""
+    world = World(3, 800, at("2026-11-18 00:00"), counting=reading)
+    records, _ = account_records(world, single=False)
+    for n, one in enumerate(records):
+        if n % 50 == 0:
+            one["stats"]["delivered"] = 0
+        elif n % 50 == 1:
+            one["stats"]["sent"] = max(one["stats"]["sent"] - 1, 0)
+    lake = published(tmp_path, records)
+    assert rates(lake)[2:] == (reading, True)
+    assert 0 < counting(lake)["unexplained_operations"] < 0.1 * len(records)
