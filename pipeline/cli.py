@@ -5,10 +5,10 @@ Nothing heavy is imported until a command runs, so that ``--help`` is immediate.
 without a traceback; ``--debug`` shows it.
 """
 
-import json
 import logging
 import os
 import sys
+import traceback
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.interruption import interruptible
 from pipeline.logs import LogFormat
+from pipeline.terminal import say
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from pipeline.version import installed
 
-        typer.echo(f"email-archive {installed()}")
+        say(f"email-archive {installed()}")
         raise typer.Exit
 
 
@@ -130,6 +131,7 @@ def sync(
     """
     _prepare()
     from pipeline.console import observing
+    from pipeline.rendering import json_figures
     from pipeline.settings import Settings
     from pipeline.sync import sync as run
 
@@ -139,9 +141,9 @@ def sync(
         report = run(settings, scope=scope, observer=observer, publishing=publish)
     summary = report.summary()
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        typer.echo(json_figures(summary))
     else:
-        typer.echo(
+        say(
             f"{report.account_id}: {summary['operations_seen']} operations seen: {summary['new']} new, "
             f"{summary['changed']} changed, {summary['unchanged']} unchanged; "
             f"{summary['rejects']} rejects; {summary['requests']} requests, "
@@ -176,17 +178,17 @@ def sql(
     Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
     """
     _prepare()
-    from pipeline import console
-    from pipeline.query import ask
+    from pipeline import rendering
+    from pipeline.query import answered
 
-    result = ask(_lake(data), query)
-    match output:
-        case OutputFormat.csv:
-            console.write_csv(result)
-        case OutputFormat.json:
-            console.write_json(result)
-        case OutputFormat.table:
-            console.write_table(result, max_rows)
+    with answered(_lake(data), query) as result:
+        match output:
+            case OutputFormat.csv:
+                rendering.write_csv(result)
+            case OutputFormat.json:
+                rendering.write_json(result)
+            case OutputFormat.table:
+                rendering.write_table(result, max_rows)
 
 
 @app.command()
@@ -220,7 +222,7 @@ def export(
     sink = sys.stdout.buffer if _is_stdout(to) else Path(to)
     rows = write(_lake(data), table, output.value, sink, since=start, until=end)
     if not _is_stdout(to):
-        typer.echo(f"exported {table} to {to}: {rows:,} rows")
+        say(f"exported {table} to {to}: {rows:,} rows")
 
 
 @app.command()
@@ -256,7 +258,7 @@ def report(
         return
     written = write(_lake(data), None if to is None else Path(to), account_id=account)
     done = "wrote" if written.is_new else "nothing new in"
-    typer.echo(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
+    say(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
 
 
 @app.command()
@@ -272,7 +274,7 @@ def publish(data: DataOption = None) -> None:
 
     lake = _lake(data)
     days, errors = rebuild(lake.must_exist())
-    typer.echo(f"published {lake.warehouse.absolute()}: {days} days")
+    say(f"published {lake.warehouse.absolute()}: {days} days")
     for error in errors:
         _complain(f"not done: {error}")
     if errors:
@@ -296,11 +298,12 @@ def status(
     """
     _prepare()
     from pipeline import console
+    from pipeline.rendering import json_figures
     from pipeline.status import status as look
 
     found = look(_lake(data), _utc(at) or datetime.now(UTC))
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json_figures(found.as_json()))
     else:
         console.write_status(found)
     if not found.ok:
@@ -331,6 +334,7 @@ def verify(
     """
     _prepare()
     from pipeline import console
+    from pipeline.rendering import json_figures
     from pipeline.settings import Settings
     from pipeline.verify import verify as compare
 
@@ -341,7 +345,7 @@ def verify(
     with console.observing() as observer:
         found = compare(settings, start=start, end=end, observer=observer)
     if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=2))
+        typer.echo(json_figures(found.as_json()))
     else:
         console.write_verification(found)
     for failure in found.failures:
@@ -403,7 +407,7 @@ def emulate(
         counting=counting.value,
         faults=faults,
         outage=outage.date() if outage else None,
-        say=typer.echo,
+        say=say,
     )
 
 
@@ -484,7 +488,7 @@ def _complain(message: str) -> None:
     if logs.is_json():
         log.error("%s", message)
     else:
-        typer.echo(message, err=True)
+        say(message, err=True)
 
 
 def main() -> None:
@@ -501,25 +505,21 @@ def main() -> None:
 
 
 def _code_of(error: BaseException) -> int:
-    """Tell of an error, and say what the process ends with; one that nobody expected is raised on."""
+    """Tell of an error, and say what the process ends with."""
     if isinstance(error, BrokenPipeError):
         # The reader of our output, `head` for one, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     is_expected = isinstance(error, ArchiveError | OSError)
+    is_brief = is_expected and not log.isEnabledFor(logging.DEBUG)
     if logs.is_json():
-        is_shown = not is_expected or log.isEnabledFor(logging.DEBUG)
-        log.error("%s", error, exc_info=error if is_shown else None)
-    elif is_expected and not log.isEnabledFor(logging.DEBUG):
-        _fail(error)
+        log.error("%s", error, exc_info=None if is_brief else error)
+    elif is_brief:
+        typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
+        say(str(error), err=True)
     else:
-        raise error
+        say("".join(traceback.format_exception(error)).rstrip(), err=True)
     return WRONG_USE if isinstance(error, UsageError) else FAILED
-
-
-def _fail(error: BaseException) -> None:
-    typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    typer.echo(str(error), err=True)
 
 
 if __name__ == "__main__":

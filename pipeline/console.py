@@ -1,27 +1,25 @@
-"""What the command shows: progress, tables, CSV and JSON."""
+"""What the command shows of its work and of an archive: progress, status, verification."""
 
-import csv
-import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from datetime import date, datetime, timedelta
-from typing import Any, Final
+from datetime import date, timedelta
+from typing import Final
 
-import pyarrow as pa
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import logs
+from pipeline import logs, rendering
 from pipeline.facts import Answers, ScanFacts
 from pipeline.lake.fold import FoldReport
+from pipeline.rendering import wide_enough
 from pipeline.scan import FailedScan
 from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.sync import Observer
+from pipeline.terminal import message, printable
 from pipeline.twilio.client import Page
 from pipeline.verify import Comparison, Verification
 from pipeline.windows import Window
@@ -36,15 +34,15 @@ def observing() -> Iterator[Observer]:
     if logs.is_json():
         yield Observer()
         return
-    console = Console(stderr=True)
+    console = rendering.console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
@@ -77,7 +75,7 @@ class _Lines(Observer):
         )
 
     def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+        self._console.print(message(line), soft_wrap=True)
 
 
 class _Bars(Observer):
@@ -101,42 +99,12 @@ class _Bars(Observer):
 
     def failed(self, failure: FailedScan) -> None:
         self._progress.advance(self._scanning)
-        self._progress.console.print(f"failed {failure.window}", markup=False)
+        self._progress.console.print(f"failed {failure.window}")
 
     def folded(self, report: FoldReport) -> None:
         self._progress.update(
             self._folding, advance=1, visible=True, detail=f"{report.partition.day}"
         )
-
-
-def write_table(result: pa.Table, max_rows: int) -> None:
-    """A result as a table on stdout, `max_rows` of it at most."""
-    table = Table()
-    for field in result.schema:
-        types = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
-        numeric = any(is_of(field.type) for is_of in types)
-        table.add_column(field.name, justify="right" if numeric else "left", overflow="fold")
-    for row in result.slice(0, max_rows).to_pylist():
-        table.add_row(*(_shown(value) for value in row.values()))
-    console = _wide_enough(table)
-    console.print(table)
-    if result.num_rows > max_rows:
-        rest = result.num_rows - max_rows
-        console.print(f"{rest} more rows: see --max-rows, or --format csv", soft_wrap=True)
-
-
-def write_csv(result: pa.Table) -> None:
-    """A result as CSV on stdout; NULL is empty, times are ISO 8601 in UTC."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(result.schema.names)
-    for batch in result.to_batches(max_chunksize=10_000):
-        writer.writerows([_plain(value) for value in row.values()] for row in batch.to_pylist())
-
-
-def write_json(result: pa.Table) -> None:
-    """A result as a JSON list of objects on stdout; times are ISO 8601 in UTC."""
-    rows = [{name: _plain(value) for name, value in row.items()} for row in result.to_pylist()]
-    sys.stdout.write(json.dumps(rows, indent=2, default=str) + "\n")
 
 
 _CELLS: Final = {
@@ -161,21 +129,24 @@ _SHOWN_ANOMALIES: Final = 5
 
 def write_status(found: ArchiveStatus) -> None:
     """What the archive holds: a few lines and a picture of the last 8 days per account."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print(f"{found.root.absolute()}", markup=False)
+    console = rendering.console(soft_wrap=True)
+    console.print(printable(f"{found.root.absolute()}"))
     for account in found.accounts:
-        console.print(f"\n[bold]{account.account_id}[/bold]")
+        console.print()
+        console.print(account.account_id, style="bold")
         console.print(_account_grid(account))
         console.print()
         console.print(_slot_grid(account.slots))
         for state, slots in (("at risk", account.at_risk), ("lost", account.lost)):
             for slot in slots[:_SHOWN_SLOTS]:
                 left = f": {slot.hours_left:.1f} h left" if slot.state == "at_risk" else ""
-                console.print(f"  [bold red]{state}[/] {slot.slot:%Y-%m-%d %H:00} UTC{left}")
+                about = f" {slot.slot:%Y-%m-%d %H:00} UTC{left}"
+                console.print(Text(f"  {state}", "bold red"), Text(about), sep="")
             if len(slots) > _SHOWN_SLOTS:
                 console.print(f"  ... and {len(slots) - _SHOWN_SLOTS} more {state}")
         for unusual in account.anomalies[:_SHOWN_ANOMALIES]:
-            console.print(f"  [bold yellow]unusual[/] {unusual}")
+            about = printable(f" {unusual}")
+            console.print(Text("  unusual", "bold yellow"), Text(about), sep="")
         if len(account.anomalies) > _SHOWN_ANOMALIES:
             more = len(account.anomalies) - _SHOWN_ANOMALIES
             console.print(f"  ... and {more} more in delivery_anomalies")
@@ -183,7 +154,7 @@ def write_status(found: ArchiveStatus) -> None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
-        console.print(line, markup=False)
+        console.print(printable(line))
 
 
 _SHOWN_MISSING: Final = 100
@@ -191,7 +162,7 @@ _SHOWN_MISSING: Final = 100
 
 def write_verification(found: Verification) -> None:
     """How each day compares, what is missing, and what to do about it."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = rendering.console(soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 1))
     table.add_column("day")
     names = [field.name for field in fields(Comparison)]
@@ -200,12 +171,13 @@ def write_verification(found: Verification) -> None:
     for day, compared in [*found.days.items(), ("all", found.total)]:
         counts = [f"{getattr(compared, name):,}" for name in names]
         table.add_row(str(day), *counts, end_section=day == max(found.days, default=None))
-    _wide_enough(table).print(table)
+    wide_enough(table).print(table)
     for one in found.missing[:_SHOWN_MISSING]:
-        console.print(f"missing {one.created_at:%Y-%m-%dT%H:%M:%SZ} {one.operation_id}")
+        id_ = printable(one.operation_id)
+        console.print(f"missing {one.created_at:%Y-%m-%dT%H:%M:%SZ} {id_}")
     if len(found.missing) > _SHOWN_MISSING:
         console.print(f"... and {len(found.missing) - _SHOWN_MISSING:,} more: see --json")
-    console.print(_verdict(found), markup=False)
+    console.print(_verdict(found))
 
 
 def _verdict(found: Verification) -> str:
@@ -256,29 +228,3 @@ def _account_grid(account: AccountStatus) -> Table:
     ):
         grid.add_row(f"  {name}", value)
     return grid
-
-
-def _wide_enough(table: Table) -> Console:
-    """A terminal has its width; what is no terminal gets the table whole."""
-    console = Console()
-    return (
-        console
-        if console.is_terminal
-        else Console(width=Console(width=10_000).measure(table).maximum)
-    )
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return str(_plain(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    return value

@@ -17,10 +17,10 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from pipeline import rendering
 from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from pipeline.emulator.truth import differences
 from pipeline.emulator.world import World
@@ -33,6 +33,7 @@ from pipeline.report.write import report
 from pipeline.schema import OPERATIONS
 from pipeline.settings import ArchiveSettings, Settings
 from pipeline.sync import EVERYTHING, SyncReport, sync
+from pipeline.terminal import printable
 from pipeline.twilio.client import OperationsClient
 from pipeline.windows import Window, days_between, retained_days
 
@@ -61,7 +62,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         UsageError: `data` holds something that no demo made.
         ArchiveError: a sync failed.
     """
-    console = Console()
+    console = rendering.console(soft_wrap=True)
     end = FIRST_DAY + timedelta(days=DAYS)
     _empty(data)
     with _emulator(per_day) as url:
@@ -69,7 +70,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
             account_sid=DEMO_ACCOUNT_SID, auth_token=DEMO_AUTH_TOKEN, api_url=url, data=data
         )
         moments = list(_moments(end))
-        with Progress(console=console, transient=True) as progress:
+        with Progress(console=rendering.console(), transient=True) as progress:
             playing = progress.add_task("playing 30 days", total=len(moments))
             for moment in moments[:-1]:
                 _set_clock(url, moment)
@@ -85,39 +86,28 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
             progress.advance(playing)
         known = _known_to_api(settings)
     lake = Lake(data)
-    _show_rates(console, lake)
+    _show_rates(lake)
     operations = _operations(lake)
     world = World(SEED, per_day, FIRST_DAY, outage=OUTAGE)
     problems = differences(world, operations, FIRST_DAY, moments)
     console.print(
         f"The API still knows {known:,} operations of these 30 days; "
-        f"the archive has {operations.num_rows:,}.",
-        highlight=False,
-        soft_wrap=True,
+        f"the archive has {operations.num_rows:,}."
     )
     if problems:
         console.print(
-            f"They differ from the truth in {len(problems)} places:", *problems[:5], sep="\n"
+            f"They differ from the truth in {len(problems)} places:",
+            *map(printable, problems[:5]),
+            sep="\n",
         )
         return False
     console.print(
         f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
-        f"{operations.num_rows:,} of {operations.num_rows:,}, none missing.",
-        highlight=False,
-        soft_wrap=True,
+        f"{operations.num_rows:,} of {operations.num_rows:,}, none missing."
     )
     written = report(lake)
-    console.print(
-        f"Open its report: {data / written.path.name}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f'Ask it: email-archive sql "FROM delivery_daily" --data {data}',
-        markup=False,
-        soft_wrap=True,
-    )
+    console.print(printable(f"Open its report: {data / written.path.name}"))
+    console.print(printable(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}'))
     return True
 
 
@@ -204,7 +194,7 @@ def _operations(lake: Lake) -> pa.Table:
     return pa.concat_tables([parquet.read(part, OPERATIONS.arrow) for part in parts])
 
 
-def _show_rates(console: Console, lake: Lake) -> None:
+def _show_rates(lake: Lake) -> None:
     rows = ask(lake, "FROM delivery_daily ORDER BY created_date").to_pylist()
     table = Table(
         title="Delivery by UTC day of creation",
@@ -222,4 +212,4 @@ def _show_rates(console: Console, lake: Lake) -> None:
             *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
             *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),
         )
-    console.print(table)
+    rendering.console().print(table)

@@ -9,6 +9,8 @@ import logging
 import sys
 from enum import StrEnum
 
+from pipeline.terminal import message
+
 _CHATTY = ("filelock",)
 """Libraries that log each lock, of which our own events tell already."""
 
@@ -28,9 +30,9 @@ def set_up(log_format: LogFormat, *, debug: bool) -> None:
         handler.setFormatter(_json_formatter())
         level = logging.DEBUG if debug else logging.INFO
     elif debug:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        handler.setFormatter(_Text("%(asctime)s %(levelname)s %(name)s %(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setFormatter(_Text("%(levelname)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     if not debug:
         for name in _CHATTY:
@@ -43,6 +45,11 @@ def is_json() -> bool:
     return any(type(one).__name__ == "JsonFormatter" for one in formatters)
 
 
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return message(super().format(record))
+
+
 def _json_formatter() -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - only where it is asked for
 
@@ -50,5 +57,4 @@ def _json_formatter() -> logging.Formatter:
         ("levelname", "name", "message"),
         rename_fields={"levelname": "level", "name": "logger"},
         timestamp="time",
-        json_ensure_ascii=False,
     )

@@ -22,6 +22,7 @@ FLOORS = [
         "pipeline.interruption",
         "pipeline.logs",
         "pipeline.process",
+        "pipeline.terminal",
         "pipeline.threads",
         "pipeline.version",
     },
@@ -53,7 +54,7 @@ FLOORS = [
         "pipeline.status",
     },
     {"pipeline.sync", "pipeline.emulator"},
-    {"pipeline.verify"},
+    {"pipeline.verify", "pipeline.rendering"},
     {"pipeline.console", "pipeline.demo"},
     {"pipeline.cli", "assets"},
 ]

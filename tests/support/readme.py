@@ -15,10 +15,10 @@ from contextlib import chdir, redirect_stdout
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pipeline.console import write_table
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
+from pipeline.query import answered
+from pipeline.rendering import write_table
 from pipeline.report.facts import read_accounts
 from pipeline.report.figures import figures
 from pipeline.report.pictures import png
@@ -71,8 +71,8 @@ def questions(text: str) -> list[tuple[str, str]]:
 def answer(query: str, folder: Path) -> str:
     """What `email-archive sql` shows of a query."""
     out = io.StringIO()
-    with redirect_stdout(out):
-        write_table(ask(Lake(folder / "data" / "demo"), query), max_rows=200)
+    with redirect_stdout(out), answered(Lake(folder / "data" / "demo"), query) as result:
+        write_table(result, max_rows=200)
     return _tidy(out.getvalue())
 
 
