@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -42,6 +42,18 @@ _PATIENCE: Final = 3
 expects ever fewer."""
 
 _RESTARTS: Final = 2
+"""Listings that are begun anew after a refused page token, if the window can't be cut instead."""
+
+_MANY: Final = 12
+"""Parts that a capped window is cut into at the most."""
+
+_ROUND: Final = 500
+"""A listing that ends with a multiple of so many records may have been capped there, without a word."""
+
+_Ended: TypeAlias = Literal["complete", "outgrown", "capped"]
+"""How a listing ended: with its last page; with its budget; or before its end, as an API does that refuses
+tokens beyond a number of results, or stops there."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
 
@@ -87,30 +99,50 @@ def scan_window(
         window: what to list.
         on_page: told of each page as it arrives.
         max_pages: the budget, in pages full of the window's own operations. A window that outgrows it
-            comes back with the parts to scan instead; a window of a second can't be cut, and is
-            listed to its end.
+            comes back with the parts to scan instead, as does one whose listing the API ends
+            early. A window of a second can't be cut, and is listed to its end.
 
     Raises:
         ApiError: a page could not be had; nothing of the window counts then.
     """
     began = time.monotonic()
-    for _ in range(_RESTARTS):
+    requests = refused_tokens = 0
+
+    def count(page: Page) -> None:
+        nonlocal requests
+        requests += page.attempts
+        on_page(page)
+
+    while True:
+        size = client.page_size.current
         try:
-            pages, found = _list(client, window, on_page, max_pages)
+            pages, found, ended = _list(client, window, size, count, max_pages)
             break
         except PageTokenError as error:
-            # Tokens are disposable: the listing begins anew.
+            refused_tokens += 1
+            if refused_tokens > _RESTARTS:
+                raise
+            requests += error.attempts
             log.warning("%s", error, extra=_about(account_id, window, error))
-    else:
-        pages, found = _list(client, window, on_page, max_pages)
-    is_complete = pages[-1].next_token is None
+        except ApiError as error:
+            # Whether a token may go with another page size is undocumented: the listing begins anew.
+            smaller = client.page_size.after_failure(size, error)
+            if smaller is None:
+                raise
+            requests += error.attempts
+            log.warning(
+                "%s. Pages of %d operations fail; %s is listed anew with pages of %d, as if "
+                "EMAIL_ARCHIVE_PAGE_SIZE were %d",
+                *(error, size, window, smaller, smaller),
+                extra=_about(account_id, window, error),
+            )
+    is_complete = ended == "complete"
     # What was answered out of a cache is older than its turn: the scan is as old as its oldest page.
     moments = [page.observed_at for page in pages]
     observed_at, completed_at = min(moments), max(moments)
     inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *found])
     states, operations = _distinct(inside)
     rejects = [reject for page in pages for reject in page.rejects if _may_lie_in(reject, window)]
-    requests = sum(page.attempts for page in pages)
     facts = ScanFacts(
         account_id=account_id,
         window=window,
@@ -147,41 +179,65 @@ def scan_window(
         },
     )
     scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
-    parts = () if is_complete else _parts(window, inside, pages)
+    parts = () if is_complete else _parts(window, inside, pages, ended)
     return Listing(scan, drift(states), parts)
 
 
 def _list(
-    client: OperationsClient, window: Window, on_page: Callable[[Page], None], max_pages: int
-) -> tuple[list[Page], list[pa.Table]]:
-    """The pages of a window, and of each the operations that were created in it."""
+    client: OperationsClient,
+    window: Window,
+    page_size: int,
+    on_page: Callable[[Page], None],
+    max_pages: int,
+) -> tuple[list[Page], list[pa.Table], _Ended]:
+    """The pages of a window, of each the operations created in it, and how the listing ended."""
     pages: list[Page] = []
     found: list[pa.Table] = []
-    inside, fullest = 0, 1
     can_be_cut = window.end - window.start > _SMALLEST
-    for page in client.pages(window):
-        pages.append(page)
-        on_page(page)
+    listing = client.pages(window, page_size=page_size)
+    while True:
         # Pages that are empty, or full of what lies outside, tell how the API filters and not that
         # the window is big: its parts would take just as many, and be cut without end.
+        may_be_cut = can_be_cut and any(table.num_rows for table in found)
+        try:
+            page = next(listing, None)
+        except PageTokenError as error:
+            if not may_be_cut:
+                raise
+            log.warning("%s is cut: %s", window, error)
+            return pages, found, "capped"
+        if page is None:
+            return pages, found, "capped" if may_be_cut and _may_be_capped(pages) else "complete"
+        pages.append(page)
+        on_page(page)
         found.append(_inside(page.operations, window))
-        inside += found[-1].num_rows
-        fullest = max(fullest, page.records)
-        if not can_be_cut or page.next_token is None or not inside:
-            continue
-        is_full = inside >= max_pages * fullest
-        if is_full or len(pages) * _WORTH_CUTTING <= max_pages:
-            expected = _expected_pages(window, pages)
-            if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
-                break
-            # What is nearly done is not begun again for a little more speed: its parts would list again all
-            # that was listed. The longer it has gone on the less may be left: more may come than expected.
-            left = max_pages * max_pages / len(pages)
-            if len(pages) < _PATIENCE * max_pages:
-                left = max(left, len(pages) / 2)
-            if is_full and not len(pages) < expected < len(pages) + left:
-                break
-    return pages, found
+        has_more = can_be_cut and page.next_token is not None
+        if has_more and _outgrows(window, pages, found, max_pages):
+            return pages, found, "outgrown"
+
+
+def _may_be_capped(pages: Sequence[Page]) -> bool:
+    records = sum(page.records for page in pages)
+    return records > 0 and records % _ROUND == 0
+
+
+def _outgrows(
+    window: Window, pages: Sequence[Page], found: Sequence[pa.Table], max_pages: int
+) -> bool:
+    """Whether the rest of a window is better listed in parts."""
+    inside = sum(table.num_rows for table in found)
+    is_full = inside >= max_pages * max(page.records for page in pages)
+    if not inside or not (is_full or len(pages) * _WORTH_CUTTING <= max_pages):
+        return False
+    expected = _expected_pages(window, pages)
+    if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
+        return True
+    # What is nearly done is not begun again for a little more speed: its parts would list again all
+    # that was listed. The longer it has gone on the less may be left: more may come than expected.
+    left = max_pages * max_pages / len(pages)
+    if len(pages) < _PATIENCE * max_pages:
+        left = max(left, len(pages) / 2)
+    return is_full and not len(pages) < expected < len(pages) + left
 
 
 def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
@@ -203,16 +259,22 @@ def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
     return len(pages) * float((end - window.start) / listed)
 
 
-def _parts(window: Window, listed: pa.Table, pages: Sequence[Page]) -> tuple[Window, ...]:
-    """A window that turned out too big, in two or more.
+def _parts(
+    window: Window, listed: pa.Table, pages: Sequence[Page], ended: _Ended
+) -> tuple[Window, ...]:
+    """A window that was not listed completely, in two or more.
 
     How many is a guess: if the API answers in order of creation, what came spans a part of the window
-    that tells the rest. If it does not, that guess is too small, and parts will be cut again. A window of
+    that tells the rest. If it does not, that guess is too small, and parts will be cut again. A big window of
     many slots is cut into pairs of these at least: rates change with the hours.
     """
+    in_order = _expected_pages(window, pages)
+    if ended == "capped":
+        return tuple(cut(window, max(min(math.ceil(in_order / len(pages)), _MANY), 2)))
     created = listed["created_at"]
     span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
-    expected = max(len(pages) / max(span, 0.01), _expected_pages(window, pages))
+    # Not more than a hundred times: a burst in the first second says little of the rest of the day.
+    expected = min(max(len(pages) / max(span, 0.01), in_order), 100 * len(pages))
     slots = sum(1 for _ in window.slots())
     return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), slots // 2, 2)))
 

@@ -11,8 +11,17 @@ import httpx2
 import pytest
 
 from pipeline.emulator import FAULTS, Emulator, Faults, Options, World
-from pipeline.emulator.faults import BODIES, CONNECTIONS, LISTINGS, RECORDS, REFUSALS
+from pipeline.emulator.faults import (
+    BODIES,
+    CONNECTIONS,
+    LISTINGS,
+    PAGE_SIZES,
+    RECORDS,
+    REFUSALS,
+)
+from pipeline.emulator.server import Order
 from pipeline.errors import UsageError
+from pipeline.scan import Listing, scan_window, scan_windows
 from pipeline.schema import OPERATIONS, REJECTS
 from pipeline.settings import Settings
 from pipeline.sync import Days, sync
@@ -24,7 +33,7 @@ from tests.support.factories import at
 
 START = at("2026-11-10")
 NOW = at("2026-11-12 12:00")
-MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 WORLD = World(6, 150.0, START)
 DAY = Window.of_day(START.date())
 PAGE = 20
@@ -77,7 +86,14 @@ def scripted(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[httpx2.
 
 
 def test_every_kind_is_tested_here():
-    assert set(FAULTS) == {*REFUSALS, *CONNECTIONS, *BODIES, *LISTINGS, *RECORDS}
+    assert set(FAULTS) == {
+        *REFUSALS,
+        *CONNECTIONS,
+        *BODIES,
+        *PAGE_SIZES,
+        *LISTINGS,
+        *RECORDS,
+    }
     assert len(FAULTS) == len(set(FAULTS))
 
 
@@ -315,6 +331,34 @@ def test_same_seed_and_requests_have_the_same_faults(tmp_path: Path):
     assert answers(1) == answers(1) != answers(2)
 
 
+@pytest.mark.parametrize("kind", PAGE_SIZES)
+def test_page_is_too_large_only_above_the_limit(tmp_path: Path, kind: str):
+    faults = Faults(rates={kind: 1.0}, large_page=10)
+    with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
+        assert listing(client, pageSize="10").status_code == 200
+        assert emulator.injected == {}
+        if kind == "large-page-hang":
+            with pytest.raises(httpx2.ReadTimeout):
+                client.get("Emails/Operations", params={"pageSize": "11"}, timeout=0.2)
+        else:
+            assert listing(client, pageSize="11").status_code == 500
+        assert emulator.injected == {kind: 1}
+
+
+@pytest.mark.parametrize(("kind", "ends"), [("capped", 400), ("capped-silently", 200)])
+def test_capped_listing_ends_early(tmp_path: Path, kind: str, ends: int):
+    faults = Faults(rates={kind: 1.0}, cap=2 * PAGE)
+    with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
+        token: str | None = ""
+        answers = []
+        while token is not None:
+            answers.append(listing(client, **({"pageToken": token} if token else {})))
+            token = answers[-1].json().get("pagination", {}).get("next")
+    assert answers[-1].status_code == ends
+    assert sum(len(ids(answer)) for answer in answers if answer.status_code == 200) == 2 * PAGE
+    assert emulator.injected == {kind: 1}
+
+
 # What the client and a sync make of them.
 
 
@@ -356,12 +400,18 @@ def test_token_that_leads_nowhere_is_an_error_of_its_own(tmp_path: Path, kind: s
 
 
 @pytest.mark.parametrize(
-    "kind", [kind for kind in FAULTS if kind not in ("stale", "partial", "malformed", "late")]
+    "kind",
+    [
+        kind
+        for kind in FAULTS
+        if kind not in ("stale", "partial", "malformed", "late") and not kind.startswith("capped")
+    ],
 )
 def test_archive_equals_the_truth_whatever_goes_wrong(tmp_path: Path, kind: str):
     """R7: one request in five; what a window's own retries do not mend, the next sync does."""
     rate = 0.05 if kind.startswith("token") else 0.2
-    with troubled(tmp_path, Faults(3, {kind: rate}), retry_attempts=8) as (emulator, settings):
+    faults = Faults(3, {kind: rate}, large_page=PAGE - 1)
+    with troubled(tmp_path, faults, retry_attempts=8, read_timeout=0.5) as (emulator, settings):
         for _ in range(5):
             if sync(settings, scope=SCOPE, sleep=no_wait, publishing=False).ok:
                 break
@@ -372,6 +422,68 @@ def test_archive_equals_the_truth_whatever_goes_wrong(tmp_path: Path, kind: str)
     else:
         assert problems == []
     assert rows(tmp_path, REJECTS).num_rows == 0
+
+
+@contextmanager
+def busy(
+    folder: Path, faults: Faults, order: Order = "oldest", **fields: Any
+) -> Iterator[tuple[Emulator, Settings]]:
+    """An account with 3,000 operations a day."""
+    world = World(6, 3000.0, START)
+    options = Options(faults=faults, order=order)
+    with account(world, START + timedelta(hours=12), folder, options=options, **fields) as found:
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("kind", "order"),
+    [("capped", "oldest"), ("capped", "scrambled"), ("capped-silently", "newest")],
+)
+def test_capped_listing_is_cut_until_it_is_complete(tmp_path: Path, kind: str, order: Order):
+    """R4, R7"""
+    faults = Faults(rates={kind: 1.0}, cap=500)
+    with busy(tmp_path, faults, order, page_size=250) as (emulator, settings):
+        report = sync(settings, scope=Days([START.date()]), publishing=False)
+        assert report.ok
+        assert emulator.injected[kind] > 0
+        assert unlike_truth(emulator, tmp_path, START, [emulator.clock.now()]) == []
+        assert len(emulator.requests) < 60
+
+
+def page_sizes(emulator: Emulator) -> list[int]:
+    """The sizes of the pages that listings asked for, in order."""
+    return [int(one.query["pageSize"]) for one in emulator.requests if "startDate" in one.query]
+
+
+@pytest.mark.parametrize("kind", PAGE_SIZES)
+def test_page_size_is_halved_until_pages_come(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+):
+    """R4: and kept for the rest of the run; the next run begins with the setting."""
+    faults = Faults(rates={kind: 1.0}, large_page=300)
+    fields = {"retry_attempts": 2, "read_timeout": 0.3, "concurrency": 1}
+    with busy(tmp_path, faults, **fields) as (emulator, settings):
+        windows = [Window(START + n * HOUR, START + (n + 1) * HOUR) for n in range(3)]
+        with OperationsClient(settings, sleep=no_wait) as client:
+            listings = list(scan_windows(client, settings.account_sid, windows, concurrency=1))
+        assert all(isinstance(one, Listing) and one.scan.facts.complete for one in listings)
+        assert emulator.injected == {kind: 4}
+        assert set(page_sizes(emulator)) == {250}
+        assert "as if EMAIL_ARCHIVE_PAGE_SIZE were 250" in caplog.text
+        with OperationsClient(settings, sleep=no_wait) as client:
+            assert isinstance(scan_window(client, settings.account_sid, windows[0]), Listing)
+        assert emulator.injected == {kind: 8}
+
+
+def test_page_size_that_is_not_the_reason_is_kept(tmp_path: Path):
+    """A server that is down for a while does not make the rest of the run slow."""
+    faults = Faults(script=["500"] * 12)  # two tries of each of six sizes
+    with busy(tmp_path, faults, retry_attempts=2) as (emulator, settings):
+        with OperationsClient(settings, sleep=no_wait) as client:
+            with pytest.raises(RetriableApiError, match="500"):
+                scan_window(client, settings.account_sid, DAY)
+            assert scan_window(client, settings.account_sid, DAY).scan.facts.complete
+        assert set(page_sizes(emulator)) == {1000}
 
 
 def test_stale_replica_never_brings_an_older_state_back(tmp_path: Path):

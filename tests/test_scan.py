@@ -167,6 +167,15 @@ def test_listing_in_order_that_will_outgrow_its_budget_is_cut_after_its_first_pa
     assert len(listing.parts) >= 12
 
 
+def test_burst_in_the_first_second_does_not_cut_a_day_into_thousands():
+    burst = [
+        record(n, created_at=at("2026-11-20") + n * timedelta(milliseconds=9)) for n in range(99)
+    ]
+    with api([Answer(body(burst, "t"))]) as client:
+        listing = scan_window(client, ACCOUNT, Window.of_day(NOON.date()), max_pages=16)
+    assert 12 <= len(listing.parts) <= 24
+
+
 def test_listing_in_no_order_is_not_cut_before_its_budget():
     scrambled = [
         one for pair in zip(minutes_apart(5), minutes_apart(5, 5), strict=True) for one in pair
@@ -256,29 +265,53 @@ def test_window_of_a_second_is_listed_to_its_end():
     assert (listing.scan.facts.complete, listing.scan.operations.num_rows) == (True, 10)
 
 
-def test_refused_page_token_restarts_the_window():
-    refused = Answer(b'{"errors": [{"code": 21481, "message": "Invalid page token"}]}', 400)
+REFUSED = Answer(b'{"errors": [{"code": 21481, "message": "Invalid page token"}]}', 400)
+SECOND = Window(NOON, NOON + timedelta(seconds=1))
+
+
+def test_refused_page_token_cuts_the_window():
+    """R1, R4: what came before lands, and covers nothing; the parts tile the window."""
+    answers = [Answer(body([record(1)], "old")), REFUSED]
+    with api(answers) as client:
+        listing = scan_window(client, ACCOUNT, WINDOW)
+    assert (listing.scan.facts.complete, listing.scan.operations.num_rows) == (False, 1)
+    assert listing.parts[0].start == WINDOW.start
+    assert listing.parts[-1].end == WINDOW.end
+    assert len(listing.parts) >= 2
+
+
+def test_refused_page_token_restarts_a_window_of_a_second():
     answers = [
         Answer(body([record(1)], "old")),
-        refused,
+        REFUSED,
         Answer(body([record(1)], "new")),
         Answer(body([record(2)])),
     ]
     with api(answers) as client:
-        listing = scan_window(client, ACCOUNT, WINDOW)
+        listing = scan_window(client, ACCOUNT, SECOND)
     assert listing.scan.operations["operation_id"].to_pylist() == [operation_id(1), operation_id(2)]
-    assert listing.scan.facts.complete
+    assert (listing.scan.facts.complete, listing.scan.facts.requests) == (True, 4)
 
 
 def test_page_token_that_is_always_refused_fails_the_window():
     def answer(request: Received) -> Answer:
-        refused = Answer(b'{"errors": [{"code": 21481, "message": "Invalid page token"}]}', 400)
-        return refused if "pageToken" in request.query else Answer(body([record(1)], "t"))
+        return REFUSED if "pageToken" in request.query else Answer(body([record(1)], "t"))
 
     with api(answer) as client:
-        (outcome,) = scan_windows(client, ACCOUNT, [WINDOW], concurrency=1)
+        (outcome,) = scan_windows(client, ACCOUNT, [SECOND], concurrency=1)
+        several = list(scan_windows(client, ACCOUNT, [WINDOW], concurrency=1))
     assert isinstance(outcome, FailedScan)
     assert "page token" in str(outcome.error)
+    assert not any(isinstance(one, Listing) and one.scan.facts.complete for one in several)
+    assert len(several) < 60
+
+
+@pytest.mark.parametrize(("count", "is_complete"), [(499, True), (500, False), (501, True)])
+def test_listing_of_a_round_number_is_listed_again_in_parts(count: int, is_complete: bool):
+    """R4: an API that stops at a number of results would lose the rest without a word."""
+    listing = scanned([record(n) for n in range(count)])
+    assert listing.scan.facts.complete is is_complete
+    assert bool(listing.parts) is not is_complete
 
 
 @pytest.mark.parametrize(

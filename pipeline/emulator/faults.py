@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -19,6 +20,7 @@ from datetime import datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import numpy as np
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,7 +41,10 @@ REFUSALS: Final = {
 }
 CONNECTIONS: Final = ("reset", "reset-midway", "drip", "length-short", "length-long")
 BODIES: Final = ("html", "gzip", "truncated", "date-skew")
+PAGE_SIZES: Final = ("large-page-500", "large-page-hang")
 LISTINGS: Final = (
+    "capped",
+    "capped-silently",
     "duplicates",
     "reordered",
     "empty-pages",
@@ -49,7 +54,7 @@ LISTINGS: Final = (
     "partial",
 )
 RECORDS: Final = ("late", "malformed", "unknown-field", "unknown-status")
-FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *LISTINGS, *RECORDS)
+FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *PAGE_SIZES, *LISTINGS, *RECORDS)
 """Every kind of fault; `Faults` says what each of them is."""
 
 SCOPE: Final = "email_archive.fault"
@@ -84,6 +89,9 @@ class Faults:
     - ``length-short``, ``length-long``: Content-Length says too little, or too much.
     - ``gzip``, ``truncated``: a damaged compressed body; JSON that ends in the middle, as a 200.
     - ``date-skew``: ``Date`` is wrong, by up to `skew` in both directions.
+    - ``large-page-500``, ``large-page-hang``: a pageSize above `large_page` gets a 500, or no response.
+    - ``capped``, ``capped-silently``: a listing has no more than `cap` records: the token of the next page is
+      refused, or there is none.
     - ``duplicates``: a page repeats records of its own and of the one before; ``reordered``: its records
       are in another order; ``empty-pages``: it is empty, with a token to go on.
     - ``token-refused``: its token is refused; ``token-loop``: its next token is its own.
@@ -103,6 +111,8 @@ class Faults:
         late_by: how late a record may appear.
         skew: how wrong ``Date`` may be.
         drip_seconds: how long a dripping body takes, in real seconds.
+        large_page: the largest pageSize without a ``large-page`` fault.
+        cap: how many records a capped listing has.
     """
 
     seed: int = 0
@@ -113,6 +123,8 @@ class Faults:
     late_by: timedelta = timedelta(minutes=10)
     skew: timedelta = timedelta(minutes=2)
     drip_seconds: float = 0.05
+    large_page: int = 100
+    cap: int = 5000
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in (*self.rates, *filter(None, self.script)) if kind not in FAULTS]
@@ -258,13 +270,18 @@ class Unreliable:
             return
         query = scope["query_string"].decode()
         kind = self._injector.of_request(scope["path"], query)
+        if kind in PAGE_SIZES and _page_size(query) <= self._injector.faults.large_page:
+            kind = None
         scope = {**scope, SCOPE: kind}
         if kind is None or kind in LISTINGS or kind in RECORDS:
             await self._app(scope, receive, send)
             return
         self._injector.count(kind)
-        if kind in REFUSALS:
+        if kind in REFUSALS or kind == "large-page-500":
             await _send(send, *self._refusal(kind))
+        elif kind == "large-page-hang":
+            while (await receive())["type"] != "http.disconnect":
+                pass
         elif kind == "reset":
             await _break(send, receive, b"", resets=True)
         else:
@@ -301,7 +318,7 @@ class Unreliable:
                 await _break(send, receive, _raw(answer, len(body) + 100), resets=False)
 
     def _refusal(self, kind: str) -> "_Answer":
-        status, now = REFUSALS[kind], self._clock()
+        status, now = REFUSALS.get(kind, 500), self._clock()
         asked = self._injector.faults.retry_after
         headers = {"date": _http_date(now), "content-type": "application/json"}
         match kind:
@@ -319,6 +336,12 @@ class Unreliable:
 
 
 _Answer = tuple[int, dict[str, str], bytes]
+
+
+def _page_size(query: str) -> int:
+    """The pageSize of a request; 0 if it has none that is a number."""
+    asked = parse_qs(query).get("pageSize", [""])[0]
+    return int(asked) if re.fullmatch(r"[0-9]{1,9}", asked) else 0
 
 
 async def _collect(app: ASGIApp, scope: Scope, receive: Receive) -> _Answer:

@@ -329,9 +329,7 @@ def _listing(
     order = _Ordered(world.seed, options.order, matching)
     token = query.get("pageToken")
     place, was_empty = read_token(token, filters) if token is not None else (order.first, False)
-    if injector and fault == "token-refused" and token is not None:
-        injector.count(fault)
-        raise RefusedError(400, "Invalid page token", INVALID_PAGE_TOKEN)
+    size, end = _limits(order, place, size, injector, fault, has_token=token is not None)
     leaves_empty = options.empty_pages and chances(world.seed, np.array([place]))[0] < 1 / 3
     if injector and fault == "empty-pages" and not was_empty:
         injector.count(fault)
@@ -354,7 +352,7 @@ def _listing(
             ids = world.columns(numbers, now)["operation_id"].tolist()
             records = _answered(records, dict(zip(ids, numbers, strict=True)), now, injector, fault)
         is_empty = False
-    more = following < order.end
+    more = following < end
     following_token = write_token(following, filters, is_empty=is_empty) if more else None
     if injector and fault == "token-loop" and token is not None:
         injector.count(fault)
@@ -363,6 +361,33 @@ def _listing(
         options.records_key: records,
         "pagination": {"next": following_token, "self": str(request.url)},
     }
+
+
+def _limits(
+    order: "_Ordered",
+    place: int,
+    size: int,
+    injector: Injector | None,
+    fault: str | None,
+    *,
+    has_token: bool,
+) -> tuple[int, int]:
+    """The size of a page, and where its listing ends."""
+    if injector is None:
+        return size, order.end
+    if fault == "token-refused" and has_token:
+        injector.count(fault)
+        raise RefusedError(400, "Invalid page token", INVALID_PAGE_TOKEN)
+    cap = order.first + injector.faults.cap
+    if fault not in ("capped", "capped-silently") or order.end <= cap:
+        return size, order.end
+    if fault == "capped-silently" and place + size >= cap:
+        injector.count(fault)
+    elif place >= cap:
+        injector.count(fault)
+        raise RefusedError(400, f"A listing has {injector.faults.cap} results at the most")
+    size = min(size, max(cap - place, 0))
+    return size, cap if fault == "capped-silently" else order.end
 
 
 def _answered(

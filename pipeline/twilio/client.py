@@ -39,10 +39,12 @@ from pipeline.twilio.errors import (
     FatalApiError,
     GoneError,
     PageTokenError,
+    ResponseTimeoutError,
     RetriableApiError,
     UnexpectedAnswerError,
 )
 from pipeline.twilio.pace import Gate, Pace
+from pipeline.twilio.page_size import PageSize
 from pipeline.twilio.parsing import (
     ErrorRecord,
     ParsedPage,
@@ -132,6 +134,9 @@ class OperationsClient:
         sleep: waits so many seconds between tries; by default until then, or until it is closed.
         pace: how fast to ask at first; by default slowly, and up to the settings' concurrency.
 
+    Attributes:
+        page_size: how many operations a page is asked for by default.
+
     Closing it ends what other threads still ask: at their next try, page or wait.
 
     Every method raises:
@@ -152,6 +157,7 @@ class OperationsClient:
         self._closed = threading.Event()
         self._reading = threading.Lock()  # see _read
         self._first_clock: datetime | None = None
+        self.page_size = PageSize(settings.page_size)
         self._sleep = sleep or self._closed.wait
         self._secrets = _disguises(*settings.basic_auth())
         self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
@@ -203,7 +209,7 @@ class OperationsClient:
         Args:
             window: which operations.
             status: only those of this status.
-            page_size: operations per page, 1 to 1000; the setting by default.
+            page_size: operations per page, 1 to 1000; by default what `page_size` says.
             page_token: begin at this page of an earlier listing of the same window.
 
         Raises:
@@ -214,7 +220,7 @@ class OperationsClient:
         query = {
             "startDate": _rfc3339(start),
             "endDate": _rfc3339(end),
-            "pageSize": str(page_size or self._settings.page_size),
+            "pageSize": str(page_size or self.page_size.current),
         }
         if status is not None:
             query["status"] = status
@@ -450,7 +456,8 @@ class OperationsClient:
             f"{what}: no whole answer from {self._settings.api_url} ({reason}). "
             "Is the network up and EMAIL_ARCHIVE_API_URL right?"
         )
-        return RetriableApiError(msg)
+        is_late = isinstance(error, TimeoutError)
+        return ResponseTimeoutError(msg) if is_late else RetriableApiError(msg)
 
 
 def _disguises(user: str, secret: str) -> tuple[bytes, ...]:

@@ -115,6 +115,10 @@ class Connections:
             connection.set_tunnel(host, port, headers=_authorization(self._proxy))
         try:
             connection.connect()
+        except TimeoutError:
+            connection.close()
+            msg = f"no connection within {self._connect_timeout:g} s"
+            raise ConnectionError(msg) from None
         except BaseException:
             connection.close()
             raise

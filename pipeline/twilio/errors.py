@@ -11,6 +11,7 @@ and what the server said.
 """
 
 from datetime import datetime, timedelta
+from typing import Self
 
 from pipeline.errors import ArchiveError
 
@@ -48,6 +49,20 @@ class ApiError(ArchiveError):
         self.answered_at = answered_at
         self.attempts = 1
 
+    def with_note(self, note: str) -> Self:
+        """The same error with more text after its message."""
+        error = type(self)(
+            f"{self}{note}",
+            status=self.status,
+            code=self.code,
+            info_url=self.info_url,
+            request_id=self.request_id,
+            retry_after=self.retry_after,
+            answered_at=self.answered_at,
+        )
+        error.attempts = self.attempts
+        return error
+
 
 class FatalApiError(ApiError):
     """Repeating the request cannot help: 400, 401, 403, a redirect, an answer of unknown shape."""
@@ -71,6 +86,10 @@ class AnswerTooLargeError(FatalApiError):
 
 class RetriableApiError(ApiError):
     """The same request may succeed later: 429, 5xx, a broken or timed-out connection."""
+
+
+class ResponseTimeoutError(RetriableApiError):
+    """A connection was made, and no whole response came in time."""
 
 
 class DamagedAnswerError(RetriableApiError):

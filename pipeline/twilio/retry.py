@@ -155,14 +155,8 @@ def _with_tries(error: RetriableApiError, tries: int, waited: float) -> Retriabl
     if error.retry_after is not None:
         asked = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
     times = "once" if tries == 1 else f"{tries} times, waiting {waited:.0f} s in all"
-    return type(error)(
-        f"{error} (tried {times}{asked}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and _SECONDS)",
-        status=error.status,
-        code=error.code,
-        info_url=error.info_url,
-        request_id=error.request_id,
-        retry_after=error.retry_after,
-        answered_at=error.answered_at,
+    return error.with_note(
+        f" (tried {times}{asked}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and _SECONDS)"
     )
 
 
