@@ -19,6 +19,7 @@ from pipeline.schema import (
     COUNT_NAMES,
     COVERAGE,
     DELIVERY_HOURLY,
+    MAX_PLAUSIBLE_COUNT,
     OPERATION_ID_PATTERN,
     OPERATIONS,
     REJECTS,
@@ -73,6 +74,13 @@ CHECKS = (
         OPERATIONS,
         ("operation_id", *COUNT_NAMES),
         "The parts of an operation don't exceed its total.",
+        is_error=True,
+    ),
+    Check(
+        "plausible_counts",
+        OPERATIONS,
+        ("operation_id", *COUNT_NAMES),
+        f"No count of an operation is above {MAX_PLAUSIBLE_COUNT:,}; delivery tables leave out one that is.",
         is_error=True,
     ),
     Check(
@@ -158,6 +166,8 @@ def _ask(connection: duckdb.DuckDBPyConnection, check: Check, rows: pa.Table) ->
     query = engine.render(
         engine.sql("pipeline", f"checks/{check.name}"),
         counts=_list(COUNT_NAMES),
+        names=", ".join(COUNT_NAMES),
+        most=str(MAX_PLAUSIBLE_COUNT),
         statuses=_list(STATUSES),
         pattern=engine.literal(OPERATION_ID_PATTERN),
     )

@@ -14,6 +14,7 @@ from typing import Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import engine
 from pipeline.facts import Partition
@@ -28,6 +29,7 @@ from pipeline.schema import (
     DELIVERY_HOURLY,
     HISTORY,
     MARTS,
+    MAX_PLAUSIBLE_COUNT,
     OPERATION_SIZES,
     OPERATIONS,
     SIZE_CLASSES,
@@ -96,7 +98,7 @@ def _fingerprint() -> str:
     for mart in MARTS:
         digest.update(f"{mart.name}{mart.arrow}{_query(mart.name)}".encode())
     digest.update(_query("counted").encode())
-    digest.update(GAINS_VERSION)
+    digest.update(GAINS_VERSION + b"%d" % MAX_PLAUSIBLE_COUNT)
     return digest.hexdigest()
 
 
@@ -174,7 +176,10 @@ def _of_operations(
     operations: pa.Table,
 ) -> dict[str, int]:
     marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
-    with _registered(connection, "operations", operations):
+    believed = plausible(operations)
+    if believed is not operations:
+        _warn_of_implausible(partition, operations)
+    with _registered(connection, "operations", believed):
         connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
         rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
         connection.execute("DROP TABLE counted")
@@ -184,8 +189,32 @@ def _of_operations(
 def _of_history(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, history: pa.Table
 ) -> dict[str, int]:
-    with _registered(connection, "steps", steps(gains(history))):
+    with _registered(connection, "steps", steps(gains(plausible(history)))):
         return {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
+
+
+def plausible(rows: pa.Table) -> pa.Table:
+    """Operations or history with counts above `schema.MAX_PLAUSIBLE_COUNT` as absent."""
+    for name in COUNT_NAMES:
+        column = rows[name]
+        if (pc.max(column).as_py() or 0) > MAX_PLAUSIBLE_COUNT:
+            believed = pc.if_else(pc.less_equal(column, MAX_PLAUSIBLE_COUNT), column, None)
+            rows = rows.set_column(rows.schema.get_field_index(name), name, believed)
+    return rows
+
+
+def _warn_of_implausible(partition: Partition, operations: pa.Table) -> None:
+    for name in COUNT_NAMES:
+        found = operations.filter(pc.greater(operations[name], MAX_PLAUSIBLE_COUNT))
+        for operation_id, value in zip(found["operation_id"], found[name], strict=True):
+            log.warning(
+                "%s: %s of %s is %d: too large, the delivery tables leave it out",
+                partition,
+                name,
+                operation_id,
+                value.as_py(),
+                extra={"event": "implausible_count", **partition.fields()},
+            )
 
 
 @contextmanager

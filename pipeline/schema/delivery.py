@@ -24,7 +24,8 @@ _RATED = (
     Column(
         "rated_operations",
         pa.int64(),
-        "Operations that carry every count which the rates need; the rated_ columns sum these alone.",
+        "Operations that carry every count which the rates need, none of them above a billion; the rated_ "
+        "columns sum these alone.",
         "operations",
         nullable=False,
     ),

@@ -125,3 +125,9 @@ COUNTS = (
     Column("canceled", pa.int64(), "Emails canceled via API request.", "emails"),
 )
 COUNT_NAMES = tuple(column.name for column in COUNTS)
+
+MAX_PLAUSIBLE_COUNT: Final = 1_000_000_000
+"""The largest count of one operation that is believed: 100,000 times the reference's most recipients.
+
+Delivery tables take a larger one for absent, so that one record falsifies no sum and no rate; `operations`
+and `history` keep it. Nine billion counts of this size add up within 64 bits."""

@@ -333,6 +333,7 @@ def test_all_checks_pass_on_sound_data(
         "every_day_folded": True,
         "operation_ids": True,
         "parts_within_total": True,
+        "plausible_counts": True,
         "known_to_reference": True,
         "embedded_time": True,
         "rejects": True,

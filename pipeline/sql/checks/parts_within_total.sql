@@ -1,10 +1,10 @@
 -- Grain: one row per operation whose parts exceed its total.
 -- The parts that no reading counts twice: an opened email may also be counted as delivered, and a
--- delivered one as sent, so of these only the larger is taken.
+-- delivered one as sent, so of these only the larger is taken. In HUGEINT, which has room for any counts.
 SELECT
     operation_id,
     total,
-    coalesce(queued, 0) + coalesce(scheduled, 0) + coalesce(failed, 0) + coalesce(canceled, 0)
+    coalesce(queued, 0)::HUGEINT + coalesce(scheduled, 0) + coalesce(failed, 0) + coalesce(canceled, 0)
         + coalesce(undelivered, 0) + coalesce(greatest(delivered, opened), 0) AS parts,
     'expected the parts of an operation to be its total at the most' AS problem
 FROM operations
