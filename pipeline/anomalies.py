@@ -9,6 +9,7 @@ import duckdb
 from pipeline import engine
 from pipeline.errors import ArchiveError
 from pipeline.lake.layout import Lake
+from pipeline.published import open_warehouse
 
 LATEST_DAYS: Final = 28
 """How long an anomaly is one of the latest: as long as the days that tell what to expect."""
@@ -57,7 +58,7 @@ def latest_anomalies(lake: Lake) -> tuple[Anomaly, ...]:
     if not lake.warehouse.exists():
         return ()
     try:
-        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
+        with open_warehouse(lake) as connection:
             query = engine.render(engine.sql("pipeline", "latest_anomalies"), days=str(LATEST_DAYS))
             found = connection.sql(query).to_arrow_table()
     except duckdb.CatalogException:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from pipeline import engine
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.published import open_warehouse
 from pipeline.query import unanswered
 from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 from pipeline.sink import is_stream, opened
@@ -59,16 +60,9 @@ def export(
     """
     table = _table(name)
     query, bounds = _query(table, form, since, until)
-    lake.must_exist()
-    if not lake.warehouse.exists():
-        msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
-        raise UsageError(msg)
 
     def exported() -> int:
-        with (
-            engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection,
-            opened(sink) as file,
-        ):
+        with open_warehouse(lake) as connection, opened(sink) as file:
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
             return _write(batches, form, file, arrow_schema(table.published))
 

@@ -1,7 +1,7 @@
 """A user's question to the published warehouse: one query that only reads, and only the archive's tables."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
 import duckdb
@@ -10,6 +10,7 @@ import pyarrow as pa
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.layout import Lake
+from pipeline.published import open_warehouse
 from pipeline.schema import LAKE_TABLES, MARTS
 
 _SELECT: Final = duckdb.StatementType.SELECT
@@ -36,25 +37,19 @@ def answered(lake: Lake, question: str) -> Iterator[duckdb.DuckDBPyRelation]:
     Raises:
         UsageError, ArchiveError: as of `ask`.
     """
-    lake.must_exist()
-    if not lake.warehouse.exists():
-        msg = f"no warehouse in {lake.root}: make it with `email-archive publish`"
-        raise UsageError(msg)
 
-    def run() -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]:
-        connection = engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True)
-        try:
+    def run() -> tuple[ExitStack, duckdb.DuckDBPyRelation]:
+        with ExitStack() as stack:
+            connection = stack.enter_context(open_warehouse(lake))
             confine(connection, lake)
-            return connection, _relation(connection, question).materialize()
-        except BaseException:
-            connection.close()
-            raise
+            result = _relation(connection, question).materialize()
+            return stack.pop_all(), result
 
     try:
-        connection, result = engine.asking_again(run)
+        opened, result = engine.asking_again(run)
     except duckdb.Error as error:
         raise unanswered(error) from error
-    with connection:
+    with opened:
         yield result
 
 

@@ -17,6 +17,7 @@ import duckdb
 
 from pipeline import counting, engine, sources, version, views
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.published import has_writer, write_ahead_log
 from pipeline.schema import (
     AS_OF_MEANING,
     COUNTING,
@@ -43,6 +44,10 @@ from pipeline.windows import RETENTION
 log = logging.getLogger(__name__)
 
 AS_OF: Final = "operations_as_of"
+
+_STORAGE_VERSION: Final = "v1.4.0"
+"""The oldest format whose write-ahead log names its database: DuckDB from 1.4 on reads the warehouse, and
+none of them replays the log of another file, which an older format would allow."""
 
 _SETTLING: Final = RETENTION + timedelta(days=2)
 """How long after a day began any of its slots can get another state; a day more for safety."""
@@ -101,7 +106,9 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             "coverage": _fingerprint_of(COVERAGE, stamps[COVERAGE]),
         }
         note = lake.root / ".published"
-        noted = _noted(note) if lake.warehouse.exists() and not force else {}
+        noted = _noted(note) if lake.warehouse.exists() else {}
+        if _was_written(lake, noted) or force:
+            noted = {}
         if noted.items() >= inputs.items():
             return False
         # A scan that found nothing new can make a slot final, but most don't.
@@ -109,43 +116,89 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
         # Looked at again: the build is to hold what made slots settled, should a fold have come between.
         stamps |= {table: sources.stamps(lake, table) for table in (COVERAGE, SLOT_COVERAGE)}
         if all(noted.get(name) == inputs[name] for name in ("marts", "settled")):
-            _note(lake, note, inputs)
+            _note(lake, note, {**noted, **inputs})
             return False
-        temporary = lake.temporary_file("warehouse.duckdb")
-        lake.files.make_folder(temporary.parent)
-
-        def build() -> None:
-            _discard(lake, temporary)
-            with engine.connect(str(temporary), spill=lake.spill) as connection:
-                # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
-                connection.execute("SET checkpoint_threshold = '0B'")
-                connection.begin()
-                _build(connection, lake, stamps)
-                connection.commit()
-                connection.execute("CHECKPOINT")
-
-        try:
-            engine.asking_again(build)
-        except duckdb.Error as error:
-            _discard(lake, temporary)  # a full disk is not to be filled further
-            raise _unreadable(error) from error
+        temporary = _build_beside(lake, stamps)
+        inputs[_key(lake)] = _stamp(temporary)
+        lake.files.discard(note)  # it tells of the file that is replaced now
+        _remove_log(lake)
         lake.files.publish_file(temporary, lake.warehouse)
+        _remove_log(lake)
         _note(lake, note, inputs)
-    seconds = round(time.monotonic() - began, 6)
-    size = lake.warehouse.stat().st_size
     about = {
         "event": "publish",
         "warehouse": str(lake.warehouse),
-        "bytes": size,
-        "seconds": seconds,
+        "bytes": lake.warehouse.stat().st_size,
+        "seconds": round(time.monotonic() - began, 6),
     }
     log.info("published %s", lake.warehouse, extra=about)
     return True
 
 
+def _was_written(lake: Lake, noted: Mapping[str, str]) -> bool:
+    """Whether another program wrote to the warehouse since it was published, or is about to."""
+    if not lake.warehouse.exists():
+        return False
+    is_changed = noted.get(_key(lake), "") not in ("", _stamp(lake.warehouse))
+    if not is_changed and not has_writer(lake.warehouse):
+        return False
+    log.warning(
+        "another program opened %s for writing; the file is replaced, without its changes. Open it "
+        "read-only there, or write to a copy",
+        lake.warehouse,
+    )
+    return True
+
+
+def _key(lake: Lake) -> str:
+    """The note's key for the stamp of the file; another one in an archive that was moved."""
+    return str(lake.warehouse.absolute())
+
+
+def _stamp(file: Path) -> str:
+    stat = file.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _remove_log(lake: Lake) -> None:
+    """Remove another program's write-ahead log: it must not be replayed on the next warehouse.
+
+    Called before the file is renamed into place, so that none is there when it appears; and after, since
+    a program that still has the old file open may have begun one meanwhile.
+    """
+    if (found := write_ahead_log(lake.warehouse)).exists():
+        lake.files.remove(found)
+
+
+def _build_beside(lake: Lake, stamps: Mapping[Table, Stamps]) -> Path:
+    """Build the warehouse in a temporary file; its path."""
+    temporary = lake.temporary_file("warehouse.duckdb")
+    lake.files.make_folder(temporary.parent)
+
+    def build() -> None:
+        _discard(lake, temporary)
+        with engine.connect(spill=lake.spill) as connection:
+            file, form = engine.literal(str(temporary)), engine.literal(_STORAGE_VERSION)
+            connection.execute(f"ATTACH {file} AS warehouse (STORAGE_VERSION {form})")
+            connection.execute("USE warehouse")
+            # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
+            connection.execute("SET checkpoint_threshold = '0B'")
+            connection.begin()
+            _build(connection, lake, stamps)
+            connection.commit()
+            connection.execute("CHECKPOINT")
+
+    try:
+        engine.asking_again(build)
+    except duckdb.Error as error:
+        _discard(lake, temporary)  # a full disk is not to be filled further
+        raise _unreadable(error) from error
+    return temporary
+
+
 def _discard(lake: Lake, temporary: Path) -> None:
     """Remove a file that DuckDB was writing, and its log."""
-    for file in (temporary, temporary.with_name(f"{temporary.name}.wal")):
+    for file in (temporary, write_ahead_log(temporary)):
         lake.files.discard(file)
 
 
@@ -239,6 +292,7 @@ def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
     # What makes it of them, too: another version may derive other numbers from the same files.
     digest.update(f"{version.installed()}{_ANOMALIES}{counting.PARTS}".encode())
     digest.update(engine.fingerprint("pipeline").encode())
+    digest.update(_STORAGE_VERSION.encode())
     for published in PUBLISHED:
         digest.update(f"{published.name}{published.published}".encode())
     for mart in MARTS:

@@ -40,6 +40,7 @@ FLOORS = [
         "pipeline.sources",
         "pipeline.sink",
         "pipeline.views",
+        "pipeline.published",
         "pipeline.anomalies",
     },
     {

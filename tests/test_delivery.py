@@ -465,6 +465,7 @@ def test_status_and_readers_have_the_latest_anomalies(tmp_path: Path):
 
 def test_warehouse_of_an_older_version_has_no_anomalies(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, NOON, record(1)))
+    lake.warehouse.chmod(0o600)
     with duckdb.connect(str(lake.warehouse)) as connection:
         connection.execute("DROP TABLE delivery_anomalies")
     assert latest_anomalies(lake) == ()

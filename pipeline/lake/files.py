@@ -47,8 +47,8 @@ class Disk:
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
     def close_to_others(self, file: Path) -> None:
-        """Leave a file to its owner alone."""
-        file.chmod(FILE_MODE)
+        """Leave a file to its owner alone, for reading."""
+        file.chmod(FILE_MODE & ~0o222)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename a file over another."""
@@ -114,7 +114,10 @@ class Files:
             raise
 
     def publish_file(self, temporary: Path, target: Path) -> None:
-        """Move a file that another program wrote to `target`, durably and at once."""
+        """Move a file that another program wrote to `target`, durably and at once.
+
+        It is read-only from then on: it may be replaced, and nobody should write to it.
+        """
         self._disk.close_to_others(temporary)
         self._disk.sync_file(temporary)
         self.rename(temporary, target)

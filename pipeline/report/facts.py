@@ -13,6 +13,7 @@ import duckdb
 from pipeline import engine
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.published import open_warehouse
 from pipeline.query import unanswered
 from pipeline.schema import AGES
 
@@ -84,13 +85,8 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         UsageError: there is no archive, no warehouse, or no such account.
         ArchiveError: DuckDB can't read the warehouse.
     """
-    lake.must_exist()
-    publishing = "make it with `email-archive publish`"
-    if not lake.warehouse.exists():
-        msg = f"no warehouse in {lake.root}: {publishing}"
-        raise UsageError(msg)
     try:
-        with engine.connect(str(lake.warehouse), spill=lake.spill, read_only=True) as connection:
+        with open_warehouse(lake) as connection:
             found = _ask(connection, "accounts")
             known = [row["account_id"] for row in found]
             if account_id is not None:
@@ -101,7 +97,10 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
             accounts = [_read(connection, row) for row in found[:MOST_ACCOUNTS]]
             return accounts, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
     except duckdb.CatalogException as error:
-        msg = f"the warehouse of {lake.root} is an older version's: {publishing}"
+        msg = (
+            f"the warehouse of {lake.root} is an older version's: make it with "
+            "`email-archive publish`"
+        )
         raise UsageError(msg) from error
     except duckdb.Error as error:
         raise unanswered(error) from error
