@@ -17,8 +17,10 @@ from pipeline.checks import (
     failing_rows,
     latest_states,
     lost_lately,
+    scanned_after,
     silent_accounts,
 )
+from pipeline.clock import machine_time
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import OPERATIONS
 from pipeline.windows import days_between
@@ -109,6 +111,7 @@ def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> list[date]:
 
 GAPS = "no_gaps"
 DEADLINES = "deadlines_held"
+FUTURE = "no_future_scans"
 
 
 @dg.multi_asset_check(
@@ -125,13 +128,19 @@ DEADLINES = "deadlines_held"
             asset="coverage",
             description="Every slot gets its final scan in time; an error when under 6 hours are left.",
         ),
+        dg.AssetCheckSpec(
+            FUTURE,
+            asset="coverage",
+            description="No account has scans that this machine's clock has not reached: what is told of the "
+            "coverage would be wrong. `email-archive repair` shows them, and sets them aside.",
+        ),
     ],
     can_subset=True,
 )
 def of_coverage(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Names the slots that were lost, and those whose final scan is overdue."""
+    """Names the slots that were lost, those whose final scan is overdue, and accounts with future scans."""
     wanted = _selected(context)
     states = latest_states(archive.lake())
     if GAPS in wanted:
@@ -139,6 +148,14 @@ def of_coverage(
     if DEADLINES in wanted:
         missed = deadlines_missed(states, archive.first_final_scan())
         yield _of_slots(DEADLINES, missed, "without a final scan")
+    if FUTURE in wanted:
+        future = {} if archive.trusts_clock() else scanned_after(states, machine_time())
+        yield dg.AssetCheckResult(
+            check_name=FUTURE,
+            passed=not future,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"last_scans": dg.MetadataValue.json(future)},
+        )
 
 
 @dg.asset_check(

@@ -11,6 +11,7 @@ from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE
+from pipeline.clock import api_time
 from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
 from pipeline.facts import Partition, ScanFacts
@@ -83,11 +84,11 @@ def landed_scans(
     ids, of whatever day.
     """
     lake = archive.lake()
-    settings = twilio.settings(lake.root)
+    settings = twilio.settings(lake.root, trust_clock=archive.trusts_clock())
     days = days_of(list(context.partition_keys))
     try:
         with OperationsClient(settings) as client:
-            now = client.clock()
+            now = api_time(client, lake, settings)
             _warn_of_old_days(context, days, retained_days(now))
             windows = _windows(context, lake, settings, now, days)
             told = _Log(context.log)

@@ -6,6 +6,7 @@ definitions load without credentials, and a run's config holds none (R11).
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field, JsonValue
@@ -22,6 +23,9 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
     """The archive's folder."""
 
     data: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_DATA.")
+    trust_clock: bool | None = Field(
+        default=None, description="Overrides EMAIL_ARCHIVE_TRUST_CLOCK."
+    )
 
     def root(self) -> Path:
         """The archive's folder."""
@@ -30,6 +34,10 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
     def first_final_scan(self) -> timedelta:
         """How long before a slot's deadline its final scans begin."""
         return ArchiveSettings.load().first_final_scan
+
+    def trusts_clock(self) -> bool:
+        """Whether the API's clock is not to be compared with this machine's."""
+        return ArchiveSettings.load(**_given(trust_clock=self.trust_clock)).trust_clock
 
     def lake(self) -> Lake:
         """The archive, opened for writing."""
@@ -55,7 +63,7 @@ class TwilioResource(dg.ConfigurableResource[Settings]):
     )
     api_url: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_API_URL.")
 
-    def settings(self, data: Path) -> Settings:
+    def settings(self, data: Path, *, trust_clock: bool | None = None) -> Settings:
         """The settings for the archive in `data`.
 
         Raises:
@@ -70,11 +78,12 @@ class TwilioResource(dg.ConfigurableResource[Settings]):
                     api_key_sid=self.api_key_sid,
                     api_key_secret=self.api_key_secret,
                     api_url=self.api_url,
+                    trust_clock=trust_clock,
                 ),
             )
         except SettingsError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
 
 
-def _given(**values: str | None) -> dict[str, str]:
+def _given(**values: str | bool | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

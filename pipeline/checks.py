@@ -27,7 +27,7 @@ from pipeline.schema import (
     Table,
 )
 from pipeline.views import ask_lake, slot_states
-from pipeline.windows import RETENTION, RISK_WITHIN
+from pipeline.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
 
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
 _ACCOUNT: Final = "account_id"
@@ -231,6 +231,21 @@ def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: time
         if slot["state"] == "at_risk" or (slot["state"] == "open" and slot["hours_left"] < latest)
     ]
     return Findings(tuple(overdue), is_error=any(s["hours_left"] < _RISK_HOURS for s in overdue))
+
+
+def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict[str, str]:
+    """The accounts whose latest scan lies after a moment by more than clocks may differ, and when it was.
+
+    Args:
+        states: what `latest_states` gives.
+        moment: this machine's time, say.
+    """
+    latest = {state["account_id"]: state["as_of"] for state in states}
+    return {
+        account_id: as_of.isoformat()
+        for account_id, as_of in latest.items()
+        if as_of > moment + CLOCK_MARGIN
+    }
 
 
 def silent_accounts(lake: Lake) -> pa.Table:

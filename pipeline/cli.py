@@ -120,6 +120,12 @@ def sync(
     publish: Annotated[
         bool, typer.Option(help="Derive the delivery tables and the warehouse too.")
     ] = True,
+    trust_clock: Annotated[
+        bool,
+        typer.Option(
+            "--trust-clock", help="Go by the API's clock, though this machine's shows another time."
+        ),
+    ] = False,
 ) -> None:
     """Scan what is due and bring the archive up to date.
 
@@ -135,7 +141,8 @@ def sync(
     from pipeline.settings import Settings
     from pipeline.sync import sync as run
 
-    settings = Settings.load(**_data(data))
+    trusting = {"trust_clock": True} if trust_clock else {}
+    settings = Settings.load(**_data(data), **trusting)
     scope = _scope(everything, since, until)
     with observing() as observer:
         report = run(settings, scope=scope, observer=observer, publishing=publish)
@@ -292,16 +299,22 @@ def status(
 ) -> None:
     """Show what the archive holds, and whether anything is about to be lost.
 
-    Exits with 1 if something is at risk, or was lost since the last sync: let somebody know.
+    Exits with 1 if something is at risk, was lost since the last sync, or if a wrong clock has dated scans:
+    let somebody know.
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
     _prepare()
     from pipeline import console
+    from pipeline.clock import machine_time
+    from pipeline.lake.layout import Lake
     from pipeline.rendering import json_figures
+    from pipeline.settings import ArchiveSettings
     from pipeline.status import status as look
 
-    found = look(_lake(data), _utc(at) or datetime.now(UTC))
+    settings = ArchiveSettings.load(**_data(data))
+    now = _utc(at) or machine_time()
+    found = look(Lake(settings.data), now, trust_clock=settings.trust_clock)
     if as_json:
         typer.echo(json_figures(found.as_json()))
     else:

@@ -144,6 +144,11 @@ def write_status(found: ArchiveStatus) -> None:
                 console.print(Text(f"  {state}", "bold red"), Text(about), sep="")
             if len(slots) > _SHOWN_SLOTS:
                 console.print(f"  ... and {len(slots) - _SHOWN_SLOTS} more {state}")
+        if account.future_scans:
+            console.print(
+                f"  [bold red]{account.future_scans:,} scans of the future[/]: a wrong clock dated them, and "
+                "what is told of the coverage is wrong. See `email-archive repair`"
+            )
         for unusual in account.anomalies[:_SHOWN_ANOMALIES]:
             about = printable(f" {unusual}")
             console.print(Text("  unusual", "bold yellow"), Text(about), sep="")

@@ -61,6 +61,13 @@ class ArchiveSettings(BaseSettings):
         description="How long before its deadline a slot is scanned once more; the first 12h to 8h.",
     )
 
+    trust_clock: bool = _variable(
+        "EMAIL_ARCHIVE_TRUST_CLOCK",
+        default=False,
+        description="Whether to take the API's clock without comparing it with this machine's; for an "
+        "emulator in fast time.",
+    )
+
     @field_validator("final_scans")
     @classmethod
     def _check_final_scans(cls, value: str) -> str:

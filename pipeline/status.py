@@ -6,15 +6,24 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.anomalies import Anomaly, latest_anomalies
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, FORMAT_VERSION, HISTORY, OPERATIONS, REJECTS, Table
+from pipeline.schema import (
+    COVERAGE,
+    FORMAT_VERSION,
+    HISTORY,
+    OPERATIONS,
+    REJECTS,
+    TIMESTAMP,
+    Table,
+)
 from pipeline.views import slot_states
-from pipeline.windows import retained_days
+from pipeline.windows import CLOCK_MARGIN, retained_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,7 @@ class AccountStatus:
         gaps: how many slots are lost in all.
         lost: those whose deadline passed since the latest scan: nobody has been told of them yet.
         anomalies: rates of the last 28 days that left their band, the newest first.
+        future_scans: scans that a wrong clock dated later than now: what is told of the coverage is wrong.
     """
 
     account_id: str
@@ -65,6 +75,7 @@ class AccountStatus:
     gaps: int
     lost: tuple[SlotStatus, ...]
     anomalies: tuple[Anomaly, ...]
+    future_scans: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +98,8 @@ class ArchiveStatus:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is at risk, and nothing was lost since the latest scan."""
-        return not any(account.at_risk or account.lost for account in self.accounts)
+        """Whether nothing is at risk or was lost since the latest scan, and no scan is of the future."""
+        return not any(one.at_risk or one.lost or one.future_scans for one in self.accounts)
 
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""
@@ -111,13 +122,14 @@ def _plain(value: Any) -> Any:
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, date) else value
 
 
-def status(lake: Lake, now: datetime) -> ArchiveStatus:
+def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveStatus:
     """Look at an archive.
 
     Args:
         lake: the archive.
         now: the moment to judge deadlines at. Nothing of it is stored (R10), and a moment before the
             latest scan counts as that scan's.
+        trust_clock: whether scans may be later than `now`.
 
     Raises:
         UsageError: there is none.
@@ -132,13 +144,14 @@ def status(lake: Lake, now: datetime) -> ArchiveStatus:
     pending = lake.pending() | lake.stale()
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}
+    future = None if trust_clock else now + CLOCK_MARGIN
     states = slot_states(lake, now).to_pylist()
     anomalies = latest_anomalies(lake)
     return ArchiveStatus(
         lake.root,
         now,
         tuple(
-            _account(lake, account_id, scanned, pending, states, anomalies=anomalies)
+            _account(lake, account_id, scanned, pending, states, anomalies=anomalies, future=future)
             for account_id in sorted(known)
         ),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
@@ -154,12 +167,13 @@ def _account(
     states: Iterable[dict[str, Any]],
     *,
     anomalies: Iterable[Anomaly],
+    future: datetime | None,
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
     mine = [p for p in scanned if p.account_id == account_id]
     days = sorted(p.day for p in {*mine, *waiting})
-    latest = [pc.max(_observed(lake, p)).as_py() for p in mine]
-    last_scan_at = max((moment for moment in latest if moment), default=None)
+    observed = pa.chunked_array([c for p in mine for c in _observed(lake, p).chunks], TIMESTAMP)
+    last_scan_at = pc.max(observed).as_py()
     slots = [
         (SlotStatus(row["slot"], row["state"], row["hours_left"]), row["deadline"], row["as_of"])
         for row in states
@@ -188,10 +202,11 @@ def _account(
         gaps=len(gaps),
         lost=tuple(slot for slot, due in gaps if last_scan_at is None or due > last_scan_at),
         anomalies=tuple(one for one in anomalies if one.account_id == account_id),
+        future_scans=len(observed.filter(pc.greater(observed, future))) if future else 0,
     )
 
 
-def _observed(lake: Lake, partition: Partition) -> object:
+def _observed(lake: Lake, partition: Partition) -> pa.ChunkedArray:
     table = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow, ["observed_at"])
     return table["observed_at"]
 

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Final, TypeAlias
 
 from pipeline import engine
+from pipeline.clock import api_time, machine_time, scans_of_the_future
 from pipeline.days import (
     Folder,
     fold_pending,
@@ -122,7 +123,8 @@ class SyncReport:
         lookups: what was asked about single operations.
         folds: the days that were folded.
         sealed: how many days were sealed: nothing of them will change.
-        errors: what could not be folded, sealed, summarized or published, and why.
+        errors: what could not be folded, sealed, summarized or published, and why; or that the archive
+            has scans of the future.
         published: whether the warehouse was built anew.
         foreign: files in the lake that are none of the archive's.
         seconds: elapsed real time.
@@ -231,6 +233,7 @@ def sync(
     publishing: bool = True,
     files: Files | None = None,
     sleep: Callable[[float], object] | None = None,
+    wall_clock: Callable[[], datetime] = machine_time,
 ) -> SyncReport:
     """Scan what is due, and bring everything up to date.
 
@@ -243,12 +246,14 @@ def sync(
             alone are brought up to date, and the next sync that publishes derives what is due.
         files: what does the work on the disk; by default a local disk's.
         sleep: waits so many seconds between the tries of a request; by default it really does.
+        wall_clock: this machine's clock, which only guards the API's (R10).
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
 
     Raises:
         ApiError: the API could not be reached at all, or refuses the credentials.
+        ClockError: the API's clock can't be right.
         LakeError: the archive's folder can't be used.
     """
     observer = observer or Observer()
@@ -256,7 +261,7 @@ def sync(
     lake = up_to_date(Lake(settings.data, files or Files()))
     remove_unfinished(lake)
     with OperationsClient(settings, sleep=sleep) as client:
-        now = client.clock()
+        now = api_time(client, lake, settings, wall_clock)
         # What an earlier run landed counts as scanned: first fold it.
         earlier = fold_pending(lake, observer.folded, summarizing=publishing)
         planned = plan(lake, settings, now, scope)
@@ -283,6 +288,7 @@ def sync(
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)
+    future = scans_of_the_future(lake, settings.account_sid, now)
     report = SyncReport(
         account_id=settings.account_sid,
         now=now,
@@ -291,7 +297,7 @@ def sync(
         lookups=lookups,
         folds=folding.folds,
         sealed=sealing.sealed,
-        errors=(*folding.errors, *sealing.errors, *derived.errors),
+        errors=(*folding.errors, *sealing.errors, *derived.errors, *([future] if future else [])),
         published=derived.published,
         foreign=foreign,
         seconds=time.monotonic() - began,

@@ -4,7 +4,7 @@ What is listed is compared as fold would take it (R2, R3): an operation is *newe
 a scan at this moment would change it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
@@ -13,6 +13,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.clock import api_time, machine_time
 from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
@@ -136,6 +137,7 @@ def verify(
     start: datetime | None = None,
     end: datetime | None = None,
     observer: Observer | None = None,
+    wall_clock: Callable[[], datetime] = machine_time,
 ) -> Verification:
     """List what the API knows of a range, and compare it with the archive.
 
@@ -144,16 +146,18 @@ def verify(
         start: compare what was created from then on; by default 7 days ago.
         end: and before this; by default, and at the latest, now.
         observer: is told how the listings go on.
+        wall_clock: this machine's clock, which only guards the API's (R10).
 
     Raises:
         UsageError: there is no archive in the folder, or nothing in the range.
         ApiError: the API could not be reached at all, or refuses the credentials.
+        ClockError: the API's clock can't be right.
         LakeError: a file of the archive is damaged or foreign.
     """
     observer = observer or Observer()
     lake = Lake(settings.data).must_exist()
     with OperationsClient(settings) as client:
-        now = client.clock()
+        now = api_time(client, lake, settings, wall_clock)
         start = slot_start(now - RETENTION) if start is None else start
         until = now if end is None else min(end, now)
         if start >= until:

@@ -11,6 +11,9 @@ from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
+MOST_YEARS = 50
+"""How many years of slots an account has at the most, whatever its scans are dated."""
+
 _HOUR = timedelta(hours=1)
 _CURVE = ("delivered", "opened", "undelivered", "failed")
 
@@ -58,6 +61,7 @@ def coverage_slots(moments: str) -> str:
         retention_hours=str(RETENTION // _HOUR),
         final_hours=str(FINAL_WITHIN // _HOUR),
         risk_hours=str(RISK_WITHIN // _HOUR),
+        most_years=str(MOST_YEARS),
     )
 
 

@@ -26,6 +26,9 @@ FINAL_LATEST = timedelta(hours=8)
 RISK_WITHIN = timedelta(hours=6)
 """A slot with less time left and without a final scan is at risk: something keeps the scans off."""
 
+CLOCK_MARGIN = timedelta(hours=1)
+"""Two clocks that differ by no more agree. A wrong time zone is an hour off at the least, and then some."""
+
 MARGIN = timedelta(seconds=1)
 """What a window is widened by on both sides when it is asked for.
 

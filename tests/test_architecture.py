@@ -44,6 +44,7 @@ FLOORS = [
         "pipeline.anomalies",
     },
     {
+        "pipeline.clock",
         "pipeline.days",
         "pipeline.lookup",
         "pipeline.warehouse",

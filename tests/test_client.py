@@ -488,6 +488,23 @@ def test_errors_that_are_not_there_are_gone_at_the_time_of_the_api():
     assert caught.value.answered_at == at("2026-11-20 14:01")
 
 
+def test_refusal_with_a_wrong_date_has_no_time():
+    """R10: when something was asked is stored too."""
+    gone = Answer(b"{}", 404, date="Thu, 25 Dec 2027 14:00:00 GMT")
+    with api([Answer(body([])), gone]) as (client, _):
+        client.clock()
+        with pytest.raises(GoneError) as caught:
+            client.operation(operation_id(1))
+    assert caught.value.answered_at is None
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 1601 00:00:00 GMT", "Fri, 31 Dec 9999 00:00:00 GMT"])
+def test_date_that_can_not_be_counted_on_from_is_an_error(date: str):
+    error = error_of([Answer(body([]), date=date, headers={"Age": "99999999"})])
+    assert isinstance(error, UnexpectedAnswerError)
+    assert "expected a Date header" in str(error)
+
+
 def test_list_that_is_not_there_means_a_wrong_url():
     error = error_of([Answer(b"<html>nothing here", 404)])
     assert type(error) is FatalApiError

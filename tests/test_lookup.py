@@ -176,7 +176,12 @@ def api(records: Iterable[dict[str, Any]], single: Answer) -> Any:
 
 def settings_of(server: ScriptedApi, data: Path) -> Settings:
     return Settings(
-        account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=data, retry_attempts=1
+        account_sid=ACCOUNT,
+        auth_token="t",
+        api_url=server.url,
+        data=data,
+        retry_attempts=1,
+        trust_clock=True,
     )
 
 

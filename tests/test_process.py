@@ -40,6 +40,7 @@ print(sorted(name for name in sys.modules if name.split(".")[0] == "pandas"))
             TWILIO_ACCOUNT_SID=settings.account_sid,
             TWILIO_AUTH_TOKEN=emulator.options.auth_token,
             EMAIL_ARCHIVE_API_URL=emulator.url,
+            EMAIL_ARCHIVE_TRUST_CLOCK="true",
             EMAIL_ARCHIVE_DATA=str(tmp_path),
         )
     assert '"new": ' in told

@@ -129,7 +129,13 @@ def against(lake: Lake, now: datetime, *records: dict) -> Verification:
     """Verify a lake's day against an API that tells these records at a moment."""
     answer = Answer(body(records), date=f"{now:%a, %d %b %Y %H:%M:%S} GMT")
     with scripted([answer]) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=lake.root)
+        settings = Settings(
+            account_sid=ACCOUNT,
+            auth_token="t",
+            api_url=server.url,
+            data=lake.root,
+            trust_clock=True,
+        )
         return verify(settings, start=NOON, end=NOON + HOUR)
 
 
@@ -202,6 +208,7 @@ def test_window_that_can_not_be_listed_is_reported_and_the_others_compared(tmp_p
             api_url=server.url,
             data=lake.root,
             retry_attempts=1,
+            trust_clock=True,
         )
         found = verify(settings)
     assert not found.ok

@@ -45,6 +45,7 @@ def run(
         say(f"export EMAIL_ARCHIVE_API_URL={url}")
         say(f"export TWILIO_ACCOUNT_SID={DEMO_ACCOUNT_SID}")
         say(f"export TWILIO_AUTH_TOKEN={DEMO_AUTH_TOKEN}")
+        say("export EMAIL_ARCHIVE_TRUST_CLOCK=true")
 
     serve(
         world,

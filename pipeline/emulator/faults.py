@@ -54,7 +54,8 @@ LISTINGS: Final = (
     "partial",
 )
 RECORDS: Final = ("late", "malformed", "unknown-field", "unknown-status")
-FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *PAGE_SIZES, *LISTINGS, *RECORDS)
+CLOCKS: Final = ("wrong-date",)
+FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *PAGE_SIZES, *LISTINGS, *RECORDS, *CLOCKS)
 """Every kind of fault; `Faults` says what each of them is."""
 
 SCOPE: Final = "email_archive.fault"
@@ -88,7 +89,7 @@ class Faults:
     - ``drip``: the body comes in small pieces, slowly.
     - ``length-short``, ``length-long``: Content-Length says too little, or too much.
     - ``gzip``, ``truncated``: a damaged compressed body; JSON that ends in the middle, as a 200.
-    - ``date-skew``: ``Date`` is wrong, by up to `skew` in both directions.
+    - ``date-skew``: ``Date`` is wrong, by up to `skew` in both directions; ``wrong-date``: by `wrong_by`.
     - ``large-page-500``, ``large-page-hang``: a pageSize above `large_page` gets a 500, or no response.
     - ``capped``, ``capped-silently``: a listing has no more than `cap` records: the token of the next page is
       refused, or there is none.
@@ -110,6 +111,7 @@ class Faults:
         stale_by: how old a stale replica is.
         late_by: how late a record may appear.
         skew: how wrong ``Date`` may be.
+        wrong_by: how wrong ``Date`` is: ahead, or behind if negative.
         drip_seconds: how long a dripping body takes, in real seconds.
         large_page: the largest pageSize without a ``large-page`` fault.
         cap: how many records a capped listing has.
@@ -122,6 +124,7 @@ class Faults:
     stale_by: timedelta = timedelta(minutes=10)
     late_by: timedelta = timedelta(minutes=10)
     skew: timedelta = timedelta(minutes=2)
+    wrong_by: timedelta = timedelta(days=400)
     drip_seconds: float = 0.05
     large_page: int = 100
     cap: int = 5000
@@ -306,6 +309,9 @@ class Unreliable:
                 await _send(send, status, headers | {"content-encoding": "gzip"}, damaged)
             case "date-skew":
                 date = parsedate_to_datetime(headers["date"]) + self._injector.skew(key)
+                await _send(send, status, headers | {"date": _http_date(date)}, body)
+            case "wrong-date":
+                date = parsedate_to_datetime(headers["date"]) + self._injector.faults.wrong_by
                 await _send(send, status, headers | {"date": _http_date(date)}, body)
             case "drip":
                 pause = self._injector.faults.drip_seconds / 8

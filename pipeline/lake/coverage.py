@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.facts import Partition, SlotCoverage
 from pipeline.lake import parquet
@@ -111,13 +112,18 @@ def to_table(slots: Iterable[SlotCoverage]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SLOT_COVERAGE.arrow)
 
 
-def latest_scan(lake: Lake, account_id: str) -> datetime | None:
-    """When the latest folded scan of the newest day began, by the API's clock; None if none is known."""
-    days = [p for p in lake.partitions(COVERAGE.name) if p.account_id == account_id]
-    if not days:
-        return None
-    moments = [one.covered_at for one in read_slots(lake, account_id, [max(days).day])]
-    return max((moment for moment in moments if moment), default=None)
+def latest_scan(lake: Lake, account_id: str, since: date = date.max) -> datetime | None:
+    """When the latest folded scan of some days ended, by the API's clock; None if none is known.
+
+    Args:
+        lake: the archive.
+        account_id: the account.
+        since: days from then on, and the newest one in any case.
+    """
+    days = [p.day for p in lake.partitions(COVERAGE.name) if p.account_id == account_id]
+    wanted = [day for day in days if day >= min(since, days[-1])]
+    ended = [_scans(lake, account_id, day)["completed_at"] for day in wanted]
+    return max((moment for each in ended if (moment := pc.max(each).as_py())), default=None)
 
 
 def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCoverage]:
@@ -128,10 +134,13 @@ def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCo
     """
     found: list[SlotCoverage] = []
     for day in sorted(set(days)):
-        try:
-            scans = parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
-        except LakeError as error:
-            log.warning("what was scanned of %s is not known: %s", day, error)
-            scans = COVERAGE.arrow.empty_table()
-        found += cover(day, scans)
+        found += cover(day, _scans(lake, account_id, day))
     return found
+
+
+def _scans(lake: Lake, account_id: str, day: date) -> pa.Table:
+    try:
+        return parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
+    except LakeError as error:
+        log.warning("what was scanned of %s is not known: %s", day, error)
+        return COVERAGE.arrow.empty_table()

@@ -29,7 +29,14 @@ slots AS (
         account_id,
         as_of,
         archive_since,
-        unnest(generate_series(first_slot, as_of, INTERVAL 1 HOUR)) AS slot
+        -- One scan that was dated by a wrong clock must not make rows of all hours until then.
+        unnest(
+            generate_series(
+                first_slot,
+                least(as_of, first_slot + INTERVAL $most_years YEAR),
+                INTERVAL 1 HOUR
+            )
+        ) AS slot
     FROM moments
     JOIN begun USING (account_id)
     JOIN first_slots USING (account_id)

@@ -54,7 +54,7 @@ from pipeline.twilio.parsing import (
     parse_page,
 )
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
-from pipeline.windows import Window, require_utc
+from pipeline.windows import CLOCK_MARGIN, Window, require_utc
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,11 @@ _OPERATIONS: Final = "/Emails/Operations"
 _INVALID_PAGE_TOKEN: Final = 21481
 _RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
 _REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
-_SECONDS: Final = re.compile(r"[0-9]{1,9}")
-_STRAY: Final = timedelta(days=1)
-"""How far an answer's date may be from that of the first: no run lasts so long."""
+_SECONDS: Final = re.compile(r"[0-9]{1,8}")
+_LONGEST_RUN: Final = timedelta(days=1)
+"""No answer of a run is so much older or newer than its first, whatever clock the API has."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _CHUNK: Final = 1024 * 1024
 """Bytes to read at once. A gzip header comes in one piece so: in several, isal takes some for damaged."""
@@ -156,7 +158,7 @@ class OperationsClient:
         self._base = quote(urlsplit(settings.api_url).path, safe="/%:@!$&'()*+,;=~")
         self._closed = threading.Event()
         self._reading = threading.Lock()  # see _read
-        self._first_clock: datetime | None = None
+        self._first_clock: tuple[datetime, float] | None = None
         self.page_size = PageSize(settings.page_size)
         self._sleep = sleep or self._closed.wait
         self._secrets = _disguises(*settings.basic_auth())
@@ -357,7 +359,13 @@ class OperationsClient:
             )
             if response.status != HTTPStatus.OK:
                 told = self._without_secrets(body)
-                raise _refusal(what, response, told, has_token="pageToken" in query)
+                raise _refusal(
+                    what,
+                    response,
+                    told,
+                    self._answered_at(response),
+                    has_token="pageToken" in query,
+                )
             request_id = _request_id(response)
             try:
                 parsed = self._read(parse, body)
@@ -380,8 +388,8 @@ class OperationsClient:
     def _moments(self, what: str, response: http.client.HTTPResponse) -> tuple[datetime, datetime]:
         """The moment that an answer tells of, and what the API's clock shows (R10).
 
-        One answer whose clock is far from all others' would say for ever that days were scanned which
-        were not, or make those that were look lost: it is asked for again.
+        A response whose Date is far from what the run's first one lets expect is retried. Stored, it would
+        claim for ever that hours were scanned which were not, or make those that were look lost.
         """
         date = _date(response)
         if date is None:
@@ -391,14 +399,36 @@ class OperationsClient:
             )
             raise UnexpectedAnswerError(msg, status=response.status)
         clock = date + _age(response)
-        first = self._first_clock = self._first_clock or clock
-        if abs(date - first) > _STRAY:
+        self._first_clock = self._first_clock or (clock, time.monotonic())
+        expected = self._expected(clock)
+        # What comes out of a cache is older; it is not to be older than a run may be.
+        if self._is_far(clock, expected) or expected - date > _LONGEST_RUN:
             msg = (
-                f"{what}: expected a Date near {first:%Y-%m-%dT%H:%M:%SZ}, which this run began with; "
-                f"got {date:%Y-%m-%dT%H:%M:%SZ}"
+                f"{what}: expected a Date near {expected:%Y-%m-%dT%H:%M:%SZ}, by the Date that this run "
+                f"began with; got {date:%Y-%m-%dT%H:%M:%SZ}. Does a proxy send wrong ones?"
             )
             raise RetriableApiError(msg, status=response.status)
         return date, clock
+
+    def _expected(self, clock: datetime) -> datetime:
+        """What the API's clock shows by now, if the run's first response was right; `clock` without one."""
+        if self._first_clock is None:
+            return clock
+        first, then = self._first_clock
+        return first + timedelta(seconds=time.monotonic() - then)
+
+    def _is_far(self, clock: datetime, expected: datetime) -> bool:
+        # An emulator's clock may run faster than this machine's.
+        margin = _LONGEST_RUN if self._settings.trust_clock else CLOCK_MARGIN
+        return abs(clock - expected) > margin
+
+    def _answered_at(self, response: http.client.HTTPResponse) -> datetime | None:
+        """When a refusal was answered; None if it has no Date that can be right."""
+        date = _date(response)
+        if date is None:
+            return None
+        clock = date + _age(response)
+        return None if self._is_far(clock, self._expected(clock)) else clock
 
     def _body(self, response: http.client.HTTPResponse, what: str) -> bytes:
         """The body, decompressed; neither form is ever larger in memory than the limit."""
@@ -474,7 +504,12 @@ def _path_of(operation_id: str) -> str:
 
 
 def _refusal(
-    what: str, response: http.client.HTTPResponse, body: bytes, *, has_token: bool
+    what: str,
+    response: http.client.HTTPResponse,
+    body: bytes,
+    answered_at: datetime | None,
+    *,
+    has_token: bool,
 ) -> ApiError:
     """The error for an answer that is not 200, by what can be done about it."""
     status = response.status
@@ -485,7 +520,7 @@ def _refusal(
         "code": code,
         "info_url": info_url,
         "request_id": _request_id(response),
-        "answered_at": _answered_at(response),
+        "answered_at": answered_at,
     }
     said += f" (see {info_url})" if info_url else ""
     if status in _REDIRECTS and response.headers.get("Location"):
@@ -534,11 +569,6 @@ def _excerpt(text: str) -> str:
     return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
 
 
-def _answered_at(response: http.client.HTTPResponse) -> datetime | None:
-    date = _date(response)
-    return None if date is None else date + _age(response)
-
-
 def _age(response: http.client.HTTPResponse) -> timedelta:
     """How long the answer has lain in a cache."""
     age = _SECONDS.fullmatch(response.headers.get("Age", "").strip())
@@ -546,7 +576,9 @@ def _age(response: http.client.HTTPResponse) -> timedelta:
 
 
 def _date(response: http.client.HTTPResponse) -> datetime | None:
-    return parse_http_date(response.headers.get("Date"))
+    """Its Date; None if there is none, or none that leaves room to count on from."""
+    date = parse_http_date(response.headers.get("Date"))
+    return date if date and _EPOCH <= date < _LATEST else None
 
 
 def _request_id(response: http.client.HTTPResponse) -> str | None:

@@ -185,6 +185,7 @@ def test_every_data_check_is_an_asset_check():
         "every_day_folded",
         "no_gaps",
         "deadlines_held",
+        "no_future_scans",
         "newest_operation_fresh",
         "rates_as_usual",
     }

@@ -48,7 +48,7 @@ def definitions(
 ) -> dg.Definitions:
     return build_definitions(
         {
-            "archive": ArchiveResource(data=str(data)),
+            "archive": ArchiveResource(data=str(data), trust_clock=True),
             "twilio": TwilioResource(account_sid=account_id, auth_token=token, api_url=url),
         }
     )
@@ -340,6 +340,7 @@ def test_all_checks_pass_on_sound_data(
         "rates_as_usual": True,
         "no_gaps": True,
         "deadlines_held": True,
+        "no_future_scans": True,
         "newest_operation_fresh": True,
     }
 
@@ -488,6 +489,30 @@ def test_refused_credentials_fail_at_once_without_retry(
     assert "check TWILIO_ACCOUNT_SID" in text
     assert "very-secret-token" not in text
     assert not [one for one in result.all_events if one.event_type_value == "STEP_UP_FOR_RETRY"]
+
+
+def test_wrong_clock_fails_the_run_unless_it_is_trusted(
+    tmp_path: Path, instance: dg.DagsterInstance
+):
+    """R10: the emulator's clock shows a time that no machine's does."""
+    now = at("2091-11-20 15:00")
+    with account(World(5, 20.0, now - timedelta(days=1)), now, tmp_path) as (emulator, settings):
+        twilio = TwilioResource(
+            account_sid=settings.account_sid, auth_token=DEMO_AUTH_TOKEN, api_url=emulator.url
+        )
+        for trust in (False, True):
+            archive = ArchiveResource(data=str(tmp_path), trust_clock=trust)
+            defs = build_definitions({"archive": archive, "twilio": twilio})
+            result = run_job(instance, defs)
+            assert result.success == trust
+            if not trust:
+                assert "the API's clock shows 2091-11-20T15:00:00Z" in failure(result)
+                assert not list(Lake(tmp_path).partitions("landing"))
+        wary = build_definitions({"archive": ArchiveResource(data=str(tmp_path)), "twilio": twilio})
+        check = run_checks(instance, wary, ("coverage", "no_future_scans"))
+        (found,) = check.get_asset_check_evaluations()
+    assert not found.passed
+    assert list(found.metadata["last_scans"].value) == [settings.account_sid]
 
 
 def test_missing_settings_fail_the_run_with_the_message(

@@ -170,6 +170,7 @@ def told(
         "PATH": ":".join(filter(None, [first and str(first), programs, os.environ["PATH"]])),
         "EMAIL_ARCHIVE_DATA": str(data),
         "EMAIL_ARCHIVE_API_URL": settings.api_url,
+        "EMAIL_ARCHIVE_TRUST_CLOCK": "true",
         "TWILIO_ACCOUNT_SID": user,
         "TWILIO_AUTH_TOKEN": secret,
         "BACKUP": str(backup),

@@ -70,7 +70,7 @@ def test_range_is_cut_at_midnight_and_ends_with_today(tmp_path: Path):
 
 
 def settings_of(data: Path) -> Settings:
-    return Settings(account_sid=ACCOUNT, auth_token="t", data=data)
+    return Settings(account_sid=ACCOUNT, auth_token="t", data=data, trust_clock=True)
 
 
 def test_first_sync_derives_the_delivery_tables_of_each_day_once(
@@ -129,7 +129,9 @@ def test_day_with_a_window_that_failed_is_told_too(tmp_path: Path):
 
     told: list[Partition] = []
     with scripted(answer) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url)
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url, trust_clock=True
+        )
         with OperationsClient(settings) as client:
             found = extract(
                 client, Lake(tmp_path).open(), settings, windows, Observer(), on_day=told.append
@@ -176,7 +178,9 @@ def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
         return Answer(b"", 400) if "startDate" in request.query else Answer(body([]))
 
     with scripted(answer) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url)
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url, trust_clock=True
+        )
         report = sync(settings, scope=EVERYTHING)
     assert report.extraction.failures
     assert report.folds == ()
@@ -355,7 +359,12 @@ def test_failing_window_stays_due_and_the_others_arrive(tmp_path: Path):
     answer = flaky({"2026-11-17": Answer(b"", 500)}, body([record(1)]))
     with scripted(answer) as server:
         settings = Settings(
-            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
+            account_sid=ACCOUNT,
+            auth_token="t",
+            api_url=server.url,
+            data=tmp_path,
+            retry_attempts=1,
+            trust_clock=True,
         )
         report = sync_all(settings)
     assert not report.ok
@@ -374,7 +383,12 @@ def test_failing_window_stays_due_and_the_others_arrive(tmp_path: Path):
 def test_api_that_can_not_be_asked_at_all_is_one_error(tmp_path: Path, answer, error):
     with scripted([answer]) as server:
         settings = Settings(
-            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, retry_attempts=1
+            account_sid=ACCOUNT,
+            auth_token="t",
+            api_url=server.url,
+            data=tmp_path,
+            retry_attempts=1,
+            trust_clock=True,
         )
         with pytest.raises(error):
             sync_all(settings)
@@ -403,7 +417,9 @@ def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path
         {"2026-11-19": Answer(body([record(1), *bad, record(2, id="op-odd")]))}, body([])
     )
     with scripted(answer) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, trust_clock=True
+        )
         report = sync_all(settings)
         again = sync_all(settings)
     assert report.ok
@@ -537,7 +553,9 @@ def test_sync_works_against_a_server_that_was_not_written_here(tmp_path: Path):
     eastern = moments[9] + timedelta(hours=2)
     records[9]["createdAt"] = rfc3339(eastern).replace("Z", "+02:00")
     with scripted(OtherServer(records)) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, trust_clock=True
+        )
         report = sync_all(settings)
     assert report.ok
     found = rows(tmp_path, OPERATIONS)

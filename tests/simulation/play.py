@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, get_args
 import pyarrow.parquet as pq
 
 from pipeline.emulator import FAULTS, Clock, Emulator, Faults, Options, World, running
+from pipeline.emulator.faults import CLOCKS
 from pipeline.emulator.server import Bounds, Order
 from pipeline.emulator.world import Counting
 from pipeline.facts import Answers, ScanFacts
@@ -397,8 +398,9 @@ def _options(lots: random.Random, seed: int, sid: str) -> Options:
 
 def _faults(lots: random.Random, seed: int) -> Faults:
     """Some kinds of faults, none of them so often that nothing comes through; a few first by a script."""
-    kinds = [kind for kind in FAULTS if lots.random() < 0.3]
-    script = [lots.choice([None, *FAULTS]) for _ in range(lots.choice([0, 0, 8]))]
+    possible = [kind for kind in FAULTS if kind not in CLOCKS]  # these end what a run began
+    kinds = [kind for kind in possible if lots.random() < 0.3]
+    script = [lots.choice([None, *possible]) for _ in range(lots.choice([0, 0, 8]))]
     often = {kind: 5 if kind.startswith("unknown") else 1 for kind in kinds}
     rates = {kind: often[kind] * lots.uniform(0.01, 0.06) for kind in kinds}
     late_by = lots.choice([10, 50]) * _MINUTE

@@ -11,12 +11,15 @@ ROOT = Path(__file__).parents[2]
 def started(
     *arguments: str, cwd: Path, module: str = "pipeline.cli", **environment: str
 ) -> "subprocess.Popen[str]":
-    """`email-archive` with these arguments, or another module, under way."""
+    """`email-archive` with these arguments, or another module, under way.
+
+    The API's clock is trusted: it is an emulator's, and nothing is to depend on today's date.
+    """
     keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env=keep | {"PYTHONPATH": str(ROOT)} | environment,
+        env=keep | {"PYTHONPATH": str(ROOT), "EMAIL_ARCHIVE_TRUST_CLOCK": "true"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

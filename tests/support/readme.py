@@ -139,6 +139,7 @@ def outage(data: Path) -> tuple[str, str]:
             TWILIO_ACCOUNT_SID=settings.account_sid,
             TWILIO_AUTH_TOKEN=emulator.options.auth_token,
             EMAIL_ARCHIVE_API_URL=emulator.url,
+            EMAIL_ARCHIVE_TRUST_CLOCK="true",
         )
         emulator.clock.set(datetime(2026, 11, 21, 7, 10, tzinfo=UTC))
         sync(settings)

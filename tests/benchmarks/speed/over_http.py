@@ -39,6 +39,7 @@ def variables(server: Server) -> dict[str, str]:
     return {
         "EMAIL_ARCHIVE_API_URL": server.url,
         "EMAIL_ARCHIVE_CONCURRENCY": str(_CONNECTIONS),
+        "EMAIL_ARCHIVE_TRUST_CLOCK": "true",
         "EMAIL_ARCHIVE_OPERATION_ERRORS": "false",
     }
 
@@ -211,6 +212,7 @@ def idle(plan: Plan) -> list[Figure]:
             api_url=server.url,
             data=data,
             operation_errors=False,
+            trust_clock=True,
         )
         day = midnight(NOW.date()) - timedelta(days=2)
         scanning = plan.median(lambda: (_timed(settings, Range(day, day + timedelta(days=1))),))[0]
