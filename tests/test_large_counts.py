@@ -99,7 +99,9 @@ def test_sync_of_impossible_counts_publishes_and_warns_of_them(
         return Answer(body([*odd, record(30)] if is_day else []))
 
     with scripted(answer) as server:
-        settings = Settings(account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path)
+        settings = Settings(
+            account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, trust_clock=True
+        )
         with caplog.at_level(logging.WARNING, "pipeline.marts.summarize"):
             report = sync_all(settings)
     assert report.ok

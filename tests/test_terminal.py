@@ -45,6 +45,7 @@ def hostile_api() -> Iterator[dict[str, str]]:
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": "token",
             "EMAIL_ARCHIVE_API_URL": server.url,
+            "EMAIL_ARCHIVE_TRUST_CLOCK": "true",
         }
 
 
