@@ -21,6 +21,7 @@ from pipeline.checks import (
     silent_accounts,
 )
 from pipeline.clock import machine_time
+from pipeline.counting import readings
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import OPERATIONS
 from pipeline.windows import days_between
@@ -173,6 +174,23 @@ def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(
+    asset="warehouse",
+    description="Each account's own counts show how they are read; until they do, its rates are assumed.",
+)
+def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Names the accounts whose rates depend on a reading that is assumed."""
+    assumed = [one for one in readings(archive.lake()) if one.warning]
+    return dg.AssetCheckResult(
+        passed=not assumed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(assumed)} accounts are undecided: see counting" if assumed else None,
+        metadata={
+            "accounts": dg.MetadataValue.json({one.account_id: one.warning for one in assumed})
+        },
+    )
+
+
 def _of_slots(name: str, findings: Findings, what: str) -> dg.AssetCheckResult:
     shown = [
         {"slot": f"{slot['slot']:%Y-%m-%dT%H:%MZ}", "hours_left": round(slot["hours_left"], 1)}
@@ -188,4 +206,4 @@ def _of_slots(name: str, findings: Findings, what: str) -> dg.AssetCheckResult:
     )
 
 
-checks = [of_operations, of_coverage, rates_as_usual]
+checks = [of_operations, of_coverage, rates_as_usual, reading_decided]

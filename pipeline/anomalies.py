@@ -4,12 +4,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-import duckdb
-
 from pipeline import engine
-from pipeline.errors import ArchiveError
 from pipeline.lake.layout import Lake
-from pipeline.published import open_warehouse
+from pipeline.published import ask_warehouse
 
 LATEST_DAYS: Final = 28
 """How long an anomaly is one of the latest: as long as the days that tell what to expect."""
@@ -55,14 +52,5 @@ def latest_anomalies(lake: Lake) -> tuple[Anomaly, ...]:
     Raises:
         ArchiveError: the warehouse can't be read.
     """
-    if not lake.warehouse.exists():
-        return ()
-    try:
-        with open_warehouse(lake) as connection:
-            query = engine.render(engine.sql("pipeline", "latest_anomalies"), days=str(LATEST_DAYS))
-            found = connection.sql(query).to_arrow_table()
-    except duckdb.CatalogException:
-        return ()
-    except duckdb.Error as error:
-        raise ArchiveError(str(error)) from error
-    return tuple(Anomaly(**row) for row in found.to_pylist())
+    query = engine.render(engine.sql("pipeline", "latest_anomalies"), days=str(LATEST_DAYS))
+    return tuple(Anomaly(**row) for row in ask_warehouse(lake, query))

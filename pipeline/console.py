@@ -155,6 +155,9 @@ def write_status(found: ArchiveStatus) -> None:
         if len(account.anomalies) > _SHOWN_ANOMALIES:
             more = len(account.anomalies) - _SHOWN_ANOMALIES
             console.print(f"  ... and {more} more in delivery_anomalies")
+        if account.reading and account.reading.warning:
+            about = printable(f" {account.reading.warning}")
+            console.print(Text("  undecided", "bold yellow"), Text(about), sep="")
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:

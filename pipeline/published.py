@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
@@ -62,6 +62,27 @@ def open_warehouse(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
         _copy(lake.warehouse, copy)
         with _connect(lake, copy) as connection:
             yield connection
+
+
+def ask_warehouse(lake: Lake, query: str) -> list[dict[str, Any]]:
+    """What a query of ours finds in the published warehouse.
+
+    Returns:
+        Its rows; none if there is no warehouse yet, or one of an older version without what is asked.
+
+    Raises:
+        ArchiveError: the warehouse can't be read.
+    """
+    if not lake.warehouse.exists():
+        return []
+    try:
+        with open_warehouse(lake) as connection:
+            rows: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return []
+    except duckdb.Error as error:
+        raise ArchiveError(str(error)) from error
+    return rows
 
 
 def write_ahead_log(database: Path) -> Path:

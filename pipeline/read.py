@@ -131,7 +131,10 @@ class Archive:
         columns: Sequence[str] | None = None,
         account_id: str | None = None,
     ) -> pd.DataFrame:
-        """Operations and sums of counts per hour of creation and status."""
+        """Operations and sums of counts, as the API counts them, per hour of creation and status.
+
+        Whether `rated_delivered` leaves out what was opened is in the warehouse's table `counting`.
+        """
         return self._read(
             DELIVERY_HOURLY, "hour", start=start, end=end, columns=columns, account_id=account_id
         )

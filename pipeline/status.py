@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.anomalies import Anomaly, latest_anomalies
+from pipeline.counting import Reading, readings
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
@@ -56,6 +57,7 @@ class AccountStatus:
         gaps: how many slots are lost in all.
         lost: those whose deadline passed since the latest scan: nobody has been told of them yet.
         anomalies: rates of the last 28 days that left their band, the newest first.
+        reading: how its counts are read for the rates; None if no warehouse says so yet.
         future_scans: scans that a wrong clock dated later than now: what is told of the coverage is wrong.
     """
 
@@ -75,6 +77,7 @@ class AccountStatus:
     gaps: int
     lost: tuple[SlotStatus, ...]
     anomalies: tuple[Anomaly, ...]
+    reading: Reading | None
     future_scans: int
 
 
@@ -147,11 +150,21 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
     future = None if trust_clock else now + CLOCK_MARGIN
     states = slot_states(lake, now).to_pylist()
     anomalies = latest_anomalies(lake)
+    reading = {one.account_id: one for one in readings(lake)}
     return ArchiveStatus(
         lake.root,
         now,
         tuple(
-            _account(lake, account_id, scanned, pending, states, anomalies=anomalies, future=future)
+            _account(
+                lake,
+                account_id,
+                scanned,
+                pending,
+                states,
+                anomalies=anomalies,
+                reading=reading.get(account_id),
+                future=future,
+            )
             for account_id in sorted(known)
         ),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
@@ -167,6 +180,7 @@ def _account(
     states: Iterable[dict[str, Any]],
     *,
     anomalies: Iterable[Anomaly],
+    reading: Reading | None,
     future: datetime | None,
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
@@ -202,6 +216,7 @@ def _account(
         gaps=len(gaps),
         lost=tuple(slot for slot, due in gaps if last_scan_at is None or due > last_scan_at),
         anomalies=tuple(one for one in anomalies if one.account_id == account_id),
+        reading=reading,
         future_scans=len(observed.filter(pc.greater(observed, future))) if future else 0,
     )
 

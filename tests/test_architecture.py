@@ -41,7 +41,10 @@ FLOORS = [
         "pipeline.sink",
         "pipeline.views",
         "pipeline.published",
+    },
+    {
         "pipeline.anomalies",
+        "pipeline.counting",
     },
     {
         "pipeline.clock",

@@ -1,5 +1,6 @@
 """How an account's counts are read: what its operations show, and when that decides."""
 
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +13,13 @@ from pipeline.counting import CLEAR_SHARE, FEWEST_OPERATIONS
 from pipeline.emulator.world import Counting, World
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COUNT_NAMES
+from pipeline.schema import COUNT_NAMES, PUBLISHED
+from pipeline.status import status
+from pipeline.sync import sync
 from pipeline.warehouse import publish
 from pipeline.windows import Window
+from tests.support.archives import account
+from tests.support.command import run
 from tests.support.factories import (
     ACCOUNT,
     NOON,
@@ -235,6 +240,52 @@ def test_reading_is_each_accounts_own(tmp_path: Path):
     ]
 
 
+# What says so.
+
+
+def test_status_warns_of_an_assumed_reading_and_names_both_rates(tmp_path: Path):
+    lake = published(tmp_path, many(0, FEWEST_OPERATIONS - 1, EXCLUSIVE))
+    shown = run("status", "--data", str(lake.root), cwd=tmp_path).stdout
+    assert (
+        "undecided rates assume cumulative counting, and the account's counts don't show it: 4 operations"
+        in shown
+    )
+    assert "delivery_rate_cumulative and delivery_rate_exclusive" in shown
+    as_json = json.loads(run("status", "--json", "--data", str(lake.root), cwd=tmp_path).stdout)
+    told = as_json["accounts"][0]["reading"]
+    assert (told["reading"], told["decided"], told["matters"]) == ("cumulative", False, True)
+    assert told["evidence"].startswith("4 operations speak for exclusive")
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        pytest.param(many(0, 10, EXCLUSIVE), id="decided"),
+        pytest.param(many(0, 10, {"total": 1, "sent": 1, "delivered": 1}), id="nothing opened"),
+    ],
+)
+def test_status_is_silent_where_the_reading_makes_no_difference(
+    tmp_path: Path, records: list[dict[str, Any]]
+):
+    lake = published(tmp_path, records)
+    found = status(lake, NOON)
+    assert found.accounts[0].reading is not None
+    assert found.accounts[0].reading.warning is None
+    assert "undecided" not in run("status", "--data", str(lake.root), cwd=tmp_path).stdout
+
+
+def test_status_without_a_warehouse_knows_no_reading(tmp_path: Path):
+    lake = summarized(new_lake(tmp_path), scan(many(0, 1, EXCLUSIVE)))
+    assert status(lake, NOON).accounts[0].reading is None
+
+
+def test_every_table_with_a_rate_says_how_the_counts_are_read():
+    for table in PUBLISHED:
+        names = {column.name for column in table.published}
+        if any(name.endswith("_rate") for name in names) or "rate" in names:
+            assert names >= {"reading", "reading_decided"}, table.name
+
+
 # A whole account.
 
 
@@ -264,6 +315,32 @@ def test_account_is_decided_and_shows_its_true_rate(
     assert rate > 0.95
     assert counting(lake, DELIVERED)["reading"] == reading
     assert counting(lake)["majority"] == 1
+
+
+@pytest.mark.parametrize("reading", ["cumulative", "exclusive"])
+def test_first_sync_shows_the_true_rate_of_the_account(tmp_path: Path, reading: Counting):
+    """Whatever happened to the emails so far, under either way of counting it."""
+    start, now = at("2026-11-10 00:00"), at("2026-11-14 15:00")
+    world = World(5, 300.0, start, counting=reading)
+    with account(world, now, tmp_path) as (_, settings):
+        assert sync(settings).ok
+    truth = World(5, 300.0, start).columns(world.existing(now), now)
+    waiting = sum(truth[name] for name in ("canceled", "scheduled", "queued"))
+    attempted = (truth["total"] - waiting).sum()
+    query = (
+        "SELECT reading, bool_and(reading_decided) AS decided, sum(rated_delivered) AS delivered, "
+        "sum(rated_opened) AS opened, sum(rated_delivered) / sum(rated_attempted) AS rate "
+        "FROM delivery_daily GROUP BY reading"
+    )
+    assert ask(Lake(tmp_path), query).to_pylist() == [
+        {
+            "reading": reading,
+            "decided": True,
+            "delivered": int(truth["delivered"].sum()),
+            "opened": int(truth["opened"].sum()),
+            "rate": pytest.approx(truth["delivered"].sum() / attempted),
+        }
+    ]
 
 
 @pytest.mark.parametrize("reading", ["cumulative", "exclusive"])

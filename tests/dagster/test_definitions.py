@@ -188,4 +188,5 @@ def test_every_data_check_is_an_asset_check():
         "no_future_scans",
         "newest_operation_fresh",
         "rates_as_usual",
+        "reading_decided",
     }

@@ -13,7 +13,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
-from assets.checks import rates_as_usual
+from assets.checks import rates_as_usual, reading_decided
 from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
@@ -338,6 +338,7 @@ def test_all_checks_pass_on_sound_data(
         "embedded_time": True,
         "rejects": True,
         "rates_as_usual": True,
+        "reading_decided": True,
         "no_gaps": True,
         "deadlines_held": True,
         "no_future_scans": True,
@@ -447,6 +448,18 @@ def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: 
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert "2026-11-19 undelivered_rate 40.00%" in str(result.metadata["anomalies"].value)
+
+
+def test_assumed_reading_is_a_warning_that_names_its_account(tmp_path: Path):
+    opened = {"total": 1, "sent": 0, "delivered": 0, "opened": 1}
+    publish(summarized(Lake(tmp_path).open(), scan([record(1, stats=opened)])))
+    archive = ArchiveResource(data=str(tmp_path))
+    result = reading_decided(archive=archive)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "1 operation speaks for exclusive" in str(result.metadata["accounts"].value)
+    more = [record(n, stats=opened) for n in range(5)]
+    publish(summarized(Lake(tmp_path), scan(more)))
+    assert reading_decided(archive=archive).passed
 
 
 # What goes wrong.
