@@ -368,6 +368,57 @@ def verify(
 
 
 @app.command()
+def repair(
+    data: DataOption = None,
+    as_json: JsonOption = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Do it; without, only show what would be done.")
+    ] = False,
+    after: Annotated[
+        datetime | None,
+        typer.Option(
+            help="Times after this (UTC) can't be right; by default an hour after this machine's clock.",
+            formats=TIMES,
+        ),
+    ] = None,
+    before: Annotated[
+        datetime | None,
+        typer.Option(help="... nor times before this; by default any may be.", formats=TIMES),
+    ] = None,
+) -> None:
+    """Set aside scans that a wrong clock has dated.
+
+    Such scans are taken out of the coverage. The operations that they returned stay, dated by when they
+    were updated. All rows as they were are kept in .set-aside in the archive's folder.
+    Exits with 1 if there is something to do and it was not done.
+
+    Example: email-archive repair && email-archive repair --apply
+    """
+    _prepare()
+    from pipeline.clock import machine_time
+    from pipeline.rendering import json_figures
+    from pipeline.repair import Bounds, Repair, find, folder_name, require_some_possible, told
+    from pipeline.repair import repair as mend
+
+    lake, now = _lake(data), machine_time()
+    bounds = Bounds.by(now, _utc(after), _utc(before))
+    done = Repair(find(lake, bounds))
+    if apply:
+        if after is None and before is None:
+            require_some_possible(done.found, lake)
+        done = mend(lake, bounds, folder_name(now))
+    if as_json:
+        typer.echo(json_figures(done.as_json()))
+    else:
+        for line in told(done):
+            say(line)
+    for error in done.errors:
+        _complain(f"not done: {error}")
+    if done.errors or (done.found and not apply):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
 def emulate(
     port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 8790,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",

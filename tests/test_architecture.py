@@ -59,7 +59,7 @@ FLOORS = [
         "pipeline.status",
     },
     {"pipeline.sync", "pipeline.emulator"},
-    {"pipeline.verify", "pipeline.rendering"},
+    {"pipeline.repair", "pipeline.verify", "pipeline.rendering"},
     {"pipeline.console", "pipeline.demo"},
     {"pipeline.cli", "assets"},
 ]

@@ -61,7 +61,18 @@ def test_help_shows_an_example(command: str | None, tmp_path: Path):
 
 
 def test_commands_are_these():
-    names = ["sync", "sql", "export", "report", "publish", "status", "verify", "emulate", "demo"]
+    names = [
+        "sync",
+        "sql",
+        "export",
+        "report",
+        "publish",
+        "status",
+        "verify",
+        "repair",
+        "emulate",
+        "demo",
+    ]
     assert names == COMMANDS
 
 

@@ -200,6 +200,10 @@ class Lake:
         folder = self._folder(".tmp", partition)
         return [folder / name for name in _names(folder) if name.endswith(".tmp")]
 
+    def set_aside(self, name: str) -> Path:
+        """Where a repair of that name puts what it takes out."""
+        return self.root / ".set-aside" / name
+
     @property
     def spill(self) -> Path:
         """Where DuckDB puts what exceeds its memory. It removes there what its killed processes left."""
