@@ -251,7 +251,7 @@ def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict
 def silent_accounts(lake: Lake) -> pa.Table:
     """The accounts without a new operation for much longer than usual: one row each.
 
-    Either nothing was sent, or the API or its filters have changed.
+    Either there was no operation, or the API or its filters have changed.
     """
     query = engine.sql("pipeline", "checks/newest_operation")
     return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)

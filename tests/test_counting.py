@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -123,7 +125,63 @@ def test_operation_without_recipients_and_attempts_is_evidence(tmp_path: Path):
     assert row["models"] == "delivered_apart exclusive"
 
 
+STAGES = ("queued", "scheduled", "failed", "canceled", "sent", "undelivered", "delivered", "opened")
+
+
+def luck_of(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - the same each time is what is wanted
+
+
+def counted_by(model: str, number: int, luck: Random) -> dict[str, Any]:
+    """An operation whose emails are at random stages, with the counts that a model gives it."""
+    size = luck.choice([1, 1, 2, 30])
+    shares = [1, 0, 1, 0, 2, 1, 9, 6] if luck.random() < 0.9 else [1] * len(STAGES)
+    at_stage = Counter(luck.choices(STAGES, shares, k=size))
+    is_completed = not at_stage["queued"] and not at_stage["scheduled"]
+    # Of an operation in progress some emails are in no count yet.
+    total = size if is_completed else size + luck.randrange(3)
+    counts = {stage: at_stage[stage] for stage in STAGES}
+    if model in ("cumulative", "opened_apart"):
+        counts["sent"] += sum(at_stage[stage] for stage in STAGES[-3:])
+    if model in ("cumulative", "delivered_apart"):
+        counts["delivered"] += at_stage["opened"]
+    status = "COMPLETED" if is_completed else "PROCESSING"
+    return counted(number, status, total=total, **counts)
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_operation_is_never_evidence_against_the_model_that_counted_it(tmp_path: Path, model: str):
+    records = [counted_by(model, n, luck_of(n)) for n in range(400)]
+    lake = summarized(new_lake(tmp_path), scan(records))
+    evidence = snapshot(lake)[f"counting_evidence {PARTITION}"]
+    assert sum(row["operations"] for row in evidence) > 200
+    assert all(model in row["models"].split() for row in evidence)
+
+
 # When that decides.
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 0.3, 0.6])
+@pytest.mark.parametrize("model", NAMES)
+def test_decision_is_never_wrong_however_many_counts_are(tmp_path: Path, model: str, share: float):
+    """So many operations have counts of other models, or counts at random."""
+    records = []
+    for n in range(400):
+        luck = luck_of(n)
+        is_odd = luck.random() < share
+        one = counted_by(luck.choice(NAMES) if is_odd else model, n, luck)
+        if is_odd and luck.random() < 0.5:
+            one["stats"][luck.choice(STAGES)] = luck.randrange(4)
+        records.append(one)
+    lake = published(tmp_path, records)
+    truth = {
+        OPENED: "cumulative" if model in ("cumulative", "delivered_apart") else "exclusive",
+        DELIVERED: "cumulative" if model in ("cumulative", "opened_apart") else "exclusive",
+    }
+    for question, reading in truth.items():
+        row = counting(lake, question)
+        assert row["decided"] == (share < 0.1), row
+        assert not row["decided"] or row["reading"] == reading
 
 
 def test_account_of_single_emails_that_leave_delivered_is_exclusive(tmp_path: Path):

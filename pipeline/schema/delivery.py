@@ -354,8 +354,8 @@ PUBLISHED_CURVE = Table(
 )
 
 _EVERY_PERIOD: Final = (
-    "From the first day with operations to the latest scan, also where nothing was sent or all is lost: "
-    "there operations is 0, and completeness says which."
+    "From the first day with operations to the latest scan, also where there was no operation or all is "
+    "lost: there operations is 0, and completeness says which."
 )
 
 DELIVERY_DAILY = Table(

@@ -14,7 +14,7 @@ from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.marts.summarize import summarize
-from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP
+from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP, Table
 from pipeline.twilio.parsing import parse_page
 from pipeline.windows import Window
 
@@ -130,13 +130,15 @@ def summarized(lake: Lake, *scans: Scan) -> Lake:
     return lake
 
 
-def snapshot(lake: Lake) -> dict[str, list[dict[str, Any]]]:
-    """Every public table's rows, by table and partition: the archive's whole content.
+def snapshot(
+    lake: Lake, tables: Iterable[Table] = (*LAKE_TABLES, *MARTS)
+) -> dict[str, list[dict[str, Any]]]:
+    """Tables' rows, by table and partition: by default the archive's whole content.
 
     Names of scans are random; they are replaced by their order, so that two archives compare.
     """
     content = {}
-    for table in (*LAKE_TABLES, *MARTS):
+    for table in tables:
         for partition in lake.partitions(table.name):
             rows = parquet.read(lake.part(table, partition), table.arrow).to_pylist()
             for row in rows:

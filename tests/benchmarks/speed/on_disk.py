@@ -319,24 +319,25 @@ def _mart_day(lake: Lake, day: date, luck: int) -> None:
         ],
         schema=COVERAGE.arrow,
     )
-    questions = ("opened_in_delivered", "delivered_in_sent")
     keys: dict[Table, list[dict[str, Any]]] = {
         DELIVERY_HOURLY: [
             {"hour": hour, "status": status}
             for hour in hours
             for status in ("COMPLETED", "PROCESSING", "SCHEDULED")
         ],
-        COUNTING_EVIDENCE: [{"question": question} for question in questions],
+        COUNTING_EVIDENCE: [
+            {"models": models, "example": "comms_operation_01h9krwprkeee8fzqspvwy6nq8"}
+            for models in ("cumulative", "cumulative opened_apart")
+        ],
         OPERATION_SIZES: [{"size_class": name, "smallest": least} for name, least in SIZE_CLASSES],
         DELIVERY_CURVE: [{"hour": h, "age_minutes": age} for h in hours for _, age in AGES],
     }
     tables = {COVERAGE: coverage, SLOT_COVERAGE: to_table(cover(day, coverage))}
     for mart, rows in keys.items():
-        # Examples of evidence are left out, as where no operation is decisive.
         counts = {
             column.name: int(whole * factors.get(column.name, 1))
             for column in mart.columns
-            if column.name not in rows[0] and not column.name.endswith("_example")
+            if column.name not in rows[0]
         }
         tables[mart] = pa.Table.from_pylist([row | counts for row in rows], schema=mart.arrow)
     for table, found in tables.items():
