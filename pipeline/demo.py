@@ -64,6 +64,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     """
     console = rendering.console(soft_wrap=True)
     end = FIRST_DAY + timedelta(days=DAYS)
+    data = ArchiveSettings.load(data=data).data
     _empty(data)
     with _emulator(per_day) as url:
         settings = Settings(

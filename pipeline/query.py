@@ -1,5 +1,6 @@
 """A user's question to the published warehouse: one query that only reads, and only the archive's tables."""
 
+import glob
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
@@ -60,6 +61,8 @@ def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     the tables' folders: `answered` runs no statement that does.
     """
     folders = [str((lake.root / table.name).absolute()) for table in (*LAKE_TABLES, *MARTS)]
+    # A view's pattern is checked as it is, too: with what are wildcards in the archive's path escaped.
+    folders += [glob.escape(folder) for folder in folders]
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET allowed_directories = ?", [folders])
     connection.execute("SET enable_external_access = false")

@@ -177,7 +177,7 @@ class Archive:
         account_id: str | None,
         as_of: datetime | None = None,
     ) -> pd.DataFrame:
-        lake = Lake(Path(self.root)).must_exist()
+        lake = Lake(Path(self.root).expanduser()).must_exist()
         names = [column.name for column in table.published] if columns is None else list(columns)
         by_name = {column.name: column for column in table.published}
         if unknown := [name for name in names if name not in by_name]:

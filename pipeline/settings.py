@@ -5,6 +5,7 @@ is described without being quoted.
 """
 
 import ipaddress
+import os
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +30,12 @@ _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
 _DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+_NOT_IN_PATH: Final = ("?", "\\")
+"""DuckDB takes the first for the begin of a database's options, and the second for a separator."""
+
+_LONGEST_BELOW: Final = 256
+"""Bytes of the longest path below the archive's folder, rounded up: that of a landed file."""
+
 _MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
 
@@ -82,12 +89,30 @@ class ArchiveSettings(BaseSettings):
         """How long before a slot's deadline its final scans begin."""
         return max(parse_durations(self.final_scans))
 
+    @field_validator("data", "dagster_home")
+    @classmethod
+    def _expand_home(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            msg = f"expected a folder; there is no home folder for {value.parts[0]}"
+            raise ValueError(msg) from None
+
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: Path) -> Path:
-        if "?" in str(value.absolute()):
-            # It takes what follows for a database's options, and looks for its log elsewhere.
-            msg = "expected a folder without ? in its path: DuckDB can't keep a database in one"
+        path = os.fsencode(value.absolute())
+        longest = os.pathconf("/", "PC_PATH_MAX") - _LONGEST_BELOW
+        if len(path) > longest:
+            msg = f"expected a path of at most {longest} bytes; got one of {len(path)}"
+            raise ValueError(msg)
+        try:
+            text = path.decode()
+        except UnicodeDecodeError:
+            msg = "expected a path in UTF-8: Arrow and DuckDB can't open another"
+            raise ValueError(msg) from None
+        if found := [character for character in _NOT_IN_PATH if character in text]:
+            msg = f"expected a path without {found[0]}: DuckDB can't open a database in it"
             raise ValueError(msg)
         return value
 

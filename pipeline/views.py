@@ -1,5 +1,6 @@
 """The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
+import glob
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
@@ -32,11 +33,14 @@ def select(lake: Lake, table: Table, since: date = date.min) -> str:
     if path := next((path for path in found if path.exists()), None):
         files = engine.literal(lake.glob(table))
         if since > date.min:
-            rest = (str(other.absolute()) for other in found if other.exists())
-            listed = ", ".join(map(engine.literal, [str(path.absolute()), *rest]))
-            files = f"[{listed}]"
+            listed = [path, *(other for other in found if other.exists())]
+            files = f"[{', '.join(engine.literal(glob.escape(str(p.absolute()))) for p in listed)}]"
+        rows = "rows_by_path" if "=" in str(lake.root.absolute()) else "rows"
         return engine.render(
-            engine.sql("pipeline", "view"), columns=columns, nothing=_nulls(table), files=files
+            engine.sql("pipeline", "view"),
+            columns=columns,
+            nothing=_nulls(table),
+            rows=engine.render(engine.sql("pipeline", rows), files=files),
         )
     return nothing(table)
 

@@ -23,10 +23,10 @@ from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import HISTORY, OPERATIONS
-from pipeline.settings import ArchiveSettings, Settings
+from pipeline.schema import OPERATIONS
+from pipeline.settings import Settings
 from pipeline.sync import rebuild
-from tests.support.archives import account, rows, sync_all
+from tests.support.archives import account, sync_all
 from tests.support.command import ROOT, run, started
 from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
 from tests.support.https import https_server
@@ -274,29 +274,6 @@ def test_data_never_becomes_sql(tmp_path: Path):
     statuses = ask(lake, "SELECT DISTINCT status FROM delivery_hourly ORDER BY ALL")
     assert statuses["status"].to_pylist() == ["COMPLETED", HOSTILE]
     assert ask(lake, "SELECT count(*) AS n FROM history").to_pylist() == [{"n": 2}]
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["it's mine", 'a "quote"', "a;b--c", "[2026]*", "a]b[!c]", "{a,b}", "$sums ${x}", "ümläut 数"],
-)
-def test_folder_may_have_any_name(name: str, tmp_path: Path):
-    """The archive's path is in SQL and in patterns of files: it means itself in both."""
-    with account(WORLD, NOW, tmp_path / name) as (_, settings):
-        assert sync_all(settings).ok
-    lake = Lake(settings.data)
-    found = ask(lake, "SELECT count(*) AS n FROM operations").to_pylist()
-    assert found == [{"n": rows(lake.root, OPERATIONS).num_rows}]
-    assert ask(lake, "SELECT count(*) AS n FROM history").to_pylist() == [
-        {"n": rows(lake.root, HISTORY).num_rows}
-    ]
-
-
-def test_folder_that_duckdb_could_not_use_is_refused_at_once():
-    with pytest.raises(
-        UsageError, match="EMAIL_ARCHIVE_DATA is malformed: expected a folder without"
-    ):
-        ArchiveSettings.load(data=Path("/srv/what?/archive"))
 
 
 # The emulator, and Dagster's pages.

@@ -4,10 +4,5 @@ SELECT $columns
 FROM (
     SELECT $nothing WHERE false
     UNION ALL BY NAME
-    FROM read_parquet(
-        $files,
-        union_by_name = true,
-        hive_partitioning = true,
-        hive_types = {'account_id': VARCHAR, 'created_date': DATE}
-    )
+    FROM ($rows)
 )
