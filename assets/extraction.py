@@ -27,6 +27,7 @@ from pipeline.sync import (
     plan,
     whole_days,
 )
+from pipeline.terminal import message
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError
 from pipeline.windows import RETENTION, Window, retained_days
@@ -45,7 +46,8 @@ class _Log(Observer):
         self._scans[facts.window.day].append(facts)
 
     def failed(self, failure: FailedScan) -> None:
-        self._log.error(f"window {failure.window} failed and stays due: {failure.error}")
+        error = message(str(failure.error))
+        self._log.error(f"window {failure.window} failed and stays due: {error}")
 
     def day_done(self, partition: Partition) -> None:
         """All windows of a day are done."""
@@ -112,13 +114,14 @@ def landed_scans(
             "landed_scans", partition=day.isoformat(), metadata=metadata
         )
         context.log_event(event)
-    if lookups.asked or lookups.failures:
+    if lookups.landed or lookups.left:
         context.log.info(
-            "asked about single operations: %d answered, %d of them are gone, %d errors; %d not answered",
+            "looked up operations by id: %d answered, %d of them gone, %d errors; %d not answered, %d left",
             lookups.asked,
             lookups.gone,
             lookups.errors,
             len(lookups.failures),
+            lookups.left,
         )
     return dg.MaterializeResult(check_results=[_every_window(extraction, lookups)])
 
@@ -190,6 +193,7 @@ def _every_window(extraction: Extraction, lookups: Lookups) -> dg.AssetCheckResu
             "scans": len(extraction.scans),
             "failed_windows": dg.MetadataValue.json(failures),
             "lookups": lookups.asked,
+            "lookups_left": lookups.left,
             "failed_lookups": dg.MetadataValue.json(unanswered),
         },
     )

@@ -52,6 +52,7 @@ def observing() -> Iterator[Observer]:
 class _Lines(Observer):
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._lookups, self._looked_up = 0, 0
 
     def landed(self, facts: ScanFacts) -> None:
         self._say(
@@ -62,10 +63,14 @@ class _Lines(Observer):
     def failed(self, failure: FailedScan) -> None:
         self._say(f"failed {failure.window}")
 
+    def looking_up(self, lookups: int) -> None:
+        self._lookups = lookups
+
     def looked_up(self, answers: Answers) -> None:
+        self._looked_up += answers.lookups.num_rows
         self._say(
-            f"asked about {answers.lookups.num_rows} operations of {answers.partition}: "
-            f"{answers.errors.num_rows} errors"
+            f"looked up {self._looked_up:,} of {self._lookups:,} operations by id: the last "
+            f"{answers.lookups.num_rows} of {answers.partition}, {answers.errors.num_rows} errors"
         )
 
     def folded(self, report: FoldReport) -> None:
@@ -83,6 +88,7 @@ class _Bars(Observer):
         self._progress = progress
         self._scanning = progress.add_task("scanning", total=None, detail="")
         self._folding = progress.add_task("folding", total=None, detail="", visible=False)
+        self._looking_up = progress.add_task("looking up by id", detail="", visible=False)
         self._records = 0
         self._planned = 0
 
@@ -100,6 +106,12 @@ class _Bars(Observer):
     def failed(self, failure: FailedScan) -> None:
         self._progress.advance(self._scanning)
         self._progress.console.print(f"failed {failure.window}")
+
+    def looking_up(self, lookups: int) -> None:
+        self._progress.update(self._looking_up, total=lookups, visible=lookups > 0)
+
+    def looked_up(self, answers: Answers) -> None:
+        self._progress.advance(self._looking_up, answers.lookups.num_rows)
 
     def folded(self, report: FoldReport) -> None:
         self._progress.update(

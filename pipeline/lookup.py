@@ -7,7 +7,7 @@ operation is in no listing. What is answered lands like a scan, and covers nothi
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -59,7 +59,12 @@ class _Asked:
 
 
 def look_up(
-    client: OperationsClient, watched: Iterable[Watched], now: datetime, *, concurrency: int
+    client: OperationsClient,
+    watched: Iterable[Watched],
+    now: datetime,
+    *,
+    concurrency: int,
+    is_time_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[Answers | FailedLookup]:
     """Ask about single operations on threads; give the answers in batches, each of one day.
 
@@ -71,11 +76,14 @@ def look_up(
         watched: what to ask, the most urgent first.
         now: the API's time when the run began: that of an answer without a date of its own.
         concurrency: questions under way at once.
+        is_time_up: called before each question; once it says so, no more are asked.
     """
-    desk = _Desk(client, now)
+    desk = _Desk(client, now, is_time_up)
     every = list(watched)
     with workers(concurrency, "lookup") as pool:
         for first in range(0, len(every), _BATCH):
+            if is_time_up():
+                break
             outcomes = [pool.submit(desk.ask, one) for one in every[first : first + _BATCH]]
             wait_for_all(outcomes)
             asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
@@ -84,17 +92,20 @@ def look_up(
 
 
 class _Desk:
-    """Asks, and stops asking about a subject once that has failed too often."""
+    """Asks, and stops asking about a subject once that has failed too often, or time is up."""
 
-    def __init__(self, client: OperationsClient, now: datetime) -> None:
+    def __init__(
+        self, client: OperationsClient, now: datetime, is_time_up: Callable[[], bool]
+    ) -> None:
         self._client = client
         self._now = now
+        self._is_time_up = is_time_up
         self._failures: Counter[Subject] = Counter()
         self._lock = threading.Lock()
 
     def ask(self, watched: Watched) -> _Asked | None:
-        """One answer; None if the subject is given up."""
-        if self._failures[watched.subject] >= _PATIENCE:
+        """One answer; None if the subject is given up, or time is."""
+        if self._failures[watched.subject] >= _PATIENCE or self._is_time_up():
             return None
         try:
             return self._ask(watched)

@@ -243,7 +243,13 @@ class Settings(ArchiveSettings):
         ge=1,
         description="About how many requests one sync may plan; what is most urgent goes first.",
     )
-
+    lookup_seconds: float = _variable(
+        "EMAIL_ARCHIVE_LOOKUP_SECONDS",
+        60.0,
+        gt=0,
+        description="How long one sync looks up operations by id, after it has published what it listed; the "
+        "rest stays due.",
+    )
     operation_errors: bool = _variable(
         "EMAIL_ARCHIVE_OPERATION_ERRORS",
         default=True,

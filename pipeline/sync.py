@@ -1,4 +1,4 @@
-"""The main job: plan, scan, land, fold, summarize, publish.
+"""The main job: plan, scan, land, fold, summarize, publish; then lookups by id, and publish again.
 
 `sync` is all of it; the steps are functions of their own, which Dagster's assets call one by one.
 Each step may be killed and run again (R5): what landed stays, what did not is still due.
@@ -70,8 +70,11 @@ class Observer:
     def failed(self, failure: FailedScan) -> None:
         """A window could not be scanned."""
 
+    def looking_up(self, lookups: int) -> None:
+        """So many lookups by id are due and within the budget of requests."""
+
     def looked_up(self, answers: Answers) -> None:
-        """Answers about single operations landed."""
+        """The answers to some lookups landed."""
 
     def folded(self, report: FoldReport) -> None:
         """A day was folded."""
@@ -102,6 +105,7 @@ class Lookups:
         errors: distinct errors that were told, by operation.
         requests: requests made, retries included.
         failures: questions that were not answered; they stay due.
+        left: lookups that the budgets of time and requests left for the next sync.
     """
 
     asked: int = 0
@@ -109,6 +113,12 @@ class Lookups:
     errors: int = 0
     requests: int = 0
     failures: tuple[FailedLookup, ...] = ()
+    left: int = 0
+
+    @property
+    def landed(self) -> bool:
+        """Whether anything landed: failures do too, with the time of the question."""
+        return bool(self.asked or self.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +174,7 @@ class SyncReport:
             "unchanged": sum(report.unchanged for report in folds),
             "rejects": sum(report.new_rejects for report in folds),
             "lookups": self.lookups.asked,
+            "lookups_left": self.lookups.left,
             "failed_lookups": [
                 {"operation_id": f.watched.operation_id, "error": str(f.error)}
                 for f in self.lookups.failures
@@ -224,6 +235,10 @@ class Derivation:
     errors: tuple[LakeError, ...] = ()
     published: bool = False
 
+    def __add__(self, later: "Derivation") -> "Derivation":
+        """Both: what could not be derived is what the later one could not derive."""
+        return Derivation(later.errors, self.published or later.published)
+
 
 def sync(
     settings: Settings,
@@ -234,8 +249,12 @@ def sync(
     files: Files | None = None,
     sleep: Callable[[float], object] | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
     """Scan what is due, and bring everything up to date.
+
+    What was listed is published before anything is looked up by id, which is one request for each operation;
+    what that changed is published at the end.
 
     Args:
         settings: credentials, the API's address, the archive's folder.
@@ -247,6 +266,7 @@ def sync(
         files: what does the work on the disk; by default a local disk's.
         sleep: waits so many seconds between the tries of a request; by default it really does.
         wall_clock: this machine's clock, which only guards the API's (R10).
+        monotonic: seconds on a clock that never goes back; they limit the time for lookups.
 
     Returns:
         What was done. A window that failed is in it and stays due; the others are in the archive.
@@ -257,7 +277,7 @@ def sync(
         LakeError: the archive's folder can't be used.
     """
     observer = observer or Observer()
-    began = time.monotonic()
+    began = monotonic()
     lake = up_to_date(Lake(settings.data, files or Files()))
     remove_unfinished(lake)
     with OperationsClient(settings, sleep=sleep) as client:
@@ -279,12 +299,16 @@ def sync(
         folding = (
             earlier + folder.done + fold_pending(lake, observer.folded, summarizing=publishing)
         )
+        derived = _derive(lake) if publishing else Derivation()
         used = sum(scan.requests for scan in extraction.scans)
-        lookups = look_up_due(client, lake, settings, now, used=used, observer=observer)
-    if lookups.asked or lookups.failures:
+        lookups = look_up_due(
+            client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
+        )
+    if lookups.landed:
         folding += fold_pending(lake, observer.folded, summarizing=publishing)
     sealing = seal_pending(lake, folding.folds)
-    derived = _derive(lake) if publishing else Derivation()
+    if publishing and (lookups.landed or sealing.sealed):
+        derived += _derive(lake)
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
         log.warning("%s is no file of the archive, but readers would read it: move it away", path)
@@ -300,7 +324,7 @@ def sync(
         errors=(*folding.errors, *sealing.errors, *derived.errors, *([future] if future else [])),
         published=derived.published,
         foreign=foreign,
-        seconds=time.monotonic() - began,
+        seconds=monotonic() - began,
     )
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
     return report
@@ -424,8 +448,9 @@ def look_up_due(
     *,
     used: int = 0,
     observer: Observer | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Lookups:
-    """Ask about single operations what is due, and land what is answered.
+    """Look up single operations by id, as far as they are due and time allows, and land the answers.
 
     Args:
         client: the API.
@@ -434,15 +459,27 @@ def look_up_due(
         now: the API's time.
         used: requests that this run has already made of its budget.
         observer: is told how it goes on.
+        monotonic: seconds on a clock that never goes back. No lookup begins once `settings.lookup_seconds`
+            have passed; those under way are finished.
     """
+    observer = observer or Observer()
+    end = monotonic() + settings.lookup_seconds
     policy = RefreshPolicy.of(settings)
     early = states_asked_before(policy, now)
     watched = read_watched(lake, settings.account_sid, errors=policy.errors, states_before=early)
     due = due_lookups(watched, policy, now)
-    due = list(lookups_within(due, policy, used))
+    wanted = lookups_within(due, policy, used)
+    observer.looking_up(len(wanted))
     asked, gone, errors, requests = 0, 0, 0, 0
     failures: list[FailedLookup] = []
-    for outcome in look_up(client, due, now, concurrency=settings.concurrency):
+    outcomes = look_up(
+        client,
+        wanted,
+        now,
+        concurrency=settings.concurrency,
+        is_time_up=lambda: monotonic() >= end,
+    )
+    for outcome in outcomes:
         if isinstance(outcome, FailedLookup):
             failures.append(outcome)
             continue
@@ -451,9 +488,17 @@ def look_up_due(
         gone += outcome.lookups.num_rows - outcome.lookups["gone_at"].null_count
         errors += outcome.errors.num_rows
         requests += outcome.requests
-        if observer:
-            observer.looked_up(outcome)
-    return Lookups(asked, gone, errors, requests, tuple(failures))
+        observer.looked_up(outcome)
+    left = len(due) - asked - len(failures)
+    if left and not failures:
+        log.warning(
+            "%d lookups by id are due and left for the next run: EMAIL_ARCHIVE_LOOKUP_SECONDS is %g, "
+            "EMAIL_ARCHIVE_MAX_REQUESTS is %d",
+            left,
+            settings.lookup_seconds,
+            settings.max_requests,
+        )
+    return Lookups(asked, gone, errors, requests, tuple(failures), left)
 
 
 def _derive(lake: Lake) -> Derivation:

@@ -1,0 +1,134 @@
+"""Lookups by id wait: for the first numbers, and for the next sync once their time is up."""
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.facts import Answers
+from pipeline.lake.layout import Lake
+from pipeline.query import ask
+from pipeline.settings import Settings
+from pipeline.sync import Observer, sync
+from tests.support.command import run
+from tests.support.factories import ACCOUNT, at, body, record
+from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
+
+FAILED = 600
+NOON = at("2026-11-20 12:00")
+
+
+def answer(request: Received) -> Answer:
+    """600 operations at noon, and each has failed; what failed is asked for by id."""
+    if request.path.endswith("/Errors"):
+        errors = [{"code": 30003, "message": "Unreachable"}]
+        return Answer(json.dumps({"errors": errors, "pagination": {"next": None}}).encode())
+    start = request.query.get("startDate", "").removesuffix("Z")
+    end = request.query.get("endDate", "").removesuffix("Z")
+    is_noon_inside = bool(start) and at(start) <= NOON and (not end or at(end) > NOON)
+    failed = {"sent": 0, "delivered": 0, "failed": 1}
+    numbers = range(FAILED) if is_noon_inside else ()
+    return Answer(body(record(n, created_at=NOON, stats=failed) for n in numbers))
+
+
+def settings_for(server: ScriptedApi, data: Path, **fields: float) -> Settings:
+    return Settings(
+        account_sid=ACCOUNT, auth_token="token", api_url=server.url, data=data, **fields
+    )
+
+
+def lookups(server: ScriptedApi) -> int:
+    return len([one for one in server.requests if one.path.endswith("/Errors")])
+
+
+def one_second_a_look() -> Callable[[], float]:
+    """A clock that goes on by a second whenever somebody looks at it."""
+    seconds = itertools.count()
+    return lambda: float(next(seconds))
+
+
+def count(data: Path, table: str) -> int:
+    return ask(Lake(data), f"SELECT count(*) AS n FROM {table}").to_pylist()[0]["n"]
+
+
+class Watching(Observer):
+    """What can be asked of the warehouse when the lookups begin, and how they go on."""
+
+    def __init__(self, data: Path, server: ScriptedApi) -> None:
+        self._data, self._server = data, server
+        self.due, self.done = 0, 0
+        self.emails: list[dict[str, object]] = []
+        self.requests = -1
+
+    def looking_up(self, lookups_due: int) -> None:
+        self.due = lookups_due
+        self.emails = ask(
+            Lake(self._data), "SELECT operations, failed FROM delivery_daily"
+        ).to_pylist()
+        self.requests = lookups(self._server)
+
+    def looked_up(self, answers: Answers) -> None:
+        self.done += answers.lookups.num_rows
+
+
+def test_first_numbers_are_published_before_any_lookup(tmp_path: Path):
+    with scripted(answer) as server:
+        watching = Watching(tmp_path, server)
+        report = sync(settings_for(server, tmp_path), observer=watching)
+    assert report.ok
+    assert watching.emails == [{"operations": FAILED, "failed": FAILED}]
+    assert watching.requests == 0
+    assert (watching.due, watching.done) == (FAILED, FAILED)
+
+
+def test_what_lookups_found_is_published_in_the_same_sync(tmp_path: Path):
+    with scripted(answer) as server:
+        report = sync(settings_for(server, tmp_path))
+    assert (report.lookups.asked, report.lookups.left, report.published) == (FAILED, 0, True)
+    assert count(tmp_path, "operation_errors") == FAILED
+
+
+@pytest.mark.parametrize("seconds", [20, 300])
+def test_lookups_end_when_their_time_is_up_and_the_rest_stays_due(tmp_path: Path, seconds: int):
+    """Each of the 8 threads may finish the lookup that it has begun."""
+    with scripted(answer) as server:
+        settings = settings_for(server, tmp_path, lookup_seconds=seconds)
+        first = sync(settings, monotonic=one_second_a_look())
+        asked = lookups(server)
+        assert 0 < asked <= seconds
+        assert first.ok
+        assert first.lookups.asked == asked
+        assert first.summary()["lookups_left"] == FAILED - asked
+        assert count(tmp_path, "operation_errors") == asked
+        unlimited = settings_for(server, tmp_path)
+        second = sync(unlimited)
+        assert (second.lookups.asked, second.lookups.left) == (FAILED - asked, 0)
+        assert lookups(server) == FAILED
+    assert count(tmp_path, "operation_errors") == FAILED
+
+
+def test_time_of_lookups_begins_after_the_listing(tmp_path: Path):
+    """A long listing, or a long publish, takes nothing from them."""
+    looks = itertools.chain([0.0], itertools.repeat(10_000.0))
+    with scripted(answer) as server:
+        settings = settings_for(server, tmp_path, lookup_seconds=1)
+        report = sync(settings, monotonic=lambda: next(looks))
+    assert report.lookups.left == 0
+
+
+def test_command_shows_how_many_lookups_are_done_and_left(tmp_path: Path):
+    with scripted(answer) as server:
+        environment = settings_for(server, tmp_path).environment()
+        done = run("sync", cwd=tmp_path, **environment)
+        assert f"looked up 200 of {FAILED} operations by id" in done.stderr
+        assert f"looked up {FAILED} of {FAILED} operations by id" in done.stderr
+        few = environment | {
+            "EMAIL_ARCHIVE_DATA": str(tmp_path / "few"),
+            "EMAIL_ARCHIVE_LOOKUP_SECONDS": "0.000001",
+        }
+        left = run("sync", "--json", cwd=tmp_path, **few)
+    assert left.returncode == 0
+    assert json.loads(left.stdout)["lookups_left"] == FAILED
+    assert f"{FAILED} lookups by id are due and left for the next run" in left.stderr
