@@ -35,7 +35,12 @@ def answer(request: Received) -> Answer:
 
 def settings_for(server: ScriptedApi, data: Path, **fields: float) -> Settings:
     return Settings(
-        account_sid=ACCOUNT, auth_token="token", api_url=server.url, data=data, **fields
+        account_sid=ACCOUNT,
+        auth_token="token",
+        api_url=server.url,
+        data=data,
+        trust_clock=True,
+        **fields,
     )
 
 
