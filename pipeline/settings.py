@@ -10,7 +10,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -211,6 +211,24 @@ class Settings(ArchiveSettings):
         le=3600,
         description="Seconds to wait for the next bytes of an answer.",
     )
+    response_timeout: float = _variable(
+        "EMAIL_ARCHIVE_RESPONSE_TIMEOUT",
+        120.0,
+        gt=0,
+        le=3600,
+        description="Seconds that a whole response may take, headers and body.",
+    )
+    https_proxy: SecretStr | None = _variable(
+        "HTTPS_PROXY",
+        None,
+        description="The proxy: http://, https:// or socks5://, with user:password@ if it wants them.",
+    )
+    all_proxy: SecretStr | None = _variable(
+        "ALL_PROXY", None, description="The proxy, if HTTPS_PROXY is not set."
+    )
+    no_proxy: str = _variable(
+        "NO_PROXY", "", description="Hosts that need no proxy, with commas; * for all."
+    )
     retry_attempts: int = _variable(
         "EMAIL_ARCHIVE_RETRY_ATTEMPTS",
         6,
@@ -329,6 +347,14 @@ class Settings(ArchiveSettings):
             if value is not None
         }
 
+    def proxy(self) -> str | None:
+        """The proxy for requests to the API, or None. Plain http stays on this machine and needs none."""
+        proxy = self.https_proxy or self.all_proxy
+        address = urlsplit(self.api_url)
+        if proxy is None or address.scheme != "https" or _is_listed(address, self.no_proxy):
+            return None
+        return proxy.get_secret_value()
+
     def basic_auth(self) -> tuple[str, str]:
         """User and password of HTTP Basic; the API key wins over the auth token."""
         if self.api_key_sid is not None and self.api_key_secret is not None:
@@ -393,6 +419,17 @@ def _check_sid(value: str, pattern: re.Pattern[str], prefix: str) -> str:
         )
         raise ValueError(msg)
     return value
+
+
+def _is_listed(address: SplitResult, no_proxy: str) -> bool:
+    """Whether NO_PROXY lists a host, with or without its port, or a domain that it is in."""
+    names = [name.strip().lstrip(".").lower() for name in no_proxy.split(",")]
+    hosts = (address.hostname or "", address.netloc.lower())
+    return any(
+        name == "*" or (name and (host == name or host.endswith(f".{name}")))
+        for name in names
+        for host in hosts
+    )
 
 
 def _is_loopback(host: str) -> bool:

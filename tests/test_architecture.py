@@ -69,7 +69,6 @@ HEAVY = {
     "dagster",
     "duckdb",
     "httpx2",
-    "isal",
     "jinja2",
     "msgspec",
     "numpy",
@@ -79,6 +78,7 @@ HEAVY = {
     "starlette",
     "tenacity",
     "truststore",
+    "urllib3",
     "uvicorn",
     "vl_convert",
 }

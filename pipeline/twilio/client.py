@@ -10,7 +10,6 @@ One client may be used by many threads at once: their requests share one pace (s
 """
 
 import base64
-import http.client
 import json
 import logging
 import re
@@ -25,12 +24,10 @@ from typing import Any, Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import pyarrow as pa
-from isal import isal_zlib
 
 from pipeline import version
 from pipeline.settings import Settings
 from pipeline.twilio import retry
-from pipeline.twilio.connections import FAILURES, Connections
 from pipeline.twilio.errors import (
     AnswerTooLargeError,
     ApiError,
@@ -39,7 +36,6 @@ from pipeline.twilio.errors import (
     FatalApiError,
     GoneError,
     PageTokenError,
-    ResponseTimeoutError,
     RetriableApiError,
     UnexpectedAnswerError,
 )
@@ -54,6 +50,7 @@ from pipeline.twilio.parsing import (
     parse_page,
 )
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
+from pipeline.twilio.transport import Limits, Response, Transport
 from pipeline.windows import CLOCK_MARGIN, Window, require_utc
 
 log = logging.getLogger(__name__)
@@ -61,18 +58,14 @@ log = logging.getLogger(__name__)
 _OPERATIONS: Final = "/Emails/Operations"
 _INVALID_PAGE_TOKEN: Final = 21481
 _RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
-_REQUEST_IDS: Final = ("Twilio-Request-Id", "X-Request-Id")
+_REQUEST_IDS: Final = ("twilio-request-id", "x-request-id")
 _SECONDS: Final = re.compile(r"[0-9]{1,8}")
 _LONGEST_RUN: Final = timedelta(days=1)
 """No answer of a run is so much older or newer than its first, whatever clock the API has."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_CHUNK: Final = 1024 * 1024
-"""Bytes to read at once. A gzip header comes in one piece so: in several, isal takes some for damaged."""
-
 _EXCERPT: Final = 200
-_DamagedError: Final[type[Exception]] = isal_zlib.error  # type: ignore[assignment]  # its stub says instance
 _Parsed = TypeVar("_Parsed")
 
 
@@ -166,7 +159,7 @@ class OperationsClient:
         first = pace or Pace.starting(settings.concurrency)
         self._gate = Gate(first, self._sleep, settings.retry_seconds)
         user, secret = settings.basic_auth()
-        self._connections = Connections(
+        self._transport = Transport(
             settings.api_url,
             {
                 "Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}",
@@ -175,8 +168,14 @@ class OperationsClient:
                 "Cache-Control": "no-cache",
                 "User-Agent": f"twilio-email-archive/{version.installed()}",
             },
-            connect_timeout=settings.connect_timeout,
-            read_timeout=settings.read_timeout,
+            Limits(
+                settings.connect_timeout,
+                settings.read_timeout,
+                settings.response_timeout,
+                settings.max_answer_bytes,
+            ),
+            connections=settings.concurrency,
+            proxy=settings.proxy(),
         )
 
     def __enter__(self) -> Self:
@@ -189,7 +188,7 @@ class OperationsClient:
         """Close the connections; no request begins any more."""
         self._closed.set()
         self._gate.close()
-        self._connections.close()
+        self._transport.close()
 
     def __repr__(self) -> str:
         return f"OperationsClient({self._settings.api_url!r}, {self._settings.account_sid!r})"
@@ -334,13 +333,18 @@ class OperationsClient:
             if self._closed.is_set():
                 msg = f"{what}: not asked, since the client is closed"
                 raise FatalApiError(msg)
+            target = f"{path}?{urlencode(query)}" if query else path
             try:
-                target = f"{path}?{urlencode(query)}" if query else path
-                with self._connections.get(target) as response:
-                    body = self._body(response, what)
-                    asked.answered(len(body))
-            except FAILURES as error:
-                raise self._no_answer(what, error) from None
+                response = self._transport.get(target)
+            except (DamagedAnswerError, AnswerTooLargeError) as error:
+                msg = f"{what}: {error}"
+                raise type(error)(msg, status=error.status) from None
+            except RetriableApiError as error:
+                url = self._settings.api_url
+                msg = f"{what}: {error}. Is the network up and EMAIL_ARCHIVE_API_URL right ({url})?"
+                raise type(error)(msg) from None
+            body = response.body
+            asked.answered(len(body))
             seconds = time.monotonic() - began
             log.debug(
                 "%s: %d, %d bytes, %.0f ms",
@@ -385,7 +389,7 @@ class OperationsClient:
         with self._reading:
             return parse(body)
 
-    def _moments(self, what: str, response: http.client.HTTPResponse) -> tuple[datetime, datetime]:
+    def _moments(self, what: str, response: Response) -> tuple[datetime, datetime]:
         """The moment that an answer tells of, and what the API's clock shows (R10).
 
         A response whose Date is far from what the run's first one lets expect is retried. Stored, it would
@@ -395,7 +399,7 @@ class OperationsClient:
         if date is None:
             msg = (
                 f"{what}: expected a Date header, the archive's clock; got "
-                f"{_excerpt(response.headers.get('Date', 'none'))!r}"
+                f"{_excerpt(response.headers.get('date', 'none'))!r}"
             )
             raise UnexpectedAnswerError(msg, status=response.status)
         clock = date + _age(response)
@@ -422,45 +426,13 @@ class OperationsClient:
         margin = _LONGEST_RUN if self._settings.trust_clock else CLOCK_MARGIN
         return abs(clock - expected) > margin
 
-    def _answered_at(self, response: http.client.HTTPResponse) -> datetime | None:
+    def _answered_at(self, response: Response) -> datetime | None:
         """When a refusal was answered; None if it has no Date that can be right."""
         date = _date(response)
         if date is None:
             return None
         clock = date + _age(response)
         return None if self._is_far(clock, self._expected(clock)) else clock
-
-    def _body(self, response: http.client.HTTPResponse, what: str) -> bytes:
-        """The body, decompressed; neither form is ever larger in memory than the limit."""
-        limit = self._settings.max_answer_bytes
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-            msg = f"{what}: expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
-            raise DamagedAnswerError(msg, status=response.status)
-        decoder = None if encoding in ("identity", "") else isal_zlib.decompressobj(wbits=47)
-        parts: list[bytes] = []
-        received = size = 0
-        while chunk := response.read(_CHUNK):
-            received += len(chunk)
-            try:
-                # One byte beyond the limit is enough to know that it is passed.
-                parts.append(decoder.decompress(chunk, limit + 1 - size) if decoder else chunk)
-            except _DamagedError as error:
-                msg = f"{what}: the compressed answer is damaged ({error})"
-                raise DamagedAnswerError(msg, status=response.status) from None
-            size += len(parts[-1])
-            if max(received, size) > limit:
-                msg = (
-                    f"{what}: the answer is larger than {limit} bytes: ask for smaller pages with "
-                    "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
-                )
-                raise AnswerTooLargeError(msg, status=response.status)
-        if response.length:
-            raise http.client.IncompleteRead(b"".join(parts), response.length)
-        if decoder is not None and received and not decoder.eof:
-            msg = f"{what}: the compressed answer is cut off"
-            raise DamagedAnswerError(msg, status=response.status)
-        return b"".join(parts)
 
     def _without_secrets(self, body: bytes) -> bytes:
         """A body for a message: a proxy may show what it was sent, credentials included (R11)."""
@@ -479,16 +451,6 @@ class OperationsClient:
             return "the answer shows the credentials of the request"
         return str(error)
 
-    def _no_answer(self, what: str, error: Exception) -> RetriableApiError:
-        kind = type(error).__name__
-        reason = f"{kind}: {error}" if str(error) else kind
-        msg = (
-            f"{what}: no whole answer from {self._settings.api_url} ({reason}). "
-            "Is the network up and EMAIL_ARCHIVE_API_URL right?"
-        )
-        is_late = isinstance(error, TimeoutError)
-        return ResponseTimeoutError(msg) if is_late else RetriableApiError(msg)
-
 
 def _disguises(user: str, secret: str) -> tuple[bytes, ...]:
     """A secret as it goes over the line, and as it may be shown."""
@@ -505,7 +467,7 @@ def _path_of(operation_id: str) -> str:
 
 def _refusal(
     what: str,
-    response: http.client.HTTPResponse,
+    response: Response,
     body: bytes,
     answered_at: datetime | None,
     *,
@@ -523,8 +485,8 @@ def _refusal(
         "answered_at": answered_at,
     }
     said += f" (see {info_url})" if info_url else ""
-    if status in _REDIRECTS and response.headers.get("Location"):
-        host = urlsplit(response.headers.get("Location", "")).hostname
+    if status in _REDIRECTS and response.headers.get("location"):
+        host = urlsplit(response.headers.get("location", "")).hostname
         msg = (
             f"{said}. Redirected to {host or 'another path'}: not followed, since credentials follow "
             "no redirect. Set EMAIL_ARCHIVE_API_URL to the right address"
@@ -539,7 +501,7 @@ def _refusal(
     if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
         return PageTokenError(f"{said}. The page token is refused: scan the window anew", **details)
     if status in _RETRIABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        asked = parse_retry_after(response.headers.get("Retry-After"), _date(response))
+        asked = parse_retry_after(response.headers.get("retry-after"), _date(response))
         return RetriableApiError(said, retry_after=asked, **details)
     if status == HTTPStatus.NOT_FOUND:
         if what.endswith(_OPERATIONS):
@@ -569,19 +531,19 @@ def _excerpt(text: str) -> str:
     return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
 
 
-def _age(response: http.client.HTTPResponse) -> timedelta:
+def _age(response: Response) -> timedelta:
     """How long the answer has lain in a cache."""
-    age = _SECONDS.fullmatch(response.headers.get("Age", "").strip())
+    age = _SECONDS.fullmatch(response.headers.get("age", "").strip())
     return timedelta(seconds=int(age[0]) if age else 0)
 
 
-def _date(response: http.client.HTTPResponse) -> datetime | None:
+def _date(response: Response) -> datetime | None:
     """Its Date; None if there is none, or none that leaves room to count on from."""
-    date = parse_http_date(response.headers.get("Date"))
+    date = parse_http_date(response.headers.get("date"))
     return date if date and _EPOCH <= date < _LATEST else None
 
 
-def _request_id(response: http.client.HTTPResponse) -> str | None:
+def _request_id(response: Response) -> str | None:
     found = (response.headers.get(name) for name in _REQUEST_IDS)
     return next((_excerpt(value) for value in found if value), None)
 

@@ -1,15 +1,16 @@
 """A server that speaks TLS with a certificate of its own making, and a proxy that leads to it."""
 
 import json
+import select
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from socketserver import StreamRequestHandler, ThreadingTCPServer
+from socketserver import StreamRequestHandler, TCPServer, ThreadingTCPServer
 
 from tests.support.scripted_api import DATE
 
@@ -29,26 +30,45 @@ class _EmptyPages(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def https_server(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Serve empty pages: the base URL, and the certificate, which nobody vouches for."""
+def certificate_and_key(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine, which nobody vouches for."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run(
-        ["/usr/bin/env", "openssl", "req", *made, "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
+    if not certificate.exists():
+        subprocess.run(
+            ["/usr/bin/env", "openssl", "req", *made, "-keyout", key, "-out", certificate],
+            check=True,
+            capture_output=True,
+        )
+    return certificate, key
+
+
+def _context(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server = HTTPServer(("127.0.0.1", 0), _EmptyPages)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
+    context.load_cert_chain(*certificate_and_key(folder))
+    return context
+
+
+@contextmanager
+def https_server(
+    folder: Path, handler: type[BaseHTTPRequestHandler] = _EmptyPages
+) -> Iterator[tuple[str, Path]]:
+    """Serve empty pages: the base URL, and the certificate, which nobody vouches for."""
+    certificate, _ = certificate_and_key(folder)
+    server = HTTPServer(("127.0.0.1", 0), handler)
+    server.socket = _context(folder).wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # refusals are expected
+    with _served(server):
+        yield f"https://localhost:{server.server_port}/v1", certificate
+
+
+@contextmanager
+def _served(server: TCPServer) -> Iterator[None]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"https://localhost:{server.server_port}/v1", certificate
+        yield
     finally:
         server.shutdown()
         thread.join()
@@ -56,42 +76,71 @@ def https_server(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 class _Tunnel(StreamRequestHandler):
+    server: "Proxy"
+
     def handle(self) -> None:
-        assert isinstance(self.server, Proxy)
+        onward = self._socks() if self.server.speaks_socks else self._connect()
+        if onward is not None:
+            with onward:
+                _relay(self.connection, onward)
+
+    def _connect(self) -> socket.socket | None:
         head = [self.rfile.readline().decode().strip()]
         while line := self.rfile.readline().decode().strip():
             head.append(line)
         self.server.asked.append(head)
         if self.server.refusal:
             self.wfile.write(self.server.refusal)
-            return
+            return None
         host, port = head[0].split()[1].rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as onward:
-            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_pipe, args=(onward, self.connection), daemon=True)
-            back.start()
-            _pipe(self.connection, onward)
-            back.join()
+        onward = socket.create_connection((host, int(port)))
+        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        return onward
+
+    def _socks(self) -> socket.socket:
+        """RFC 1928 with a user and password (RFC 1929), and the host by name."""
+        _, methods = self.rfile.read(2)
+        self.rfile.read(methods)
+        self.wfile.write(b"\x05\x02")
+        _, length = self.rfile.read(2)
+        user = self.rfile.read(length)
+        password = self.rfile.read(self.rfile.read(1)[0])
+        self.wfile.write(b"\x01\x00")
+        *_, kind = self.rfile.read(4)
+        host = self.rfile.read(self.rfile.read(1)[0] if kind == 3 else 4)
+        name = host.decode() if kind == 3 else socket.inet_ntoa(host)
+        port = int.from_bytes(self.rfile.read(2), "big")
+        self.server.asked.append([f"{name}:{port}", user.decode(), password.decode()])
+        onward = socket.create_connection((name, port))
+        self.wfile.write(b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00")
+        return onward
 
 
-def _pipe(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
+def _relay(one: socket.socket, other: socket.socket) -> None:
+    """Both ways until one of them ends, on one thread: TLS bears no two."""
+    ends = {one: other, other: one}
+    with suppress(OSError):
+        while True:
+            ready = select.select(list(ends), [], [])[0]
+            for source in ready:
+                data = source.recv(65536)
+                if not data:
+                    return
+                ends[source].sendall(data)
+                while isinstance(source, ssl.SSLSocket) and source.pending():
+                    ends[source].sendall(source.recv(65536))
 
 
 class Proxy(ThreadingTCPServer):
-    """A proxy that knows CONNECT: what it was asked, line by line, and what it refuses with."""
+    """A proxy that knows CONNECT, or SOCKS5: what it was asked, and what it refuses with."""
 
     daemon_threads = True
 
-    def __init__(self, refusal: bytes = b"") -> None:
+    def __init__(self, refusal: bytes = b"", *, speaks_socks: bool = False) -> None:
         super().__init__(("127.0.0.1", 0), _Tunnel)
         self.asked: list[list[str]] = []
         self.refusal = refusal
+        self.speaks_socks = speaks_socks
 
     @property
     def place(self) -> str:
@@ -99,13 +148,12 @@ class Proxy(ThreadingTCPServer):
 
 
 @contextmanager
-def proxy(refusal: bytes = b"") -> Iterator[Proxy]:
-    """Run a proxy."""
-    with Proxy(refusal) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+def proxy(
+    refusal: bytes = b"", *, speaks_socks: bool = False, tls: Path | None = None
+) -> Iterator[Proxy]:
+    """Run a proxy; one that is itself asked by https has the certificate in the folder `tls`."""
+    server = Proxy(refusal, speaks_socks=speaks_socks)
+    if tls is not None:
+        server.socket = _context(tls).wrap_socket(server.socket, server_side=True)
+    with _served(server):
+        yield server

@@ -1,10 +1,10 @@
-"""Connections that are kept, proxies, and the certificates that are trusted."""
+"""Kept connections, deadlines, proxies, and the certificates that are trusted."""
 
 import base64
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
-from pipeline.twilio.errors import FatalApiError, RetriableApiError
+from pipeline.twilio.errors import FatalApiError, ResponseTimeoutError, RetriableApiError
 from pipeline.windows import Window
 from tests.support.factories import ACCOUNT
 from tests.support.https import https_server, proxy
@@ -30,10 +30,13 @@ def client_of(url: str, **fields: object) -> OperationsClient:
     return OperationsClient(Settings.model_validate(made | fields), sleep=lambda _: None)
 
 
-class Raw:
-    """A server that is told what to send: bytes for each request, and whether it closes then."""
+Sent = bytes | Callable[[BaseHTTPRequestHandler], None]
 
-    def __init__(self, *answers: tuple[bytes, bool]) -> None:
+
+class Raw:
+    """A server that is told what to send for each request, and whether it closes then."""
+
+    def __init__(self, *answers: tuple[Sent, bool]) -> None:
         self.answers = list(answers)
         self.ports: list[int] = []
         self.closed = threading.Event()
@@ -47,7 +50,10 @@ def raw_server(script: Raw) -> Iterator[str]:
         def do_GET(self) -> None:
             content, closes = script.answers.pop(0)
             script.ports.append(self.client_address[1])
-            self.wfile.write(content)
+            if callable(content):
+                content(self)
+            else:
+                self.wfile.write(content)
             self.close_connection = closes
 
         def finish(self) -> None:
@@ -133,15 +139,100 @@ def test_chunks_are_put_together_and_their_connection_is_used_again():
         b"HTTP/1.1 200 OK\r\n" + b"A: a\r\n" * 1000 + b"\r\n",
     ],
 )
-def test_answer_that_is_no_whole_http_is_told_as_one_that_may_be_repeated(content: bytes):
+def test_response_that_is_not_whole_may_be_repeated(content: bytes):
     """R9: never an empty page."""
     script = Raw((content, True))
     with (
         raw_server(script) as url,
         client_of(url) as client,
-        pytest.raises(RetriableApiError, match="no whole answer from"),
+        pytest.raises(RetriableApiError, match="no whole response"),
     ):
         client.clock()
+
+
+def dripping(before: bytes, dripped: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """What sends some bytes at once and the others one by one."""
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(before)
+        with suppress(OSError):
+            for place in range(len(dripped)):
+                handler.wfile.write(dripped[place : place + 1])
+                threading.Event().wait(0.02)
+
+    return send
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "dripped"),
+    [
+        (b"", HEAD * 9),
+        (HEAD, b"A: a\r\n" * 100),
+        (HEAD + b"Content-Length: 1000\r\n\r\n", b" " * 1000),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n" * 100),
+        (HEAD + b"\r\n", b" " * 1000),
+    ],
+    ids=["status", "headers", "body", "chunks", "body without length"],
+)
+def test_response_that_drips_is_ended_at_its_deadline(before: bytes, dripped: bytes):
+    """A byte now and then keeps the read timeout from ending it."""
+    with (
+        raw_server(Raw((dripping(before, dripped), True))) as url,
+        client_of(url, response_timeout=0.2, read_timeout=30.0) as client,
+        pytest.raises(ResponseTimeoutError, match="EMAIL_ARCHIVE_RESPONSE_TIMEOUT"),
+    ):
+        client.clock()
+
+
+def test_deadline_is_of_each_response_and_not_of_a_connection():
+    slow = dripping(whole()[:-5], whole()[-5:])
+    script = Raw(*[(slow, False)] * 4)
+    with raw_server(script) as url, client_of(url, response_timeout=0.3) as client:
+        for _ in range(4):
+            assert client.clock() == NOW
+    assert len(set(script.ports)) == 1
+
+
+class _TwoResponses(BaseHTTPRequestHandler):
+    """Sends a response that nobody asked for after the first, in one TLS record with it."""
+
+    protocol_version = "HTTP/1.1"
+    asked = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        # The first is as long as what http.client reads at once: the second stays in the TLS layer.
+        first = whole(PAGE.ljust(8192 - len(whole(b"".ljust(1000))) + 1000))
+        assert len(first) == 8192
+        self.wfile.write(first + whole(LATE) if self.asked == 1 else whole())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+LATE = json.dumps({"operations": [], "pagination": {"next": "late"}}).encode()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_response_that_nobody_asked_for_never_passes_for_the_next(
+    scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """R4: what it says is of another window."""
+    with ExitStack() as stack:
+        if scheme == "http":
+            script = Raw((whole() + whole(LATE), False), (whole(), True), (whole(), True))
+            url = stack.enter_context(raw_server(script))
+        else:
+            handler = type("Handler", (_TwoResponses,), {})
+            url, certificate = stack.enter_context(https_server(tmp_path, handler))
+            monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        client = stack.enter_context(client_of(url))
+        client.clock()
+        (page,) = client.pages(WINDOW)
+    assert page.next_token is None
 
 
 def test_authority_that_the_machine_trusts_is_enough(
@@ -201,11 +292,55 @@ def test_proxy_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://"])
-def test_proxy_of_another_kind_is_refused_before_asking(kind: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("HTTPS_PROXY", kind)
+@pytest.mark.parametrize("kind", ["http", "https", "socks5", "socks5h"])
+def test_proxy_of_every_kind_leads_to_the_api(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """R11: TLS to the API inside the tunnel is verified too."""
+    tls = tmp_path if kind == "https" else None
+    with (
+        https_server(tmp_path) as (url, certificate),
+        proxy(speaks_socks=kind.startswith("socks"), tls=tls) as through,
+    ):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        named = f"{kind}://some%40one:pass%3Aword@{through.place}"
+        with client_of(url, https_proxy=named) as client:
+            assert client.clock() == NOW
+            assert client.clock() == NOW
+        [asked] = through.asked
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with client_of(url, https_proxy=named) as client, pytest.raises(RetriableApiError):
+            client.clock()
+    if kind.startswith("socks"):
+        assert asked[1:] == ["some@one", "pass:word"]
+        assert asked[0].startswith("localhost:" if kind == "socks5h" else "127.0.0.1:")
+
+
+def test_proxy_is_a_setting_of_the_env_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with proxy(b"HTTP/1.1 403 No\r\n\r\n") as through:
+        (tmp_path / ".env").write_text(f"ALL_PROXY=http://{through.place}\nNO_PROXY=other.example")
+        with client_of("https://comms.twilio.com/v1") as client, pytest.raises(RetriableApiError):
+            client.clock()
+    assert len(through.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "no_proxy", ["*", "twilio.com", ".twilio.com", "a.example, COMMS.twilio.com:443"]
+)
+def test_no_proxy_names_hosts_and_domains(no_proxy: str):
+    fields = {"account_sid": ACCOUNT, "auth_token": TOKEN, "https_proxy": "http://p.example:1"}
+    for named, is_direct in ((no_proxy, True), ("lio.com,other.example", False)):
+        settings = Settings.model_validate(
+            fields | {"no_proxy": named, "api_url": "https://comms.twilio.com:443/v1"}
+        )
+        assert (settings.proxy() is None) is is_direct
+
+
+@pytest.mark.parametrize("kind", ["socks4://127.0.0.1:1", "ftp://127.0.0.1:1", "http://"])
+def test_proxy_of_another_kind_is_refused_before_asking(kind: str):
     with pytest.raises(FatalApiError, match="HTTPS_PROXY"):
-        client_of("https://comms.twilio.com/v1")
+        client_of("https://comms.twilio.com/v1", https_proxy=kind)
 
 
 @pytest.mark.parametrize(
