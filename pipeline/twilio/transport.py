@@ -17,7 +17,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import truststore
 import urllib3
-from urllib3.contrib.socks import SOCKSProxyManager
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pipeline.twilio.errors import (
@@ -196,6 +195,8 @@ def _proxied(url: str, options: dict[str, Any]) -> urllib3.PoolManager:
     host = f"[{address.hostname}]" if ":" in (address.hostname or "") else address.hostname
     plain = f"{address.scheme}://{host}:{address.port or _PORTS[address.scheme]}"
     if address.scheme.startswith("socks"):
+        from urllib3.contrib.socks import SOCKSProxyManager  # noqa: PLC0415 - rarely needed
+
         return SOCKSProxyManager(plain, username=user, password=password, **options)
     headers = {}
     if user is not None:
