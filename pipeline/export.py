@@ -3,10 +3,13 @@
 The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table.
 """
 
+import codecs
+import io
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Final, Literal, TypeAlias
+from typing import IO, Any, Final, Literal, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -20,9 +23,11 @@ from pipeline.published import open_warehouse
 from pipeline.query import unanswered
 from pipeline.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 from pipeline.sink import is_stream, opened
+from pipeline.terminal import printable
 
 Format: TypeAlias = Literal["csv", "parquet", "json", "arrow"]
 
+_CODECS: Final = {".gz": "gzip", ".zst": "zstd"}
 _BATCH: Final = 64 * 1024
 """Rows at a time: for operations, some 10 MB."""
 
@@ -39,8 +44,8 @@ def export(
     """Write a table or view of the published warehouse.
 
     csv has a header line, NULL as nothing, and times as ISO 8601 in UTC; json is newline-delimited: one
-    object a line, times as in csv; parquet is one file with zstd; arrow is an IPC file, also known as
-    Feather.
+    object a line, times as in csv, NaN as null; parquet is one file with zstd; arrow is an IPC file, also
+    known as Feather. A file whose name ends in ``.gz`` or ``.zst`` is compressed.
 
     Args:
         lake: the archive.
@@ -55,14 +60,19 @@ def export(
         The rows written.
 
     Raises:
-        UsageError: there is no such table, archive, warehouse or folder, or the table has no time column.
+        UsageError: there is no such table, archive, warehouse or folder, the table has no time column, or a
+            binary format would go to a terminal.
         ArchiveError: DuckDB can't read the table; no file is left behind.
     """
     table = _table(name)
     query, bounds = _query(table, form, since, until)
 
     def exported() -> int:
-        with open_warehouse(lake) as connection, opened(sink) as file:
+        with (
+            open_warehouse(lake) as connection,
+            opened(sink) as raw,
+            _encoded(raw, form, sink) as file,
+        ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
             return _write(batches, form, file, arrow_schema(table.published))
 
@@ -77,6 +87,37 @@ def export(
         raise UsageError(msg) from error
     except duckdb.Error as error:
         raise unanswered(error) from error
+
+
+def _encoded(
+    raw: IO[bytes], form: Format, sink: IO[bytes] | Path
+) -> AbstractContextManager[IO[bytes]]:
+    """A stream to `raw` that compresses, if `sink` is named so, or escapes, if `raw` is a terminal."""
+    if raw.isatty():
+        if form in ("parquet", "arrow"):
+            msg = (
+                f"expected --output FILE, or a pipe: {form} is binary, and the output is a terminal"
+            )
+            raise UsageError(msg)
+        return io.BufferedWriter(_Printable(raw))
+    codec = _CODECS.get(sink.suffix) if isinstance(sink, Path) else None
+    return pa.CompressedOutputStream(raw, codec) if codec else nullcontext(raw)
+
+
+class _Printable(io.RawIOBase):
+    """UTF-8 for a terminal: control characters are shown as escapes."""
+
+    def __init__(self, terminal: IO[bytes]) -> None:
+        self._terminal = terminal
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        text = self._decoder.decode(bytes(data))
+        self._terminal.write(printable(text, keep="\n").encode())
+        return len(data)
 
 
 def _table(name: str) -> Table:
@@ -125,10 +166,12 @@ def _conditions(table: Table, sign: str) -> Iterator[str]:
 
 
 def _written(column: Column, form: Format) -> str:
-    """A column as it is selected: texts have times as ISO 8601."""
+    """A column as it is selected: texts have times as ISO 8601, and JSON has no NaN."""
     if form in ("csv", "json") and column.type == TIMESTAMP:
         text = f"strftime({column.name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
         return f"replace({text}, '.000000Z', 'Z') AS {column.name}"
+    if form == "json" and column.type == pa.float64():
+        return f"CASE WHEN isfinite({column.name}) THEN {column.name} END AS {column.name}"
     return column.name
 
 

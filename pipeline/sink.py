@@ -1,12 +1,6 @@
-"""Where what was asked for goes: a file that somebody named, or a stream.
+"""Where an export or a report goes: a file that appears whole or not at all, or a stream."""
 
-A file appears under its name when it is whole, or not at all. What is there and is no regular file, as a
-pipe or a device, is written to and never replaced.
-"""
-
-import os
 import secrets
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +9,8 @@ from typing import IO, Final
 from pipeline.errors import UsageError
 from pipeline.lake.files import Files
 
-_MOST_OF_NAME: Final = 40
-"""So much of a file's name is in that of its temporary file: a name may have 255 bytes in all."""
+_MAX_PREFIX: Final = 40
+"""Characters of the file's name in that of its temporary file: a name may have 255 bytes in all."""
 
 
 @contextmanager
@@ -24,8 +18,8 @@ def opened(sink: IO[bytes] | Path, files: Files | None = None) -> Iterator[IO[by
     """Write to a stream, or to a file that is made or replaced when the block ends without an exception.
 
     Args:
-        sink: an open binary stream, or a path; of a symbolic link, what it leads to. Of two that write to
-            one file, the one that ends last stays.
+        sink: an open binary stream, or a path. Of a symbolic link, its target is replaced; a pipe or
+            device is written to. Of two that write to one file, the one that ends last stays.
         files: what writes the file; that of a local disk by default.
 
     Raises:
@@ -42,35 +36,11 @@ def opened(sink: IO[bytes] | Path, files: Files | None = None) -> Iterator[IO[by
     if not target.parent.is_dir() or target.is_dir():
         msg = f"expected a file in a folder that exists, got {sink}"
         raise UsageError(msg)
-    files = files or Files()
-    ours = f".{target.name[:_MOST_OF_NAME]}.{socket.gethostname()}"
-    for left in _left_behind(target.parent, ours):
-        files.discard(left)
-    temporary = target.with_name(f"{ours}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    with files.replacing(target, temporary) as file:
+    name = f".{target.name[:_MAX_PREFIX]}.{secrets.token_hex(4)}.tmp"
+    with (files or Files()).replacing(target, target.with_name(name)) as file:
         yield file
 
 
 def is_stream(path: Path) -> bool:
-    """Whether there is something that takes bytes and is no file: a pipe, a terminal, a device."""
+    """Whether the path is a pipe, a terminal or a device."""
     return path.exists() and not (path.is_file() or path.is_dir())
-
-
-def _left_behind(folder: Path, ours: str) -> list[Path]:
-    """The temporary files of this machine's processes that were killed while they wrote one."""
-    named = [path for path in folder.iterdir() if path.name.startswith(f"{ours}.")]
-    return [path for path in named if path.suffix == ".tmp" and not _lives(path)]
-
-
-def _lives(temporary: Path) -> bool:
-    """Whether the process that writes a temporary file is there; one that can't be told is."""
-    process = temporary.name.split(".")[-3]
-    if not process.isdecimal():
-        return True
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -19,6 +19,7 @@ MODULES = sorted(
 FLOORS = [
     {
         "pipeline.errors",
+        "pipeline.extras",
         "pipeline.interruption",
         "pipeline.logs",
         "pipeline.process",

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +37,7 @@ from pipeline.schema import (
 from pipeline.sink import opened as opened_sink
 from pipeline.warehouse import publish
 from pipeline.windows import Window
+from tests.support.command import on_terminal
 from tests.support.factories import NOON, new_lake, record, scan, summarized
 
 DAYS = [NOON + timedelta(days=n) for n in range(3)]
@@ -208,27 +211,77 @@ def test_broken_export_leaves_the_old_file_and_nothing_else(lake: Lake, tmp_path
     assert {path.name: path.read_text() for path in out.iterdir()} == {"operations.csv": "old"}
 
 
-def test_killed_export_leaves_no_file_of_that_name_and_the_next_one_tidies_up(
-    lake: Lake, tmp_path: Path
-):
-    """The process is stopped for good while it writes."""
+@pytest.mark.parametrize("told", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_stopped_export_leaves_the_old_file(lake: Lake, tmp_path: Path, told: signal.Signals):
+    """R5: killed, it leaves a hidden temporary file at most; told to stop, nothing."""
     target = tmp_path / "operations.csv"
+    target.write_text("old")
     program = (
-        "import sys, time, pathlib, pipeline.export as e\n"
-        "from pipeline.lake.layout import Lake\n"
-        "def hang(batches, write):\n"
-        "    write(next(iter(batches))); print('writing', flush=True); time.sleep(60)\n"
-        "e._through = hang\n"
-        "e.export(Lake(pathlib.Path(sys.argv[1])), 'operations', 'csv', pathlib.Path(sys.argv[2]))\n"
+        "import sys, time, pathlib\n"
+        "from pipeline import cli, export\n"
+        "from pipeline.sink import opened\n"
+        "def hanging(*_, **__):\n"
+        "    with opened(pathlib.Path(sys.argv[-1])) as file:\n"
+        "        file.write(b'half'); file.flush(); print('writing', flush=True); time.sleep(60)\n"
+        "export.export = hanging\n"
+        "cli.main()\n"
     )
-    command = [sys.executable, "-c", program, str(lake.root), str(target)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", program, "export", "--table", "operations", "-o", str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stdout
         assert process.stdout.readline() == "writing\n"
-        process.send_signal(signal.SIGKILL)
-    assert not target.exists()
-    export(lake, "operations", "csv", target)
-    assert [path.name for path in tmp_path.iterdir()] == ["operations.csv"]
+        process.send_signal(told)
+    assert target.read_text() == "old"
+    left = [path.name for path in tmp_path.iterdir() if path != target]
+    assert len(left) == (1 if told == signal.SIGKILL else 0)
+    assert all(name.startswith(".") for name in left)
+    assert export(lake, "operations", "csv", target) == 6
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "arrow"])
+@pytest.mark.parametrize(("suffix", "codec"), [(".gz", "gzip"), (".zst", "zstd")])
+def test_file_is_compressed_as_it_is_named(
+    lake: Lake, tmp_path: Path, form: Any, suffix: str, codec: str
+):
+    target = tmp_path / f"daily.{form}{suffix}"
+    assert export(lake, "delivery_daily", form, target) == 3
+    with pa.input_stream(str(target), compression=codec) as file:
+        assert file.read() == exported(lake, DELIVERY_DAILY, form)
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_binary_format_is_refused_on_a_terminal(lake: Lake, tmp_path: Path, form: str):
+    here = ("--table", "delivery_daily", "--data", str(lake.root), "-f", form)
+    code, shown = on_terminal("export", *here, cwd=tmp_path)
+    assert code == 2
+    assert f"{form} is binary, and the output is a terminal" in shown
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_text_on_a_terminal_has_no_control_characters(tmp_path: Path, form: str):
+    hostile = summarized(new_lake(tmp_path), scan([record(1, status="\x1b[31mred\x9b1m\u202e ü")]))
+    publish(hostile)
+    here = ("--table", "operations", "--data", str(hostile.root), "-f", form)
+    code, shown = on_terminal("export", *here, cwd=tmp_path)
+    assert code == 0
+    assert "31mred" in shown
+    assert "ü" in shown
+    assert not [one for one in ("\x1b", "\x9b", "\u202e") if one in shown]
+
+
+def test_json_has_no_nan(lake: Lake, tmp_path: Path):
+    """Nothing of ours is one; whoever changed the warehouse may have made one."""
+    copy = Lake(shutil.copytree(lake.root, tmp_path / "lake"))
+    publish(copy)
+    copy.warehouse.chmod(0o600)
+    with duckdb.connect(str(copy.warehouse)) as connection:
+        connection.execute("UPDATE delivery_daily SET delivery_rate = 'nan', open_rate = '-inf'")
+    lines = exported(copy, DELIVERY_DAILY, "json").decode().splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        row = json.loads(line, parse_constant=pytest.fail)
+        assert (row["delivery_rate"], row["open_rate"]) == (None, None)
 
 
 def test_two_exports_to_one_file_leave_a_whole_one(lake: Lake, tmp_path: Path):

@@ -4,10 +4,6 @@ import ast
 import csv
 import io
 import json
-import os
-import pty
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +13,7 @@ import pytest
 from pipeline.lake.layout import Lake
 from pipeline.terminal import message, printable
 from pipeline.warehouse import publish
-from tests.support.command import ROOT, run
+from tests.support.command import ROOT, on_terminal, run
 from tests.support.factories import ACCOUNT, body, new_lake, record, scan, summarized
 from tests.support.scripted_api import Answer, Received, scripted
 
@@ -58,27 +54,6 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     return lake
 
 
-def on_terminal(*arguments: str, cwd: Path, **environment: str) -> str:
-    """What a command writes to a terminal, on stdout and stderr."""
-    ours, theirs = pty.openpty()
-    os.set_blocking(ours, True)
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    settings = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "COLUMNS": "200"} | environment
-    settings |= {"TERM": "xterm-256color"}
-    with subprocess.Popen(command, cwd=cwd, env=settings, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError:  # Linux says so of a terminal that its last writer has left
-                break
-            shown += part
-    os.close(ours)
-    assert process.returncode is not None
-    return shown.decode()
-
-
 def assert_harmless(text: str) -> None:
     for attack in (
         "\x1b[31mred",
@@ -108,7 +83,7 @@ def test_printable_escapes_what_repr_escapes():
 def test_sync_shows_data_as_text_in_messages_and_log(tmp_path: Path, options: list[str]):
     with hostile_api() as settings:
         done = run(*options, "sync", cwd=tmp_path, **settings)
-        assert_harmless(on_terminal(*options, "sync", "--all", cwd=tmp_path, **settings))
+        assert_harmless(on_terminal(*options, "sync", "--all", cwd=tmp_path, **settings)[1])
     assert done.returncode == 1
     assert_harmless(done.stdout + done.stderr)
     assert f"unknown status {SHOWN}" in done.stderr
@@ -137,7 +112,7 @@ def test_verify_and_status_show_data_as_text(tmp_path: Path):
             command = (*arguments, "--data", str(data))
             done = run(*command, cwd=tmp_path, **settings)
             assert_harmless(done.stdout + done.stderr)
-            assert_harmless(on_terminal(*command, cwd=tmp_path, **settings))
+            assert_harmless(on_terminal(*command, cwd=tmp_path, **settings)[1])
     assert r"foreign\x1b[31m\n[red]x[" in done.stdout
 
 
@@ -148,7 +123,7 @@ def test_sql_table_shows_data_as_text(lake: Lake, tmp_path: Path, shown: str):
     text = (
         run(*command, cwd=tmp_path).stdout
         if shown == "piped"
-        else on_terminal(*command, cwd=tmp_path)
+        else on_terminal(*command, cwd=tmp_path)[1]
     )
     assert_harmless(text)
     for cell in (SHOWN, "[red]s[/red]", "[/x]", ":skull:"):
@@ -161,7 +136,7 @@ def test_csv_and_json_hold_data_as_it_is(lake: Lake, tmp_path: Path):
     assert list(csv.reader(io.StringIO(as_csv))) == [["status"], [STATUS]]
     assert json.loads(as_json) == [{"status": STATUS}]
     for form in ("csv", "json"):
-        assert_harmless(on_terminal(*query, form, cwd=tmp_path))
+        assert_harmless(on_terminal(*query, form, cwd=tmp_path)[1])
 
 
 def test_error_that_quotes_data_shows_it_as_text(lake: Lake, tmp_path: Path):
