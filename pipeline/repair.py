@@ -261,14 +261,15 @@ def _mend(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Non
         is_wrong = _any(wrong.values())
         if not pc.any(is_wrong, min_count=0).as_py():
             continue
+        parquet.require_known_columns(file, table)
         temporary = lake.temporary_file(table.name, partition)
-        before = rows.filter(is_wrong)
-        parquet.write(lake, before, folder / file.relative_to(lake.root), temporary)
+        as_they_were = folder / file.relative_to(lake.root)
+        parquet.write(lake, rows.filter(is_wrong), as_they_were, temporary)
         if table in _TAKEN_OUT:
             rows = rows.filter(pc.invert(is_wrong))
         else:
             rows = _dated_anew(rows, wrong, partition)
-        parquet.write(lake, rows, file, temporary)
+        parquet.replace(lake, table, partition, rows)
 
 
 def _dated_anew(

@@ -352,5 +352,4 @@ def _write_if_changed(
     marker = lake.unsealed_marker(partition)
     if not marker.exists():
         lake.files.touch(marker)
-    encoded = encoded or parquet.encode(after)
-    parquet.put(lake, encoded, target, lake.temporary_file(table.name, partition))
+    parquet.replace(lake, table, partition, after, encoded=encoded)

@@ -7,7 +7,7 @@ asked of single operations lands in files of the same form, which cover nothing.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from pipeline.facts import Answers, Partition, Scan, ScanFacts
+from pipeline.lake import parquet
 from pipeline.lake.layout import LANDED_SUFFIX, Lake, LakeError
 from pipeline.schema import (
     COVERAGE,
@@ -150,6 +151,7 @@ def read(path: Path) -> Landed:
     try:
         table = _decoded(path)
         metadata = table.schema.metadata or {}
+        _require_known(path, table.schema.names, metadata)
         rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
         table = table.replace_schema_metadata(None)
         has_others = table["operation_id"].null_count
@@ -158,11 +160,12 @@ def read(path: Path) -> Landed:
             # An earlier version landed it. All states of a file came the same way.
             by_id = states["observed_at"] if _ANSWERS_KEY in metadata else _never(states)
             states = states.append_column("looked_up_at", by_id)
-        operations = states.select(OPERATIONS.names)
         landed = Landed(
             path,
             coverage=pa.Table.from_pylist(rows, schema=COVERAGE.arrow),
-            operations=operations.cast(OPERATIONS.arrow),
+            operations=_typed(
+                OPERATIONS, dict(zip(states.schema.names, states.columns, strict=True))
+            ),
             rejects=_riding(table, REJECTS, "raw", scan_id=path.stem),
             lookups=_riding(table, LOOKUPS, "operation_id"),
             errors=_riding(table, OPERATION_ERRORS, "operation_id"),
@@ -187,9 +190,27 @@ def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") ->
         return table.arrow.empty_table()
     rows = landed.filter(landed[fields[required]].is_valid())
     columns = {name: rows[name] for name in ("observed_at",) if name in table.names}
-    columns |= {name: rows[riding] for name, riding in fields.items()}
+    columns |= {n: rows[riding] for n, riding in fields.items() if riding in rows.schema.names}
     columns["scan_id"] = pa.repeat(scan_id, rows.num_rows)
-    return pa.table([columns[name] for name in table.names], names=table.names).cast(table.arrow)
+    return _typed(table, columns)
+
+
+def _typed(table: Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> pa.Table:
+    """Columns as a table has them; a nullable one that an earlier version did not land is NULL."""
+    missing = pa.nulls(len(next(iter(columns.values()))))
+    found = [
+        columns.get(column.name, missing) if column.nullable else columns[column.name]
+        for column in table.columns
+    ]
+    return pa.table(found, names=table.names).cast(table.arrow)
+
+
+def _require_known(path: Path, names: Iterable[str], metadata: Mapping[bytes, bytes]) -> None:
+    """Refuse a file with more in it than this version knows: it is removed once it is folded (R1)."""
+    known = {*OPERATIONS.names, *(name for riders in _RIDERS.values() for name in riders.values())}
+    facts = json.loads(metadata.get(_FACTS_KEY, b"{}"))
+    if unknown := {*names, *facts} - {*known, *COVERAGE.names, "account_id"}:
+        raise parquet.written_by_a_newer_version(path, unknown)
 
 
 def _scan_id(facts: ScanFacts) -> str:
@@ -222,6 +243,10 @@ def _to_json(facts: ScanFacts) -> dict[str, Any]:
 
 
 def _from_json(fields: dict[str, Any]) -> ScanFacts:
+    rest: dict[str, Any] = {
+        column.name: fields.get(column.name) if column.nullable else fields[column.name]
+        for column in COVERAGE.columns[5:]
+    }
     return ScanFacts(
         account_id=fields["account_id"],
         window=Window(
@@ -230,5 +255,5 @@ def _from_json(fields: dict[str, Any]) -> ScanFacts:
         ),
         observed_at=datetime.fromisoformat(fields["observed_at"]),
         completed_at=datetime.fromisoformat(fields["completed_at"]),
-        **{name: fields[name] for name in COVERAGE.names[5:]},
+        **rest,
     )

@@ -1,6 +1,6 @@
 """Reading and writing the lake's Parquet files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,8 +8,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.facts import Partition
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COUNT_NAMES
+from pipeline.schema import COUNT_NAMES, FACTS, Table
 
 _ENCODINGS: Final = {
     "operation_id": "DELTA_BYTE_ARRAY",
@@ -66,13 +67,37 @@ SEALED: Final = Form(level=9, row_group=32 * 1024, page_index=True)
 
 def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: Form = OPEN) -> None:
     """Replace `target` by `table`, at once and durably (R5, R6)."""
-    put(lake, encode(table, form), target, temporary)
-
-
-def put(lake: Lake, encoded: pa.Buffer, target: Path, temporary: Path) -> None:
-    """Replace `target` by a file of these bytes, at once and durably (R5, R6)."""
     with lake.files.replacing(target, temporary) as file:
-        file.write(encoded)
+        file.write(encode(table, form))
+
+
+def replace(
+    lake: Lake,
+    table: Table,
+    partition: Partition,
+    rows: pa.Table,
+    *,
+    form: Form = OPEN,
+    encoded: pa.Buffer | None = None,
+) -> None:
+    """Replace a table's partition, at once and durably (R5, R6).
+
+    Args:
+        lake: the archive.
+        table: one of its tables.
+        partition: the account and day, whose lock is held.
+        rows: what it has from now on.
+        form: how the file is laid out.
+        encoded: the rows as the bytes of the file, where they are encoded already.
+
+    Raises:
+        LakeError: the table's rows are facts, and a newer version that knows more of them wrote the file.
+    """
+    target = lake.part(table, partition)
+    if table in FACTS:
+        require_known_columns(target, table)
+    with lake.files.replacing(target, lake.temporary_file(table.name, partition)) as file:
+        file.write(encoded or encode(rows, form))
 
 
 def encode(table: pa.Table, form: Form = OPEN) -> pa.Buffer:
@@ -123,7 +148,8 @@ def write_if_changed(
 def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
     """The file at `path` as one table of `schema`; an empty one if there is no file.
 
-    The file is opened once, so that a replacement meanwhile can't mix two states (R6).
+    The file may be another version's: a nullable column that it lacks is NULL, one that is not in `schema` is
+    left out. The file is opened once, so that a replacement meanwhile can't mix two states (R6).
 
     Args:
         path: the file.
@@ -137,11 +163,8 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             found = file.schema_arrow
-            # A column that came after the file was written is NULL in it.
-            known = pa.schema([f for f in schema if not f.nullable or f.name in found.names])
-            if found.names != known.names or found.types != known.types:
-                why = f"expected the columns {schema.names}, got {found.names}"
-                raise _not_ours(path, why)
+            if unlike := list(_unlike(found, schema)):
+                raise _not_ours(path, f"expected {', '.join(unlike)}; got {_columns(found)}")
             table = file.read(columns=[name for name in wanted.names if name in found.names])
     except FileNotFoundError:
         return wanted.empty_table()
@@ -151,6 +174,43 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(wanted.names).replace_schema_metadata(None).cast(wanted)
+
+
+def _unlike(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
+    """The columns of a schema that a file should have and has not."""
+    for field in schema:
+        place = found.get_field_index(field.name)
+        if (place < 0 and not field.nullable) or (
+            place >= 0 and found.field(place).type != field.type
+        ):
+            yield f"{field.name} {field.type}"
+
+
+def _columns(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def require_known_columns(path: Path, table: Table) -> None:
+    """Refuse a file with columns that this version does not know: rewritten, they would be lost (R1).
+
+    Raises:
+        LakeError: it has some; a newer version wrote it.
+    """
+    try:
+        with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
+            unknown = set(file.schema_arrow.names) - set(table.names)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return  # there is none, or who reads it tells what is wrong
+    if unknown:
+        raise written_by_a_newer_version(path, unknown)
+
+
+def written_by_a_newer_version(path: Path, unknown: Iterable[str]) -> LakeError:
+    """The error for a file with columns that are not known, which is not to be lost or rewritten."""
+    return LakeError(
+        f"{path} was written by a newer version, with the columns {', '.join(sorted(unknown))}: it is left "
+        "as it is; upgrade twilio-email-archive"
+    )
 
 
 def are_same(one: Path, other: Path) -> bool:

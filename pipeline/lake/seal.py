@@ -43,8 +43,7 @@ def seal(lake: Lake, partition: Partition) -> bool:
             target = lake.part(table, partition)
             if target.exists():
                 rows = parquet.read(target, table.arrow)
-                temporary = lake.temporary_file(table.name, partition)
-                parquet.write(lake, rows, target, temporary, form=parquet.SEALED)
+                parquet.replace(lake, table, partition, rows, form=parquet.SEALED)
         lake.files.remove(lake.unsealed_marker(partition))
     log.info("sealed %s", partition, extra={"event": "seal", **partition.fields()})
     return True
