@@ -18,7 +18,7 @@ import typer
 
 from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.interruption import interruptible
+from pipeline.interruption import StopSignals
 from pipeline.logs import LogFormat
 from pipeline.terminal import say
 
@@ -557,15 +557,15 @@ def _complain(message: str) -> None:
 
 def main() -> None:
     """The entry point of the command: expected errors become one message and an exit code."""
-    with interruptible(lambda number: _complain(f"stopped by {number.name}")) as interruptions:
-        try:
-            app()
-        except SystemExit:
+    signals = StopSignals(lambda name: _complain(f"stopped by {name}"))
+    signals.install()
+    try:
+        app()
+    except BaseException as error:
+        signals.leave_if_stopped()
+        if isinstance(error, SystemExit):
             raise
-        except BaseException as error:  # noqa: BLE001 - a library may make any exception of a signal, and _code_of raises on what it does not know
-            if interruptions.received is not None:
-                interruptions.leave()
-            sys.exit(_code_of(error))
+        sys.exit(_code_of(error))
 
 
 def _code_of(error: BaseException) -> int:

@@ -1,83 +1,71 @@
-"""SIGTERM and Ctrl-C: a run ends at once and cleanly, within seconds.
+"""SIGTERM and Ctrl-C: the process ends within 3 seconds, wherever it is, with 143 or 130.
 
-What landed is in the archive, what did not is still due (R5): so a run that is told to stop drops the
-scans under way, removes its unfinished file and leaves. The next one goes on where it was.
+Nothing has to be finished first: any step may be killed (R5). The main thread gets an exception, so that it
+removes the file that it is writing. It may wait for an answer or be inside a library instead: so another
+thread ends the process a little later.
 """
 
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NoReturn
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_GRACE_SECONDS: Final = 4.0
-"""Time to end cleanly. What still hangs then, in the kernel or in a library, is killed: that is safe."""
+_GRACE_SECONDS: Final = 2.0
 
 
-class Interruption(BaseException):
+class Stopped(BaseException):
     """The process was told to stop; no handler of errors must hold it up."""
 
 
-class Interruptions:
-    """What signal, if any, told this process to stop.
+class StopSignals:
+    """Ends the process on SIGTERM and Ctrl-C.
 
     Args:
-        say: tells whoever watches that the process ends, and why.
-
-    Attributes:
-        received: the signal; None until one came.
+        say: called with the signal's name before the process ends.
     """
 
-    def __init__(self, say: Callable[[signal.Signals], None]) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self.received: signal.Signals | None = None
+        self._received: signal.Signals | None = None
 
-    def stop(self, number: int, _: FrameType | None) -> None:
-        """Handle a signal: raise `Interruption` where the main thread is."""
-        self.received = signal.Signals(number)
+    def install(self) -> None:
+        """Handle the signals from now on; must be called in the main thread."""
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        # Python runs handlers in the main thread, once that runs Python; the pipe gets the number at once.
+        signal.set_wakeup_fd(writer)
         for one in _SIGNALS:
-            signal.signal(one, signal.SIG_DFL)  # whoever asks again means at once
-        watch = threading.Timer(_GRACE_SECONDS, self.leave)
-        watch.daemon = True
-        watch.start()
-        # The last resort, where not even a thread gets a turn.
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, _GRACE_SECONDS + 0.5)
-        raise Interruption
+            signal.signal(one, self._stop)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
 
-    def leave(self) -> NoReturn:
-        """End the process as signals do: 128 and the signal's number."""
-        number = self.received or signal.SIGTERM
-        self._say(number)
-        leave(128 + number)
+    def leave_if_stopped(self) -> None:
+        """End the process if a signal came: a library may have made another exception of `Stopped`."""
+        if self._received is not None:
+            self._say(self._received.name)
+            leave(128 + self._received)
 
+    def _stop(self, number: int, _: object) -> NoReturn:
+        self._received = signal.Signals(number)
+        for one in _SIGNALS:
+            signal.signal(one, signal.SIG_IGN)  # once is enough, and the end must not be disturbed
+        raise Stopped
 
-@contextmanager
-def interruptible(say: Callable[[signal.Signals], None]) -> Iterator[Interruptions]:
-    """Turn SIGTERM and Ctrl-C into an `Interruption` while the block lasts.
-
-    A library may answer it with an exception of its own (DuckDB does), or go on for a while: `received`
-    tells, and the process ends in any case.
-    """
-    interruptions = Interruptions(say)
-    before = {one: signal.signal(one, interruptions.stop) for one in _SIGNALS}
-    try:
-        yield interruptions
-    finally:
-        if interruptions.received is None:
-            for one, handler in before.items():
-                signal.signal(one, handler)
+    def _watch(self, reader: int) -> None:
+        self._received = signal.Signals(os.read(reader, 1)[0])
+        time.sleep(_GRACE_SECONDS)
+        # On another thread: nobody may read what is printed.
+        threading.Thread(target=self.leave_if_stopped, daemon=True).start()
+        time.sleep(_GRACE_SECONDS / 4)
+        os._exit(128 + self._received)
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with an exit code, without waiting for threads.
-
-    A thread that a run gave up may wait for an answer for a minute; it holds nothing that lasts.
-    """
+    """End the process without waiting for threads, which may wait for an answer for a minute."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

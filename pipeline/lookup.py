@@ -19,7 +19,7 @@ from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, Subject, Watched
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import LOOKUPS, OPERATION_ERRORS, RECORD_SCHEMA
-from pipeline.threads import wait_for_all, workers
+from pipeline.threads import workers
 from pipeline.twilio.client import OperationErrors, OperationsClient, Page
 from pipeline.twilio.errors import (
     ApiError,
@@ -85,7 +85,6 @@ def look_up(
             if is_time_up():
                 break
             outcomes = [pool.submit(desk.ask, one) for one in every[first : first + _BATCH]]
-            wait_for_all(outcomes)
             asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
             yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
             yield from _by_day(asked)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from pipeline.facts import Scan, ScanFacts
 from pipeline.refresh import WINDOW_PAGES, cut
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
-from pipeline.threads import first_done, workers
+from pipeline.threads import workers
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.twilio.errors import ApiError, CredentialsError, PageTokenError
 from pipeline.twilio.parsing import Reject, drift
@@ -328,7 +328,7 @@ def scan_windows(
                     running.add(pool.submit(listed))
                 if not running:
                     return
-                done, running = first_done(running)
+                done, running = wait(running, return_when=FIRST_COMPLETED)
                 while done:
                     outcome = done.pop().result()
                     if isinstance(outcome, Listing):

@@ -202,6 +202,31 @@ def test_run_in_the_midst_of_a_long_query_ends_in_time_and_says_so(tmp_path: Pat
     assert stop(process, signal.SIGTERM).splitlines()[-1] == "stopped by SIGTERM"
 
 
+@TOLD
+def test_command_whose_output_nobody_reads_ends_in_time(told: signal.Signals, tmp_path: Path):
+    """Whatever holds the main thread up, and its output's lock with it."""
+    data = tmp_path / "data"
+    with account(World(3, 20.0, at("2026-11-18")), at("2026-11-20 12:00"), data) as (_, archive):
+        assert sync_all(archive).ok
+    query = "SELECT repeat('x', 1000) AS r FROM range(100000)"
+    process = started("sql", query, "-f", "csv", "--data", str(data), cwd=tmp_path)
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.read(1) == "r"
+        process.send_signal(told)
+        assert process.wait(PATIENCE) == 128 + told
+        process.stdout.close()
+
+
+@TOLD
+def test_second_signal_disturbs_nothing(told: signal.Signals, tmp_path: Path):
+    with api(Answer(b"{", headers={"Content-Length": "9"}, stalls=True)) as (server, hangs):
+        process = started("sync", cwd=tmp_path, **settings(server))
+        hangs.wait(30)
+        process.send_signal(told)
+        assert stop(process, told).splitlines()[-1] == f"stopped by {told.name}"
+
+
 class _ToldError(BaseException):
     """What a signal's handler raises here."""
 
