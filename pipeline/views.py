@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import engine
+from pipeline.lake.columns import are_uniform
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
@@ -40,7 +41,11 @@ def select(lake: Lake, table: Table, since: date = date.min) -> str:
             engine.sql("pipeline", "view"),
             columns=columns,
             nothing=_nulls(table),
-            rows=engine.render(engine.sql("pipeline", rows), files=files),
+            rows=engine.render(
+                engine.sql("pipeline", rows),
+                files=files,
+                differ="false" if are_uniform(lake, table) else "true",
+            ),
         )
     return nothing(table)
 

@@ -16,6 +16,7 @@ from typing import Final
 import duckdb
 
 from pipeline import counting, engine, sources, version, views
+from pipeline.lake.columns import are_uniform
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.published import has_writer, write_ahead_log
 from pipeline.schema import (
@@ -298,7 +299,8 @@ def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
     for mart in MARTS:
         digest.update(_fingerprint_of(mart, stamps[mart]).encode())
     for table in LAKE_TABLES:
-        digest.update(f"{table.name}{any(True for _ in lake.partitions(table.name))}".encode())
+        has_files = any(True for _ in lake.partitions(table.name))
+        digest.update(f"{table.name}{has_files}{are_uniform(lake, table)}".encode())
     return digest.hexdigest()
 
 

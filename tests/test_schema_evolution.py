@@ -95,6 +95,7 @@ def edited(stored: Path, data: Path, edit: Callable[[Table, pa.Table], pa.Table]
     """A copy of the archive in which each table's files are edited."""
     shutil.copytree(stored, data)
     shutil.rmtree(data / ".sources")
+    (data / ".columns").unlink()
     one = Account(data, NOW)
     for table in (*LAKE_TABLES, *MARTS):
         for partition in one.lake.partitions(table.name):
@@ -152,7 +153,29 @@ def test_archive_of_another_version_is_read_and_not_rewritten(
     assert bytes_of(lake) == before
     _, errors = rebuild(lake)  # the delivery tables too
     assert errors == ()
+    for table in PUBLISHED:
+        ask(lake, f"FROM {table.name}")
     assert bytes_of(lake, FACTS) == {file: before[file] for file in bytes_of(lake, FACTS)}
+
+
+def test_query_of_a_day_opens_no_other_days_files_if_all_have_the_same_columns(
+    tmp_path: Path, stored: Path
+):
+    one = edited(stored, tmp_path / "archive", lambda _, found: found)
+    rebuild(one.lake)
+    _, other, *_, last = sorted(one.lake.partitions("operations"))
+    one.lake.part(OPERATIONS, other).write_bytes(b"damaged")  # the first one tells the columns
+    query = f"SELECT count(*) > 0 AS found FROM operations WHERE created_date = '{last.day}'"
+    assert ask(one.lake, query).to_pylist() == [{"found": True}]
+
+
+def test_new_archive_opens_no_other_days_files(tmp_path: Path):
+    one = Account(tmp_path, NOW)
+    one.sync(EVERYTHING)
+    _, other, *_, last = sorted(one.lake.partitions("operations"))
+    one.lake.part(OPERATIONS, other).write_bytes(b"damaged")  # the first one tells the columns
+    query = f"SELECT count(*) > 0 AS found FROM operations WHERE created_date = '{last.day}'"
+    assert ask(one.lake, query).to_pylist() == [{"found": True}]
 
 
 def test_column_that_older_files_lack_is_null_until_their_day_changes(tmp_path: Path, stored: Path):

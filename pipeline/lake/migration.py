@@ -6,6 +6,7 @@ and what an older version did not know is made anew.
 
 import logging
 
+from pipeline.lake import columns
 from pipeline.lake.fold import rebuild_derived, rebuild_operations
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
@@ -36,6 +37,7 @@ def up_to_date(lake: Lake) -> Lake:
                     _from_1(lake)
                 _from_2(lake)
                 lake.mark()
+    columns.before_writing(lake)
     return lake
 
 

@@ -4,4 +4,4 @@ SELECT
     * EXCLUDE (filename),
     split_part(split_part(filename, '/', -3), '=', 2) AS account_id,
     split_part(split_part(filename, '/', -2), '=', 2)::DATE AS created_date
-FROM read_parquet($files, union_by_name = true, hive_partitioning = false, filename = true)
+FROM read_parquet($files, union_by_name = $differ, hive_partitioning = false, filename = true)
