@@ -152,29 +152,32 @@ def write_status(found: ArchiveStatus) -> None:
         for state, slots in (("at risk", account.at_risk), ("lost", account.lost)):
             for slot in slots[:_SHOWN_SLOTS]:
                 left = f": {slot.hours_left:.1f} h left" if slot.state == "at_risk" else ""
-                about = f" {slot.slot:%Y-%m-%d %H:00} UTC{left}"
-                console.print(Text(f"  {state}", "bold red"), Text(about), sep="")
+                _print_marked(console, state, "bold red", f"{slot.slot:%Y-%m-%d %H:00} UTC{left}")
             if len(slots) > _SHOWN_SLOTS:
                 console.print(f"  ... and {len(slots) - _SHOWN_SLOTS} more {state}")
         if account.future_scans:
-            console.print(
-                f"  [bold red]{account.future_scans:,} scans of the future[/]: a wrong clock dated them, and "
-                "what is told of the coverage is wrong. See `email-archive repair`"
+            mark = f"{account.future_scans:,} scans of the future"
+            about = (
+                "a wrong clock dated them, and what is told of the coverage is wrong. See "
+                "`email-archive repair`"
             )
+            _print_marked(console, f"{mark}:", "bold red", about)
         for unusual in account.anomalies[:_SHOWN_ANOMALIES]:
-            about = printable(f" {unusual}")
-            console.print(Text("  unusual", "bold yellow"), Text(about), sep="")
+            _print_marked(console, "unusual", "bold yellow", str(unusual))
         if len(account.anomalies) > _SHOWN_ANOMALIES:
             more = len(account.anomalies) - _SHOWN_ANOMALIES
             console.print(f"  ... and {more} more in delivery_anomalies")
         if account.reading and account.reading.warning:
-            about = printable(f" {account.reading.warning}")
-            console.print(Text("  undecided", "bold yellow"), Text(about), sep="")
+            _print_marked(console, "undecided", "bold yellow", account.reading.warning)
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
         console.print(printable(line))
+
+
+def _print_marked(console: Console, mark: str, style: str, about: str) -> None:
+    console.print(Text(f"  {mark}", style), Text(printable(about)))
 
 
 _SHOWN_MISSING: Final = 100

@@ -167,6 +167,7 @@ def test_command_stops_unless_the_clock_is_trusted(tmp_path: Path):
         told = run("status", cwd=tmp_path, **variables)
         assert told.returncode == 1
         assert "scans of the future" in told.stdout
+        assert "[bold" not in told.stdout
         variables["EMAIL_ARCHIVE_TRUST_CLOCK"] = "true"
         assert run("sync", cwd=tmp_path, **variables).returncode == 0
         assert run("status", cwd=tmp_path, **variables).returncode == 0
