@@ -5,7 +5,7 @@ One day that can't be done never keeps the others from it.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
@@ -18,8 +18,6 @@ from pipeline.lake.fold import FoldReport, fold
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.seal import can_be_sealed, seal
 from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
-from pipeline.process import for_whole_days, give_back_memory
-from pipeline.schema import OPERATIONS
 
 log = logging.getLogger(__name__)
 
@@ -110,16 +108,11 @@ class Folder:
 
     def fold(self, partition: Partition) -> None:
         """Fold a day; one damaged or foreign file must not keep the other days from the archive."""
-        if self.done == Folding():
-            give_back_memory()
-            if self._summarizing:
-                # Before: what is derived below is this version's, and is not to be derived again.
-                mark_outdated(self._lake)
+        if self._summarizing and self.done == Folding():
+            # Before: what is derived below is this version's, and is not to be derived again.
+            mark_outdated(self._lake)
         try:
-            # A day's first fold holds the most, and would hold more so; it merges nothing.
-            is_known = self._lake.part(OPERATIONS, partition).exists()
-            with for_whole_days() if is_known else nullcontext():
-                report = fold(self._lake, partition, self._derive if self._summarizing else None)
+            report = fold(self._lake, partition, self._derive if self._summarizing else None)
         except LakeError as error:
             log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
             self.done += Folding(failures={partition: error})
@@ -127,7 +120,6 @@ class Folder:
             self.done += Folding((report,))
             if self._on_fold:
                 self._on_fold(report)
-        give_back_memory()
 
     def _derive(self, partition: Partition, operations: pa.Table, history: pa.Table) -> None:
         try:
@@ -194,7 +186,6 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
         for partition in stale:
             try:
                 summarize(lake, partition, connection)
-                give_back_memory()
             except LakeError as error:
                 log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
                 errors.append(error)

@@ -38,7 +38,6 @@ from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.migration import up_to_date
 from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import mark_outdated, summarize
-from pipeline.process import give_back_memory
 from pipeline.refresh import (
     RefreshPolicy,
     due_lookups,
@@ -534,7 +533,6 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
             try:
                 rebuild_operations(lake, partition)
                 summarize(lake, partition, connection)
-                give_back_memory()
                 summarized += 1
             except LakeError as error:
                 errors.append(error)

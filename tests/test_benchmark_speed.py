@@ -1,5 +1,6 @@
 """The speed benchmark works, at sizes of seconds: its results are checked against the truth on the way."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from tests.benchmarks.speed.__main__ import MEASURES, measure
 from tests.benchmarks.speed.load import columns, truth
 from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, ours
-from tests.benchmarks.speed.process import serving
+from tests.benchmarks.speed.process import run, serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, write
 
 ELSEWHERE = {"idle", "load", "archive", "pace", "rescan", "query"}
@@ -30,6 +31,12 @@ def test_load_and_floor_hold_the_truth_and_another_truth_is_noticed(tmp_path: Pa
         check_archive(data, wrong)
     with pytest.raises(AssertionError):
         check_floor(file, wrong)
+
+
+def test_subjects_run_from_compiled_modules(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    told = run([sys.executable, "-c", "import sys; print(sys.dont_write_bytecode)"])
+    assert told.output.strip() == "False"
 
 
 @pytest.mark.parametrize(

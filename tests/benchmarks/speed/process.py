@@ -43,13 +43,15 @@ class SubjectFailedError(Exception):
 def run(
     command: Sequence[str | Path], variables: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> Cost:
-    """Run a command to its end.
+    """Run a command to its end, importing compiled modules as an installed program does.
 
     Raises:
         SubjectFailedError: it failed.
     """
     environment = {**os.environ, "TWILIO_ACCOUNT_SID": ACCOUNT_SID, "TWILIO_AUTH_TOKEN": AUTH_TOKEN}
     environment |= variables or {}
+    # Compiling what is imported is a third of a small sync's CPU time, and half of the floor's.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with TemporaryDirectory() as folder:
         told = Path(folder, "usage.json")
         measured = [sys.executable, "-IS", _USAGE, told, *command]
