@@ -1,7 +1,8 @@
 """One chart, one function: from rows of the warehouse to an Altair chart.
 
-Colours are keys of `palette`. Widths are the container's, heights are pixels. What can still change is
-drawn hollow or dashed, what is lost is a cross. Times are UTC.
+Colours are keys of `palette`. Widths are the container's, heights are pixels. Only what is final is filled
+and solid: what can still change is hollow and dashed, what is known in part or without a final scan is
+pale, what is lost is a cross, and what is unknown is left blank. Times are UTC.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ def volume(series: Rows, *, is_weekly: bool) -> Chart:
             "emails": row["emails"],
             "operations": row["operations"],
             "completeness": row["completeness"],
+            "known": how_known(row),
         }
         for row in series
     ]
@@ -55,13 +57,13 @@ def volume(series: Rows, *, is_weekly: bool) -> Chart:
             x2="to:T",
             y=alt.Y("emails:Q", title="emails", axis=alt.Axis(format=",d", tickCount=5)),
             y2=alt.datum(0),
-            fill=alt.when(is_changing).then(alt.value("@paper")).otherwise(alt.value("@blue")),
+            fill=_fill(),
             strokeDash=alt.when(is_changing).then(alt.value([3, 2])).otherwise(alt.value([1, 0])),
             tooltip=[
                 alt.Tooltip("period:N"),
                 alt.Tooltip("emails:Q", format=",d"),
                 alt.Tooltip("operations:Q", format=",d"),
-                alt.Tooltip("completeness:N"),
+                alt.Tooltip("known:N"),
             ],
         )
         .add_params(_zoom())
@@ -70,16 +72,17 @@ def volume(series: Rows, *, is_weekly: bool) -> Chart:
 
 
 def rate(series: Rows, anomalies: Rows, name: str, *, is_weekly: bool) -> Chart:
-    """One rate by day or week: a line, dashed while it can change, and the days that left their band."""
+    """One rate by day or week: a line, dashed where it is not final, and the days that left their band."""
     length = timedelta(days=7 if is_weekly else 1)
     rows = [
         {
             "middle": _moment(row["period"], length / 2),
             "period": named(row["period"], is_weekly=is_weekly),
             "rate": row[name],
-            "settled": None if row["completeness"] == "changing" else row[name],
-            "changing": row[name] if _is_changing_from(series, n) else None,
+            "settled": row[name] if row["completeness"] == "final" else None,
+            "unsettled": row[name] if _is_unsettled_from(series, n) else None,
             "completeness": row["completeness"],
+            "known": how_known(row),
         }
         for n, row in enumerate(series)
     ]
@@ -92,17 +95,16 @@ def rate(series: Rows, anomalies: Rows, name: str, *, is_weekly: bool) -> Chart:
     line = base.mark_line(
         color="@blue", strokeWidth=2, clip=True, invalid="break-paths-show-path-domains"
     )
-    is_changing = alt.datum.completeness == "changing"
     points = (
         base.mark_point(filled=True, size=34, strokeWidth=1.5, stroke="@blue", clip=True)
         .encode(
             y=_y(y, "rate"),
-            fill=alt.when(is_changing).then(alt.value("@paper")).otherwise(alt.value("@blue")),
+            fill=_fill(),
             opacity=alt.value(1),
             tooltip=[
                 alt.Tooltip("period:N"),
                 alt.Tooltip("rate:Q", title=RATE_NAMES[name].lower(), format=".2%"),
-                alt.Tooltip("completeness:N"),
+                alt.Tooltip("known:N"),
             ],
         )
         .add_params(_zoom())
@@ -112,7 +114,7 @@ def rate(series: Rows, anomalies: Rows, name: str, *, is_weekly: bool) -> Chart:
         points = points.encode(opacity=alt.value(0))
     layers: list[Any] = [
         line.encode(y=_y(y, "settled")),
-        line.encode(y=_y(y, "changing"), strokeDash=alt.value([4, 3])),
+        line.encode(y=_y(y, "unsettled"), strokeDash=alt.value([4, 3])),
         points,
         *_crosses(series),
         *_unusual([one for one in anomalies if one["rate"] == name], y),
@@ -165,6 +167,7 @@ def curve(ages: Rows) -> Chart:
             "ages": f"{here['age']} to {there['age']}",
             "low": here[f"{what}_at_least"],
             "high": there[f"{what}_at_most"],
+            "at_most": _bound(there[f"{what}_at_most"]),
         }
         for here, there in pairwise(ages)
         for what in ("delivered", "opened")
@@ -203,7 +206,7 @@ def curve(ages: Rows) -> Chart:
         alt.Tooltip("what:N"),
         alt.Tooltip("ages:N", title="from age"),
         alt.Tooltip("low:Q", title="at least", format=".2%"),
-        alt.Tooltip("high:Q", title="at most", format=".2%"),
+        alt.Tooltip("at_most:N", title="at most"),
     ]
     base = alt.Chart(alt.InlineData(values=boxes)).encode(color=color, tooltip=tooltip)
     # Where each has room: below the line near the top, above the other.
@@ -213,17 +216,25 @@ def curve(ages: Rows) -> Chart:
         .encode(x=alt.X("at:Q"), y=_y(y, "low"), color=color, text="what:N")
         for end, dy in zip(ends, (13, -12), strict=True)
     ]
+    bounded = base.transform_filter("isValid(datum.high)")
     layers = alt.layer(
-        base.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=_y(y, "low"), y2="high:Q"),
+        bounded.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=_y(y, "low"), y2="high:Q"),
         base.mark_rule(strokeWidth=2.5).encode(x=x, x2="to:Q", y=_y(y, "low")),
-        base.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(x=x, x2="to:Q", y=_y(y, "high")),
+        bounded.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(x=x, x2="to:Q", y=_y(y, "high")),
         *at_end,
     )
     return _sized(layers, _TALL + 40)
 
 
+def _bound(high: float | None) -> str:
+    return "unknown: not scanned after" if high is None else f"{high:.2%}"
+
+
 def weekday_hour(rows: Rows, name: str) -> Chart:
-    """Weekday by hour: ``operations``, or ``open_rate`` where enough was delivered to have one."""
+    """Weekday by hour: ``operations_per_hour``, or ``open_rate`` where enough was delivered to have one.
+
+    What is not known yet is left blank.
+    """
     is_rate = name == "open_rate"
     cells = [
         {
@@ -232,6 +243,8 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
             "at": f"{_WEEKDAYS[row['weekday'] - 1]} {row['hour']:02}:00 UTC",
             "operations": row["operations"],
             "emails": row["emails"],
+            "known_hours": row["known_hours"],
+            "operations_per_hour": row["operations_per_hour"],
             "open_rate": row["open_rate"] if has_rate(row) else None,
             "delivery_rate": row["delivery_rate"] if has_rate(row) else None,
         }
@@ -239,7 +252,7 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
     ]
     color = alt.Color(
         f"{name}:Q",
-        title="open rate" if is_rate else "operations",
+        title="open rate" if is_rate else "operations per hour",
         scale=alt.Scale(range=["@low", "@high"], zero=not is_rate),
         legend=alt.Legend(
             orient="top",
@@ -248,7 +261,7 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
             gradientThickness=10,
             titleOrient="left",
             tickCount=3,
-            format=".0%" if is_rate else ",d",
+            format=".0%" if is_rate else ",.1~f",
         ),
     )
     hours = "datum.value % 6 == 0 ? datum.value + ':00' : ''"
@@ -256,22 +269,31 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
         x=alt.X(
             "hour:O",
             title="hour of creation, UTC",
+            scale=alt.Scale(domain=list(range(24))),
             axis=alt.Axis(labelExpr=hours, labelAngle=0, labelOverlap=False, ticks=False),
         ),
-        y=alt.Y("weekday:O", title=None, sort=list(_WEEKDAYS), axis=alt.Axis(ticks=False)),
+        y=alt.Y(
+            "weekday:O",
+            title=None,
+            scale=alt.Scale(domain=list(_WEEKDAYS)),
+            axis=alt.Axis(ticks=False),
+        ),
         tooltip=[
             alt.Tooltip("at:N", title="created"),
+            alt.Tooltip("known_hours:Q", title="hours known"),
             alt.Tooltip("operations:Q", format=",d"),
             alt.Tooltip("emails:Q", format=",d"),
             alt.Tooltip("delivery_rate:Q", title="delivery rate", format=".1%"),
             alt.Tooltip("open_rate:Q", title="open rate", format=".1%"),
         ],
     )
-    known = base.transform_filter(f"isValid(datum.{name})").mark_rect(
+    shown = base.transform_filter(f"isValid(datum.{name})").mark_rect(
         stroke="@paper", strokeWidth=1
     )
-    unknown = base.transform_filter(f"!isValid(datum.{name})").mark_text(text="·", color="@quiet")
-    return _sized(alt.layer(known.encode(color=color), unknown), 7 * 22)
+    too_few = base.transform_filter(f"datum.known_hours > 0 && !isValid(datum.{name})").mark_text(
+        text="·", color="@quiet"
+    )
+    return _sized(alt.layer(shown.encode(color=color), too_few), 7 * 22)
 
 
 def has_rate(row: Row) -> bool:
@@ -326,6 +348,7 @@ COVERAGE_NAMES: Final = {
     "final": "final",
     "changing": "still changing",
     "closed": "closed: no final scan",
+    "partial": "partly known",
     "gap": f"{_CROSS} gap: hours lost",
     "before": "before the archive",
 }
@@ -345,6 +368,7 @@ def coverage(days: Rows) -> Chart:
             "text": f"{_CROSS if row['state'] == 'gap' else ''}{row['created_date'].day}",
             "state": COVERAGE_NAMES[row["state"]],
             "lost": row["gap_slots"],
+            "before": row["never_asked_slots"],
         }
         for row in days
         if row["created_date"] >= first
@@ -354,6 +378,7 @@ def coverage(days: Rows) -> Chart:
         "final": ("@blue", "@blue", "@on_blue"),
         "changing": ("@paper", "@blue", "@ink"),
         "closed": ("@low", "@low", "@ink"),
+        "partial": ("@low", "@blue", "@ink"),
         "gap": ("@alarm", "@alarm", "@paper"),
         "before": ("@paper", "@grid", "@quiet"),
     }
@@ -383,6 +408,7 @@ def coverage(days: Rows) -> Chart:
             alt.Tooltip("day:N"),
             alt.Tooltip("state:N"),
             alt.Tooltip("lost:Q", title="lost hours"),
+            alt.Tooltip("before:Q", title="hours before the archive"),
         ],
     )
     legend = alt.Legend(
@@ -406,6 +432,26 @@ def coverage(days: Rows) -> Chart:
     )
 
 
+_KNOWN: Final = {
+    "final": "final",
+    "changing": "still changing",
+    "closed": "closed: no final scan",
+    "partial": "partly known",
+    "before": "before the archive",
+    "gaps": "lost hours",
+}
+
+
+def how_known(row: Row) -> str:
+    """How far a day or week of the series is known."""
+    text, asked, hours = _KNOWN[row["completeness"]], row["asked_hours"], row["hours"]
+    if row["completeness"] == "gaps":
+        return f"{text}: {row['lost_hours']} of {hours}"
+    if row["completeness"] in {"changing", "partial"} and asked < hours:
+        return f"{text}: {asked} of {hours} hours"
+    return text
+
+
 def named(day: date, *, is_weekly: bool = False) -> str:
     """A day or a week as it is read, in English whatever the machine's language is."""
     text = f"{_WEEKDAYS[day.weekday()]} {short(day)} {day.year}"
@@ -427,9 +473,20 @@ def _has(days: Rows, first: date, state: str) -> bool:
     return any(row["state"] == state and row["created_date"] >= first for row in days)
 
 
-def _is_changing_from(series: Rows, n: int) -> bool:
-    """Whether the dashed line has this point: one that can change, or that it begins at."""
-    return any(row["completeness"] == "changing" for row in series[n : n + 2])
+def _is_unsettled_from(series: Rows, n: int) -> bool:
+    """Whether the dashed line has this point: one that is not final, or next to one."""
+    return any(row["completeness"] != "final" for row in series[max(n - 1, 0) : n + 2])
+
+
+def _fill() -> Any:
+    """Filled is final, hollow can still change, pale is known in part or without a final scan."""
+    return (
+        alt.when(alt.datum.completeness == "final")
+        .then(alt.value("@blue"))
+        .when(alt.datum.completeness == "changing")
+        .then(alt.value("@paper"))
+        .otherwise(alt.value("@low"))
+    )
 
 
 def _moment(day: date, offset: timedelta) -> str:
@@ -470,7 +527,7 @@ def _crosses(series: Rows) -> Sequence[Chart]:
         alt.Chart()
         .transform_filter(alt.datum.completeness == "gaps")
         .mark_text(text=_CROSS, color="@alarm", fontSize=13, dy=-7, clip=True)
-        .encode(x=_time("middle"), y=alt.value("height"), tooltip=["period:N", "completeness:N"])
+        .encode(x=_time("middle"), y=alt.value("height"), tooltip=["period:N", "known:N"])
     )
     return (crosses,)
 

@@ -16,6 +16,7 @@ from pipeline.lake.layout import Lake
 from pipeline.published import open_warehouse
 from pipeline.query import unanswered
 from pipeline.schema import AGES
+from pipeline.warehouse import ANOMALY_DAYS, ANOMALY_FEWEST_DAYS
 
 Row: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[Row]
@@ -24,7 +25,7 @@ MOST_DAYS: Final = 200
 """A longer archive is shown by weeks."""
 
 RECENT_DAYS: Final = 28
-"""The days that the headline and the size classes are of."""
+"""The most days that the headline and the size classes are of."""
 
 CURVE_DAYS: Final = 90
 """The days of creation that the delivery curves are of."""
@@ -47,12 +48,14 @@ class Account:
         last_day: the last one.
         as_of: the account's latest scan, UTC: what the report is true for.
         is_weekly: whether `series` is of weeks, and not of days.
-        headline: sums and rates of four periods, by the period's name.
+        headline: sums and rates by the period's name: recent, and where there are any settled and
+            settled_before.
         series: volume and rates over time.
         anomalies: days and rates that left their band, in the time of `series`.
+        judged_days: the days that have an expected range, by rate.
         curve: what was delivered and opened by each age, between two bounds.
         weekday_hour: 168 rows.
-        sizes: by size class, over the last 28 days.
+        sizes: by size class, over those of the last 28 days that are known whole so far.
         coverage: how far each day is known.
     """
 
@@ -65,6 +68,7 @@ class Account:
     headline: dict[str, Row]
     series: Rows
     anomalies: Rows
+    judged_days: dict[str, int]
     curve: Rows
     weekday_hour: Rows
     sizes: Rows
@@ -124,6 +128,16 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
         },
         series=series,
         anomalies=[one for one in anomalies if first is not None and one["created_date"] >= first],
+        judged_days={
+            one["rate"]: one["days"]
+            for one in _ask(
+                connection,
+                "judged_days",
+                account=account,
+                days_before=ANOMALY_DAYS,
+                fewest_days=ANOMALY_FEWEST_DAYS,
+            )
+        },
         curve=_ask(connection, "curve", account=account, days=CURVE_DAYS, last_age=last_age),
         weekday_hour=_ask(connection, "weekday_hour", account=account),
         sizes=_ask(connection, "sizes", account=account, days=RECENT_DAYS),

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.report import charts, sentences
-from pipeline.report.facts import RECENT_DAYS, Account
+from pipeline.report.facts import Account
 
 LEGEND: Final = (
-    "filled: final; hollow: still changing; ◆ unusual, with the range expected; ✕ lost hours"
+    "filled: final; hollow: still changing; pale: partly known or closed; ◆ unusual, with the range "
+    "expected; ✕ lost hours"
 )
 """How charts over time are read."""
 
@@ -55,25 +56,26 @@ def figures(account: Account) -> Iterator[Figure]:
             charts.curve(account.curve),
             sentences.resolution(account.curve),
         )
-    if any(row["operations"] for row in account.weekday_hour):
+    if any(row["known_hours"] for row in account.weekday_hour):
         rated = [row for row in account.weekday_hour if charts.has_rate(row)]
         yield Figure(
             "weekday_hour",
             "Operations by weekday and hour",
             sentences.weekday_hour(account.weekday_hour),
-            charts.weekday_hour(account.weekday_hour, "operations"),
+            charts.weekday_hour(account.weekday_hour, "operations_per_hour"),
+            "Mean of the weeks in which the hour is final or closed. Blank: unknown so far",
         )
         yield Figure(
             "open_rate_by_hour",
             "Open rate by weekday and hour",
             sentences.open_rate_by_hour(rated),
             charts.weekday_hour(account.weekday_hour, "open_rate"),
-            f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered",
+            f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered. Blank: unknown so far",
         )
     if account.sizes:
         yield Figure(
             "sizes",
-            f"Emails by size of operation, last {RECENT_DAYS} days",
+            "Emails by size of operation",
             sentences.sizes(account.sizes),
             charts.sizes(account.sizes),
         )

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from pipeline.report import charts, sentences
-from pipeline.report.facts import RECENT_DAYS, Account, Row
+from pipeline.report.facts import Account, Row
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
 from pipeline.report.pictures import vegalite_version
@@ -55,7 +55,6 @@ def render(
         has_charts=any(section["figures"] for section in sections),
         themes=_json({"light": LIGHT, "dark": DARK}),
         colours=Markup(_colours()),  # noqa: S704 - our own palette
-        recent_days=RECENT_DAYS,
         meanings=_MEANINGS,
     )
 
@@ -70,6 +69,7 @@ def vega() -> str:
 
 
 _MEANINGS: Final = (
+    ("Emails", "the sum of the operations' total, whether sent or not"),
     ("Delivery rate", "delivered emails / attempted emails"),
     ("Open rate", "opened emails / delivered emails; opens come over days"),
     ("Undelivered rate", "undelivered emails / attempted emails"),
@@ -77,6 +77,11 @@ _MEANINGS: Final = (
     ("Attempted", "all emails but the canceled, scheduled and queued ones"),
     ("Final", "every hour had its last scan shortly before the API began to forget it"),
     ("Still changing", "hours are still scanned: numbers can rise, opens above all"),
+    ("Closed", "past its deadline without a final scan: late changes may be missing"),
+    (
+        "Partly known",
+        "hours lie before the archive: what the API still had of them counts here, and is not all",
+    ),
     ("Gap", "an hour was not scanned in time, and is lost; its day has no rates"),
     (
         "Unusual",
@@ -87,14 +92,14 @@ _MEANINGS: Final = (
 
 def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     has_any = bool(account.series)
+    recent, settled = account.headline.get("recent"), account.headline.get("settled")
     return {
         "account": account,
         "summary": sentences.summary(account) if has_any else [],
-        "cards": [_card(account, *card) for card in _CARDS] if has_any else [],
-        "recent": _span(account.headline["recent"]) if has_any else "",
-        "settled": _span(account.headline["settled"]) if has_any else "",
-        "has_before": has_any and not account.headline["recent_before"]["is_cut"],
-        "is_recent_changing": has_any and account.headline["recent"]["completeness"] == "changing",
+        "cards": [_card(account, recent, *card) for card in _CARDS] if recent else [],
+        "recent": sentences.period(recent) if recent else "",
+        "settled": sentences.span(settled["first_day"], settled["last_day"]) if settled else "",
+        "is_recent_changing": recent is not None and recent["is_changing"],
         "figures": {
             figure.key: {
                 "title": figure.title,
@@ -106,7 +111,11 @@ def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
         },
         "rates": charts.RATE_NAMES,
         "series": [
-            row | {"name": charts.named(row["period"], is_weekly=account.is_weekly)}
+            row
+            | {
+                "name": charts.named(row["period"], is_weekly=account.is_weekly),
+                "known": charts.how_known(row),
+            }
             for row in account.series
         ],
         "anomalies": [
@@ -124,40 +133,25 @@ def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     }
 
 
-def _span(period: Row) -> str:
-    if period["first_day"] is None:
-        return ""
-    return sentences.span(period["first_day"], period["last_day"])
+def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - of a table
+    settled, before = account.headline.get("settled"), account.headline.get("settled_before")
 
+    def shown(period: Row) -> str:
+        return sentences.percent(period[name]) if is_rate else f"{period[name]:,}"
 
-def _card(account: Account, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - of a table
-    recent, settled = account.headline["recent"], account.headline["settled"]
-    shown = sentences.percent(recent[name]) if is_rate else f"{recent[name]:,}"
-    week = sentences.percent(settled[name]) if is_rate else f"{settled[name]:,}"
     return {
         "name": name,
         "title": title,
-        "value": shown,
-        "change": change(recent, account.headline["recent_before"], name),
-        "settled": week,
-        "settled_change": change(settled, account.headline["settled_before"], name),
+        "value": shown(recent),
+        "settled": shown(settled) if settled else "",
+        "settled_change": change(settled, before, name) if settled and before else "",
     }
 
 
 def change(period: Row, before: Row, name: str) -> str:
-    """How a figure differs from the period before; empty if one of the two can't be compared.
-
-    A period that is cut, or has lost hours, is no measure; one that still changes only rises, so it is
-    compared and marked as what it is.
-    """
+    """How a figure differs from the period before; empty if one of the two has none."""
     new, old = period[name], before[name]
-    is_known = not before["is_cut"] and not period["is_cut"]
-    if (
-        not is_known
-        or new is None
-        or old is None
-        or "gaps" in (period["completeness"], before["completeness"])
-    ):
+    if new is None or old is None:
         return ""
     if name.endswith("_rate"):
         points = 100 * (new - old)

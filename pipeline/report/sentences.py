@@ -9,11 +9,14 @@ from itertools import groupby
 from typing import Final
 
 from pipeline.report.charts import RATE_NAMES, named, short
-from pipeline.report.facts import CALENDAR_WEEKS, RECENT_DAYS, Account, Row, Rows
+from pipeline.report.facts import CALENDAR_WEEKS, Account, Row, Rows
+from pipeline.warehouse import ANOMALY_FEWEST_DAYS
 
 NONE: Final = "\N{EN DASH}"
-_NAMED_DAYS: Final = 3
 """What stands where there is no rate."""
+
+HOURS_OF_WEEK: Final = 168
+_NAMED_DAYS: Final = 3
 
 _WEEKDAYS: Final = (
     *("Monday", "Tuesday", "Wednesday", "Thursday"),
@@ -38,26 +41,45 @@ def many(n: float, one: str) -> str:
 
 def summary(account: Account) -> list[str]:
     """The account's last weeks in a few sentences."""
-    recent = account.headline["recent"]
+    recent = account.headline.get("recent")
+    return [*([_recent(recent)] if recent else []), unusual(account), known(account)]
+
+
+def _recent(recent: Row) -> str:
     told = (
-        f"In the {RECENT_DAYS} days from {span(recent['first_day'], recent['last_day'])}, "
-        f"{many(recent['operations'], 'operation')} sent {many(recent['emails'], 'email')}. "
+        f"In the {period(recent)}, {many(recent['operations'], 'operation')} with "
+        f"{many(recent['emails'], 'email')} {'was' if recent['operations'] == 1 else 'were'} created."
     )
-    if recent["delivery_rate"] is not None:
-        told += (
-            f"{percent(recent['delivery_rate'])} of those attempted were delivered, and "
-            f"{percent(recent['open_rate'])} of these opened."
-        )
-    elif recent["completeness"] == "gaps":
-        told += "Hours of them are lost, so there is no rate."
-    return [told, unusual(account), known(account)]
+    if recent["unscanned_hours"]:
+        told += f" {many(recent['unscanned_hours'], 'hour')} of them not scanned yet."
+    if recent["lost_hours"]:
+        return f"{told} {many(recent['lost_hours'], 'hour')} of them lost, so there is no rate."
+    if recent["delivery_rate"] is None:
+        return told
+    so_far = "So far, " if recent["is_changing"] else ""
+    return (
+        f"{told} {so_far}{percent(recent['delivery_rate'])} of the attempted emails were delivered, and "
+        f"{percent(recent['open_rate'])} of these opened."
+    )
+
+
+def period(recent: Row) -> str:
+    """The recent period as it is covered: how long it is, and since when."""
+    first = recent["first_hour"]
+    hours = round((recent["as_of"] - first).total_seconds() / 3600)
+    parts = (many(n, unit) for n, unit in ((hours // 24, "day"), (hours % 24, "hour")) if n)
+    length = " and ".join(parts) or "hour"
+    return f"{length} from {short(first)} {first:%Y %H:%M} UTC"
 
 
 def unusual(account: Account) -> str:
     """Which days left the band of the days before."""
+    if not any(account.judged_days.values()):
+        return f"No day has an expected range yet: that takes {ANOMALY_FEWEST_DAYS} earlier days with rates."
     days = [list(rows) for _, rows in groupby(account.anomalies, lambda one: one["created_date"])]
     if not days:
-        return "No day was unusual."
+        judged = max(account.judged_days.values())
+        return f"Of the {many(judged, 'day')} with an expected range, none was unusual."
     count = "One day was unusual" if len(days) == 1 else f"{len(days)} days were unusual"
     shown = "; ".join(
         f"{named(rows[0]['created_date'])}: {_rates(rows)}" for rows in days[:_NAMED_DAYS]
@@ -82,6 +104,7 @@ def known(account: Account) -> str:
         f"{many(states['final'], 'day')} {'is' if states['final'] == 1 else 'are'} final",
         f"{states['changing']} still changing" if states["changing"] else "",
         f"{states['closed']} closed without a final scan" if states["closed"] else "",
+        f"{states['partial']} partly known" if states["partial"] else "",
         gaps or "no hour is lost",
     ]
     return f"{', '.join(text for text in told if text)}."
@@ -93,8 +116,10 @@ def volume(account: Account) -> str:
     most = max(account.series, key=lambda row: row["emails"])
     total = sum(row["emails"] for row in account.series)
     when = named(most["period"], is_weekly=account.is_weekly)
+    is_final = all(row["completeness"] == "final" for row in account.series)
     return (
-        f"{many(total, 'email')} in {many(len(account.series), unit)}; the most, {most['emails']:,}, "
+        f"The operations created in {many(len(account.series), unit)} have "
+        f"{many(total, 'email')}{'' if is_final else ', as far as known'}; the most, {most['emails']:,}, "
         f"{'in the' if account.is_weekly else 'on'} {when}.{_changing(account.series, unit)}"
     )
 
@@ -108,13 +133,17 @@ def rate(account: Account, name: str) -> str:
     low = min(rows, key=lambda row: row[name])
     high = max(rows, key=lambda row: row[name])
     left = [one for one in account.anomalies if one["rate"] == name]
+    is_final = all(row["completeness"] == "final" for row in rows)
     told = (
-        f"{RATE_NAMES[name]}: between {percent(low[name])} "
+        f"{RATE_NAMES[name]}{'' if is_final else ', as far as known'}: between {percent(low[name])} "
         f"({named(low['period'], is_weekly=account.is_weekly)}) and {percent(high[name])} "
-        f"({named(high['period'], is_weekly=account.is_weekly)})."
+        f"({named(high['period'], is_weekly=account.is_weekly)}).{_changing(account.series, unit)}"
     )
+    judged = account.judged_days.get(name, 0)
+    if not judged:
+        return f"{told} No day has an expected range yet."
     if not left:
-        return f"{told} No day left its expected range."
+        return f"{told} Of the {many(judged, 'day')} with an expected range, none left it."
     return told + "".join(
         f" {named(one['created_date'])} was {one['direction']} what was expected, "
         f"{percent(one['low'])} to {percent(one['high'])}."
@@ -125,7 +154,9 @@ def rate(account: Account, name: str) -> str:
 def _changing(rows: Rows, unit: str) -> str:
     changing = sum(row["completeness"] == "changing" for row in rows)
     gaps = sum(row["completeness"] == "gaps" for row in rows)
+    partial = sum(row["completeness"] == "partial" for row in rows)
     told = f" {many(changing, unit)} can still change." if changing else ""
+    told += f" {many(partial, unit)} partly known." if partial else ""
     return told + (f" {many(gaps, unit)} with lost hours." if gaps else "")
 
 
@@ -133,13 +164,19 @@ def curve(ages: Rows) -> str:
     """The delivery curves, between the bounds that scans give."""
     first = next((row for row in ages if row["delivered_at_least"] >= _MOST), ages[-1])
     last = ages[-1]
+    later = "" if first is last else f", at least {{}} within {last['age']}"
     return (
-        f"Within {first['age']}, at least {percent(first['delivered_at_least'])} and at most "
-        f"{percent(first['delivered_at_most'])} of {many(last['attempted'], 'attempted email')} were "
-        f"delivered; {percent(last['delivered_at_least'])} within {last['age']}, as far as scans saw. "
-        f"Opened: {percent(first['opened_at_least'])} to {percent(first['opened_at_most'])} within "
-        f"{first['age']}, {percent(last['opened_at_least'])} within {last['age']}."
+        f"Within {first['age']}, {_bounds(first, 'delivered')} of "
+        f"{many(last['attempted'], 'attempted email')} were delivered"
+        f"{later.format(percent(last['delivered_at_least']))}. Opened: {_bounds(first, 'opened')} within "
+        f"{first['age']}{later.format(percent(last['opened_at_least']))}."
     )
+
+
+def _bounds(age: Row, what: str) -> str:
+    most = age[f"{what}_at_most"]
+    least = f"at least {percent(age[f'{what}_at_least'])}"
+    return least if most is None else f"{least} and at most {percent(most)}"
 
 
 _MOST: Final = 0.5
@@ -158,6 +195,7 @@ def resolution(ages: Rows) -> str:
     return (
         f"{told}. What happened between two scans nobody saw: the truth lies in the boxes, from what the "
         "last scan by an age had found to what was known once a later one had looked at all of the hour. "
+        "Where no later scan looked at all of them there is no upper bound. "
         "From an hour's final scan to its deadline nobody looked either."
     )
 
@@ -182,14 +220,15 @@ def duration(minutes: float) -> str:
 
 def weekday_hour(rows: Rows) -> str:
     """The heat map of operations."""
-    total = sum(row["operations"] for row in rows)
-    if not total:
-        return "No hour is past its deadline yet."
-    most = max(rows, key=lambda row: row["operations"])
+    known = [row for row in rows if row["known_hours"]]
+    total = sum(row["operations"] for row in known)
+    told = f"{many(total, 'operation')} in hours of creation that are final or closed"
+    if len(known) < len(rows):
+        return f"{told}. {len(known)} of the {len(rows)} hours of the week are known so far."
+    most = max(known, key=lambda row: row["operations_per_hour"])
     return (
-        f"{many(total, 'operation')} of hours that nothing can change any more; the busiest hour of the "
-        f"week is {_WEEKDAYS[most['weekday'] - 1]} {most['hour']:02}:00 UTC with "
-        f"{many(most['operations'], 'operation')}."
+        f"{told}; the busiest hour of the week is {_at(most)} with {most['operations_per_hour']:,.3g} "
+        f"operations in the mean of {many(most['known_hours'], 'week')}."
     )
 
 
@@ -200,8 +239,8 @@ def open_rate_by_hour(rated: Rows) -> str:
     low = min(rated, key=lambda row: row["open_rate"])
     high = max(rated, key=lambda row: row["open_rate"])
     return (
-        f"{len(rated)} hours of the week have enough delivered emails for a rate: from "
-        f"{percent(low['open_rate'])} ({_at(low)}) to {percent(high['open_rate'])} ({_at(high)}). "
+        f"{len(rated)} of the {HOURS_OF_WEEK} hours of the week have enough delivered emails for a rate: "
+        f"from {percent(low['open_rate'])} ({_at(low)}) to {percent(high['open_rate'])} ({_at(high)}). "
         "Few emails have much chance in them."
     )
 
@@ -212,15 +251,17 @@ def _at(row: Row) -> str:
 
 def sizes(rows: Rows) -> str:
     """The chart of size classes."""
+    when = span(rows[0]["first_day"], rows[0]["last_day"])
     emails = sum(row["emails"] for row in rows)
     if not emails:
-        return "No emails yet."
+        return f"No emails from {when}."
     most = max(rows, key=lambda row: row["emails"])
     share = most["emails"] / emails
     size = "1 email" if most["size_class"] == "1" else f"{most['size_class']} emails"
     return (
-        f"Operations of {size} make the most, {share:.0%} of "
-        f"{many(emails, 'email')}; {percent(most['delivery_rate'])} of them were delivered."
+        f"From {when}, in {many(rows[0]['days'], 'day')} without lost or unknown hours, operations of {size} "
+        f"make the most so far, {share:.0%} of {many(emails, 'email')}; their delivery rate is "
+        f"{percent(most['delivery_rate'])}."
     )
 
 

@@ -1,88 +1,79 @@
--- Grain: one row per period of one account: the last days and the last 7 that nothing can change any
--- more, each with the period before it.
--- Sums over sums. A rate over lost data is none, and a period that the archive does not have whole is
--- partial: it is no measure of the other.
-WITH days AS (
+-- Grain: one row per period of one account: the recent one, and the last settled week with the week before
+-- it, if there are any.
+-- The recent period begins with the first hour of the last days that was scanned while the API still had it,
+-- and ends with the latest scan. A settled week is 7 whole days in a row of hours that are final or closed;
+-- the week before it is there only if it is one too.
+-- Sums are over the hours that are known, and rates are sums over sums. A rate over lost hours is NULL.
+WITH slots AS (
     SELECT
         created_date,
-        open_slots + at_risk_slots AS changing_slots,
-        coverage_days.final_slots,
-        coverage_days.closed_slots,
-        coverage_days.gap_slots,
-        coverage_days.never_asked_slots,
-        operations,
-        total,
-        rated_attempted,
-        rated_opened,
-        rated_undelivered,
-        rated_failed,
-        rated_delivered
-    FROM coverage_days
-    LEFT JOIN delivery_daily USING (account_id, created_date)
+        slot,
+        state,
+        as_of,
+        state IN ('final', 'closed') AS is_settled,
+        state IN ('open', 'at_risk') AS is_changing,
+        covered_at IS NOT NULL AND state NOT IN ('never_asked', 'gap') AS is_known
+    FROM coverage_slots
     WHERE account_id = $account
 ),
-ends AS (
+days AS (
+    SELECT created_date, count(*) FILTER (is_settled) = 24 AS is_whole
+    FROM slots
+    GROUP BY created_date
+),
+weeks AS (
     SELECT
-        max(created_date) AS last_day,
-        max(created_date) FILTER (changing_slots = 0) AS last_settled_day
+        created_date AS last_day,
+        count(*) FILTER (is_whole) OVER (ORDER BY created_date ROWS 6 PRECEDING) = 7 AS is_settled
     FROM days
 ),
+last_week AS (
+    SELECT max(last_day) AS last_day FROM weeks WHERE is_settled
+),
 periods AS (
-    SELECT 'recent' AS period, $days::INTEGER AS length, last_day FROM ends
+    SELECT 'recent' AS period, max(created_date) - $days::INTEGER + 1 AS first_day, max(created_date) AS last_day
+    FROM days
     UNION ALL
-    SELECT 'recent_before', $days::INTEGER, last_day - $days::INTEGER FROM ends
+    SELECT 'settled', last_day - 6, last_day FROM last_week WHERE last_day IS NOT NULL
     UNION ALL
-    SELECT 'settled', 7, last_settled_day FROM ends
-    UNION ALL
-    SELECT 'settled_before', 7, last_settled_day - 7 FROM ends
+    SELECT 'settled_before', weeks.last_day - 6, weeks.last_day
+    FROM weeks
+    JOIN last_week ON weeks.last_day = last_week.last_day - 7
+    WHERE weeks.is_settled
+),
+begun AS (
+    SELECT period, first_day, last_day, min(slot) FILTER (is_known) AS first_hour
+    FROM periods
+    JOIN slots ON created_date BETWEEN first_day AND last_day
+    GROUP BY ALL
 ),
 sums AS (
     SELECT
         period,
-        periods.last_day,
-        length,
-        count(created_date) AS covered_days,
-        sum(changing_slots) AS changing,
-        sum(final_slots) AS finals,
-        sum(closed_slots) AS closed,
-        sum(gap_slots) AS gaps,
-        sum(never_asked_slots) AS never_asked,
-        coalesce(sum(operations), 0)::BIGINT AS operations,
-        coalesce(sum(total), 0)::BIGINT AS emails,
-        sum(rated_attempted)::BIGINT AS attempted,
-        sum(rated_delivered)::BIGINT AS delivered,
-        sum(rated_opened)::BIGINT AS opened,
-        sum(rated_undelivered)::BIGINT AS undelivered,
-        sum(rated_failed)::BIGINT AS failed
-    FROM periods
-    LEFT JOIN days
-        ON created_date > periods.last_day - length AND created_date <= periods.last_day
+        first_day,
+        last_day,
+        first_hour,
+        max(as_of) AS as_of,
+        bool_or(is_changing) AS is_changing,
+        count(DISTINCT slot) FILTER (state = 'gap') AS lost_hours,
+        count(DISTINCT slot) FILTER (is_changing AND NOT is_known) AS unscanned_hours,
+        coalesce(sum(operations) FILTER (is_known), 0)::BIGINT AS operations,
+        coalesce(sum(total) FILTER (is_known), 0)::BIGINT AS emails,
+        sum(rated_attempted) FILTER (is_known)::BIGINT AS attempted,
+        sum(rated_delivered) FILTER (is_known)::BIGINT AS delivered,
+        sum(rated_opened) FILTER (is_known)::BIGINT AS opened,
+        sum(rated_undelivered) FILTER (is_known)::BIGINT AS undelivered,
+        sum(rated_failed) FILTER (is_known)::BIGINT AS failed
+    FROM begun
+    JOIN slots ON created_date BETWEEN first_day AND last_day AND slot >= first_hour
+    LEFT JOIN (FROM delivery_hourly WHERE account_id = $account) AS hourly ON hour = slot
     GROUP BY ALL
-),
-judged AS (
-    SELECT
-        *,
-        CASE
-            WHEN gaps > 0 OR covered_days = 0 THEN 'gaps'
-            WHEN changing > 0 THEN 'changing'
-            WHEN never_asked > 0 OR covered_days < length THEN 'partial'
-            WHEN closed > 0 THEN 'closed'
-            ELSE 'final'
-        END AS completeness,
-        covered_days < length OR never_asked > 0 AS is_cut
-    FROM sums
 )
 SELECT
-    period,
-    last_day - length + 1 AS first_day,
-    last_day,
-    completeness,
-    is_cut,
-    operations,
-    emails,
-    CASE WHEN completeness <> 'gaps' THEN delivered / nullif(attempted, 0) END AS delivery_rate,
-    CASE WHEN completeness <> 'gaps' THEN opened / nullif(delivered, 0) END AS open_rate,
-    CASE WHEN completeness <> 'gaps' THEN undelivered / nullif(attempted, 0) END AS undelivered_rate,
-    CASE WHEN completeness <> 'gaps' THEN failed / nullif(attempted, 0) END AS failure_rate
-FROM judged
+    * EXCLUDE (attempted, delivered, opened, undelivered, failed),
+    CASE WHEN lost_hours = 0 THEN delivered / nullif(attempted, 0) END AS delivery_rate,
+    CASE WHEN lost_hours = 0 THEN opened / nullif(delivered, 0) END AS open_rate,
+    CASE WHEN lost_hours = 0 THEN undelivered / nullif(attempted, 0) END AS undelivered_rate,
+    CASE WHEN lost_hours = 0 THEN failed / nullif(attempted, 0) END AS failure_rate
+FROM sums
 ORDER BY period

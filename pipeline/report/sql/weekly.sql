@@ -1,6 +1,16 @@
 -- Grain: one row per UTC week of one account, from its first operation on: what is shown where days are too many.
-SELECT week AS period, completeness, operations, coalesce(total, 0) AS emails, delivery_rate, open_rate,
-    undelivered_rate, failure_rate
+SELECT
+    week AS period,
+    completeness,
+    168 AS hours,
+    168 - never_asked_slots AS asked_hours,
+    gap_slots AS lost_hours,
+    operations,
+    coalesce(total, 0) AS emails,
+    delivery_rate,
+    open_rate,
+    undelivered_rate,
+    failure_rate
 FROM delivery_weekly
 WHERE account_id = $account
 ORDER BY period
