@@ -443,3 +443,32 @@ def test_text_in_the_data_can_not_end_the_script(tmp_path: Path):
     text = rendered(Account(**fields), hostile)
     assert hostile not in text
     assert page.rows(page.specs(text)["sizes"], "size") == [(hostile,)]
+
+
+def opened_alone(number: int) -> list[dict]:
+    """Records whose counts are possible only if `delivered` leaves out what has been opened."""
+    return [record(n, stats={"sent": 0, "delivered": 0, "opened": 1}) for n in range(number)]
+
+
+def test_undecided_reading_is_told_on_top_and_beside_rates(tmp_path: Path):
+    """Two operations decide nothing: cumulative is assumed, and under exclusive all were delivered."""
+    lake = published(tmp_path, on(DAY, *opened_alone(2)))
+    text = written(lake)
+    banner = page.text(text.partition('<p class="undecided"')[2].partition("</p>")[0])
+    assert "rates assume cumulative counting" in banner
+    assert "is 0.00% if counting is cumulative and 100.00% if it is exclusive" in banner
+    assert "delivery_rate_cumulative, delivery_rate_exclusive" in banner
+    cards = page.cards(text)
+    assert cards["delivery_rate"][2] == "cumulative counting assumed; 100.00% if exclusive"
+    assert len(cards["failure_rate"]) == 2
+    told = {key: caption for key, (_, caption) in page.alternatives(text).items()}
+    assert {key for key in told if "Cumulative counting is assumed." in told[key]} == {
+        *("delivery_rate", "open_rate", "sizes"),
+    }
+
+
+def test_decided_reading_needs_no_banner(tmp_path: Path):
+    text = written(published(tmp_path, on(DAY, *opened_alone(9))))
+    assert '<p class="undecided"' not in text
+    assert page.cards(text)["delivery_rate"][1:] == ["100.00%"]
+    assert "counting is assumed" not in text

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import duckdb
 
 from pipeline import engine
+from pipeline.counting import Reading
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
 from pipeline.published import open_warehouse
@@ -50,6 +51,7 @@ class Account:
         is_weekly: whether `series` is of weeks, and not of days.
         headline: sums and rates by the period's name: recent, and where there are any settled and
             settled_before.
+        reading: how the counts are read for the rates; None if nothing says so.
         series: volume and rates over time.
         anomalies: days and rates that left their band, in the time of `series`.
         judged_days: the days that have an expected range, by rate.
@@ -66,6 +68,7 @@ class Account:
     as_of: datetime | None
     is_weekly: bool
     headline: dict[str, Row]
+    reading: Reading | None
     series: Rows
     anomalies: Rows
     judged_days: dict[str, int]
@@ -126,6 +129,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
             one["period"]: one
             for one in _ask(connection, "headline", account=account, days=RECENT_DAYS)
         },
+        reading=next((one for one in _readings(connection) if one.account_id == account), None),
         series=series,
         anomalies=[one for one in anomalies if first is not None and one["created_date"] >= first],
         judged_days={
@@ -143,6 +147,11 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
         sizes=_ask(connection, "sizes", account=account, days=RECENT_DAYS),
         coverage=_ask(connection, "coverage", account=account),
     )
+
+
+def _readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
+    found = connection.sql(engine.sql("pipeline", "readings")).to_arrow_table().to_pylist()
+    return [Reading(**row) for row in found]
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:

@@ -1,7 +1,7 @@
 """Which charts the report has of an account: each with its title and its text alternative."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.report import charts, sentences
@@ -33,8 +33,18 @@ class Figure:
     note: str = ""
 
 
+_READ: Final = {"delivery_rate", "open_rate", "delivery_curve", "open_rate_by_hour", "sizes"}
+"""The figures that depend on how the counts are read."""
+
+
 def figures(account: Account) -> Iterator[Figure]:
     """The figures of an account, in the page's order; none if it has no operations."""
+    assumed = sentences.assumption(account)
+    for figure in _figures(account):
+        yield replace(figure, text=figure.text + assumed) if figure.key in _READ else figure
+
+
+def _figures(account: Account) -> Iterator[Figure]:
     if not account.series:
         return
     unit = "week" if account.is_weekly else "day"

@@ -97,6 +97,8 @@ def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
         "account": account,
         "summary": sentences.summary(account) if has_any else [],
         "cards": [_card(account, recent, *card) for card in _CARDS] if recent else [],
+        "undecided": sentences.undecided(account) if has_any else "",
+        "both_readings": sentences.BOTH_READINGS,
         "recent": sentences.period(recent) if recent else "",
         "settled": sentences.span(settled["first_day"], settled["last_day"]) if settled else "",
         "is_recent_changing": recent is not None and recent["is_changing"],
@@ -143,6 +145,9 @@ def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -
         "name": name,
         "title": title,
         "value": shown(recent),
+        "otherwise": sentences.percent(recent[f"{name}_exclusive"])
+        if name in {"delivery_rate", "open_rate"} and sentences.assumption(account)
+        else "",
         "settled": shown(settled) if settled else "",
         "settled_change": change(settled, before, name) if settled and before else "",
     }

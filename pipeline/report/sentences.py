@@ -45,6 +45,35 @@ def summary(account: Account) -> list[str]:
     return [*([_recent(recent)] if recent else []), unusual(account), known(account)]
 
 
+BOTH_READINGS: Final = (
+    "SELECT created_date, delivery_rate_cumulative, delivery_rate_exclusive, open_rate_cumulative, "
+    "open_rate_exclusive FROM delivery_daily"
+)
+"""The query for the rates under both readings."""
+
+
+def assumption(account: Account) -> str:
+    """What a rate rests on whose reading the account's counts don't show; empty if they do."""
+    if account.reading is None or account.reading.warning is None:
+        return ""
+    return f" {account.reading.reading.capitalize()} counting is assumed."
+
+
+def undecided(account: Account) -> str:
+    """The banner where the reading is not decided: what is assumed, and what the rates would be otherwise."""
+    recent = account.headline.get("recent")
+    if account.reading is None or account.reading.warning is None:
+        return ""
+    told = f"{account.reading.warning}."
+    if recent is None or recent["delivery_rate"] is None:
+        return told
+    return (
+        f"{told} In the {period(recent)}, the delivery rate is {percent(recent['delivery_rate'])} if "
+        f"counting is cumulative and {percent(recent['delivery_rate_exclusive'])} if it is exclusive; "
+        f"the open rate {percent(recent['open_rate'])} or {percent(recent['open_rate_exclusive'])}."
+    )
+
+
 def _recent(recent: Row) -> str:
     told = (
         f"In the {period(recent)}, {many(recent['operations'], 'operation')} with "

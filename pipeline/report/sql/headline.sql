@@ -3,6 +3,7 @@
 -- The recent period begins with the first hour of the last days that was scanned while the API still had it,
 -- and ends with the latest scan. A settled week is 7 whole days in a row of hours that are final or closed;
 -- the week before it is there only if it is one too.
+-- The two rates under exclusive counting are those of an account whose reading is cumulative.
 -- Sums are over the hours that are known, and rates are sums over sums. A rate over lost hours is NULL.
 WITH slots AS (
     SELECT
@@ -73,6 +74,9 @@ SELECT
     * EXCLUDE (attempted, delivered, opened, undelivered, failed),
     CASE WHEN lost_hours = 0 THEN delivered / nullif(attempted, 0) END AS delivery_rate,
     CASE WHEN lost_hours = 0 THEN opened / nullif(delivered, 0) END AS open_rate,
+    CASE WHEN lost_hours = 0 THEN (delivered + opened) / nullif(attempted, 0) END
+        AS delivery_rate_exclusive,
+    CASE WHEN lost_hours = 0 THEN opened / nullif(delivered + opened, 0) END AS open_rate_exclusive,
     CASE WHEN lost_hours = 0 THEN undelivered / nullif(attempted, 0) END AS undelivered_rate,
     CASE WHEN lost_hours = 0 THEN failed / nullif(attempted, 0) END AS failure_rate
 FROM sums
