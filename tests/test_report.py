@@ -472,3 +472,21 @@ def test_decided_reading_needs_no_banner(tmp_path: Path):
     assert '<p class="undecided"' not in text
     assert page.cards(text)["delivery_rate"][1:] == ["100.00%"]
     assert "counting is assumed" not in text
+
+
+def test_curve_without_upper_bound_shows_none(tmp_path: Path):
+    (account,), _ = read_accounts(seen_at(tmp_path, timedelta(0), timedelta(minutes=2), (50, 150)))
+    unbounded = dict.fromkeys(("delivered_at_most", "opened_at_most"))
+    ages = [*account.curve[:-1], account.curve[-1] | unbounded]
+    fields = {name: getattr(account, name) for name in Account.__slots__} | {"curve": ages}
+    text = rendered(Account(**fields))
+    assert page.table(text, "curve")[-1][2:5:2] == ["\N{EN DASH}"] * 2
+    spec = page.specs(text)["delivery_curve"]
+    shown = page.rows(spec, "ages", "high", "at_most")
+    assert [row for row in shown if row[1] is None] == [
+        ("72 h to 168 h", None, "unknown: not scanned after")
+    ]
+    assert "isValid(datum.high)" in json.dumps(spec)
+    every = [row | unbounded for row in account.curve]
+    told = page.alternatives(rendered(Account(**fields | {"curve": every})))["delivery_curve"][1]
+    assert "at most" not in told
