@@ -314,7 +314,9 @@ def status(
 
     settings = ArchiveSettings.load(**_data(data))
     now = _utc(at) or machine_time()
-    found = look(Lake(settings.data), now, trust_clock=settings.trust_clock)
+    # Scans after a moment of the past are none of the future.
+    trust_clock = settings.trust_clock or at is not None
+    found = look(Lake(settings.data), now, trust_clock=trust_clock)
     if as_json:
         typer.echo(json_figures(found.as_json()))
     else:
@@ -397,7 +399,14 @@ def repair(
     _prepare()
     from pipeline.clock import machine_time
     from pipeline.rendering import json_figures
-    from pipeline.repair import Bounds, Repair, find, folder_name, require_some_possible, told
+    from pipeline.repair import (
+        Bounds,
+        Repair,
+        find,
+        folder_name,
+        require_some_possible,
+        summary_lines,
+    )
     from pipeline.repair import repair as mend
 
     lake, now = _lake(data), machine_time()
@@ -410,7 +419,7 @@ def repair(
     if as_json:
         typer.echo(json_figures(done.as_json()))
     else:
-        for line in told(done):
+        for line in summary_lines(done):
             say(line)
     for error in done.errors:
         _complain(f"not done: {error}")

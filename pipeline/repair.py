@@ -64,8 +64,19 @@ class Bounds:
     def by(
         cls, machine: datetime, after: datetime | None = None, before: datetime | None = None
     ) -> "Bounds":
-        """What a user says; by default up to what this machine's clock allows."""
-        return cls(after or machine + CLOCK_MARGIN, before)
+        """What a user says; by default up to what this machine's clock allows.
+
+        Raises:
+            UsageError: no time is between the two.
+        """
+        latest = after or machine + CLOCK_MARGIN
+        if before is not None and before > latest:
+            msg = (
+                f"expected --before to be no later than {_shown(latest)}, after which no time can be right; "
+                f"got {_shown(before)}: no scan would be left"
+            )
+            raise UsageError(msg)
+        return cls(latest, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +157,28 @@ def repair(lake: Lake, bounds: Bounds, name: str) -> Repair:
     up_to_date(lake.must_exist())
     fold_pending(lake)  # what landed may have such times too; what can't be folded, rebuild tells
     folder = lake.set_aside(name)
-    found = find(lake, bounds)
-    for one in found:
-        with lake.files.locked(lake.partition_lock(one.partition), str(one.partition)):
-            if one.is_all:
-                _move_all(lake, one.partition, folder)
-            else:
-                _mend(lake, one.partition, bounds, folder)
-        rows = dict(one.rows)
-        about = {"event": "repair", **one.partition.fields(), "rows": rows}
-        log.info("repaired %s: %s", one.partition, rows, extra=about)
+    done = [_repair(lake, one.partition, bounds, folder) for one in find(lake, bounds)]
+    found = tuple(one for one in done if one is not None)
     # Also if nothing was found: an earlier repair may have been killed before this.
     _, errors = rebuild(lake)
     return Repair(found, folder if found else None, errors)
+
+
+def _repair(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Impossible | None:
+    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+        found = _find(
+            lake, partition, bounds
+        )  # a sync may have merged more before the lock was held
+        if found is None:
+            return None
+        if found.is_all:
+            _move_all(lake, partition, folder)
+        else:
+            _mend(lake, partition, bounds, folder)
+    rows = dict(found.rows)
+    about = {"event": "repair", **partition.fields(), "rows": rows}
+    log.info("repaired %s: %s", partition, rows, extra=about)
+    return found
 
 
 def require_some_possible(found: Iterable[Impossible], lake: Lake) -> None:
@@ -212,6 +232,7 @@ def _wrong(
     begins = pa.chunked_array([pa.repeat(_scalar(midnight(partition.day)), rows.num_rows)])
     for column in _begins(table):
         begins = pc.coalesce(rows[column], begins)
+    begins = _limited(begins, bounds)
     checks = [
         pc.greater(time, _scalar(bounds.latest)),
         pc.less(pc.add(time, pa.scalar(CLOCK_MARGIN, pa.duration("us"))), begins),
@@ -219,6 +240,16 @@ def _wrong(
     if bounds.earliest is not None:
         checks.append(pc.less(time, _scalar(bounds.earliest)))
     return pc.fill_null(_any(checks), fill_value=False)
+
+
+def _limited(times: pa.ChunkedArray, bounds: Bounds) -> pa.ChunkedArray:
+    """Times within the bounds; a row that is dated by one outside would be found again."""
+    latest = _scalar(bounds.latest)
+    times = pc.if_else(pc.greater(times, latest), latest, times)
+    if bounds.earliest is not None:
+        earliest = _scalar(bounds.earliest)
+        times = pc.if_else(pc.less(times, earliest), earliest, times)
+    return times
 
 
 def _any(checks: Iterable[pa.ChunkedArray]) -> pa.ChunkedArray:
@@ -268,18 +299,19 @@ def _mend(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Non
         if table in _TAKEN_OUT:
             rows = rows.filter(pc.invert(is_wrong))
         else:
-            rows = _dated_anew(rows, wrong, partition)
+            rows = _dated_anew(rows, wrong, partition, bounds)
         parquet.replace(lake, table, partition, rows)
 
 
 def _dated_anew(
-    rows: pa.Table, wrong: Mapping[str, pa.ChunkedArray], partition: Partition
+    rows: pa.Table, wrong: Mapping[str, pa.ChunkedArray], partition: Partition, bounds: Bounds
 ) -> pa.Table:
-    """Rows with the earliest time that each may have been observed at, where theirs is impossible."""
+    """Rows with the earliest possible time of observation, where theirs is impossible."""
     earliest = pa.chunked_array([pa.repeat(_scalar(midnight(partition.day)), rows.num_rows)])
     for name in ("created_at", "updated_at"):
         if name in rows.schema.names:
             earliest = pc.coalesce(rows[name], earliest)
+    earliest = _limited(earliest, bounds)
     for name, is_wrong in wrong.items():
         place = rows.schema.names.index(name)
         times = pc.if_else(is_wrong, earliest, rows[name])
@@ -292,7 +324,7 @@ def folder_name(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
-def told(repaired: Repair) -> Iterator[str]:
+def summary_lines(repaired: Repair) -> Iterator[str]:
     """Lines that say what was found, by account, and done."""
     by_account: dict[str, list[Impossible]] = {}
     for one in repaired.found:

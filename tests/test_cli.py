@@ -408,6 +408,16 @@ def test_status_warns_of_what_is_at_risk_and_of_what_was_lost(
     assert one["gaps"] == len(one["lost"]) == 82
 
 
+def test_status_at_an_earlier_time_takes_no_scan_for_one_of_the_future(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    _, settings = archive
+    at_then = ("--at", "2026-11-14T08:00Z", "--data", str(settings.data))
+    done = run("status", "--json", *at_then, cwd=tmp_path, EMAIL_ARCHIVE_TRUST_CLOCK="false")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["accounts"][0]["future_scans"] == 0
+
+
 def test_publish_rebuilds_what_is_derived(tmp_path: Path):
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
     moved = lake.root.rename(tmp_path / "moved")

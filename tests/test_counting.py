@@ -70,7 +70,7 @@ def counting(lake: Lake, question: str = OPENED) -> dict[str, Any]:
 def rates(lake: Lake) -> tuple[float, float, str, bool]:
     query = "SELECT delivery_rate, open_rate, reading, reading_decided FROM delivery_daily"
     (row,) = ask(lake, query).to_pylist()
-    return tuple(row.values())  # type: ignore[return-value]
+    return row["delivery_rate"], row["open_rate"], row["reading"], row["reading_decided"]
 
 
 # What an operation shows.

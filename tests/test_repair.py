@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.errors import UsageError
 from pipeline.facts import Answers
 from pipeline.lake import parquet
 from pipeline.lake.files import Files
@@ -163,6 +165,49 @@ def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
     repair(lake, BOUNDS, "first")
     assert rows(lake.root, LOOKUPS).num_rows == 0
     assert lake.watched() == {PARTITION}
+
+
+@pytest.mark.parametrize(
+    ("observed_at", "bounds"),
+    [
+        pytest.param(NOON - 2000 * DAY, Bounds(NOON + DAY, NOON + 2 * HOUR), id="too early"),
+        pytest.param(NOON + HOUR, Bounds(NOON), id="updated too late"),
+        pytest.param(NOON + HOUR, Bounds(NOON - 3 * HOUR), id="created too late"),
+    ],
+)
+def test_repair_leaves_nothing_to_repair(tmp_path: Path, observed_at: datetime, bounds: Bounds):
+    """Also where the time of the last update, which dates a state anew, is impossible itself."""
+    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=observed_at))
+    assert repair(lake, bounds, "first").found
+    assert find(lake, bounds) == ()
+    assert rows(lake.root, OPERATIONS).num_rows == 1
+
+
+class FilesOfTwo(Files):
+    """Somebody else merges a right scan just before a repair holds the lock of its day."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._root, self._has_merged = root, False
+
+    def locked(self, lock_file: Path, what: str) -> AbstractContextManager[None]:
+        if what == str(PARTITION) and not self._has_merged:
+            self._has_merged = True
+            summarized(Lake(self._root), scan([record(1)]))
+        return super().locked(lock_file, what)
+
+
+def test_sync_that_merges_during_a_repair_loses_nothing(tmp_path: Path):
+    """R1, R5"""
+    lake = summarized(new_lake(tmp_path), scan([], observed_at=LATER))
+    repair(Lake(lake.root, FilesOfTwo(lake.root)), BOUNDS, "first")
+    assert rows(lake.root, OPERATIONS).num_rows == 1
+    assert rows(lake.root, COVERAGE)["observed_at"].to_pylist() == [scan([]).facts.observed_at]
+
+
+def test_bounds_that_leave_no_time_are_refused():
+    with pytest.raises(UsageError, match="no scan would be left"):
+        Bounds.by(NOON, before=NOON + DAY)
 
 
 def test_what_landed_and_was_not_folded_is_repaired_too(tmp_path: Path):
