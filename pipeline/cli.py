@@ -20,6 +20,7 @@ from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.interruption import StopSignals
 from pipeline.logs import LogFormat
+from pipeline.oserrors import explain
 from pipeline.terminal import say
 
 log = logging.getLogger(__name__)
@@ -585,11 +586,12 @@ def _code_of(error: BaseException) -> int:
         return FAILED
     is_expected = isinstance(error, ArchiveError | OSError)
     is_brief = is_expected and not log.isEnabledFor(logging.DEBUG)
+    message = explain(error) if isinstance(error, OSError) else str(error)
     if logs.is_json():
-        log.error("%s", error, exc_info=None if is_brief else error)
+        log.error("%s", message, exc_info=None if is_brief else error)
     elif is_brief:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
-        say(str(error), err=True)
+        say(message, err=True)
     else:
         say("".join(traceback.format_exception(error)).rstrip(), err=True)
     return WRONG_USE if isinstance(error, UsageError) else FAILED

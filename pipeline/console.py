@@ -171,6 +171,8 @@ def write_status(found: ArchiveStatus) -> None:
             _print_marked(console, "undecided", "bold yellow", account.reading.warning)
     if found.warehouse_bytes is None:
         console.print("no warehouse yet: make it with `email-archive publish`")
+    for fault in found.unreadable:
+        console.print(Text("unreadable", "bold red"), Text(printable(f" {fault}")), sep="")
     for path in found.foreign:
         line = f"not a file of the archive, but readers would read it: {path}"
         console.print(printable(line))

@@ -19,11 +19,13 @@ import duckdb
 
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
+from pipeline.lake import faults
 from pipeline.lake.layout import Lake
 
 log = logging.getLogger(__name__)
 
 _TRIES: Final = 3
+_DAMAGED: Final = ("not a valid DuckDB database", "Corrupt database file")
 
 
 @contextmanager
@@ -81,8 +83,19 @@ def ask_warehouse(lake: Lake, query: str) -> list[dict[str, Any]]:
     except (duckdb.CatalogException, duckdb.BinderException):
         return []
     except duckdb.Error as error:
-        raise ArchiveError(str(error)) from error
+        raise unreadable(error) from error
     return rows
+
+
+def unreadable(error: duckdb.Error) -> ArchiveError:
+    """Why a query of the warehouse failed, and what to do where a file is the reason."""
+    if found := faults.of_query(error):
+        return found
+    if any(words in str(error) for words in _DAMAGED):
+        return ArchiveError(
+            f"the warehouse is damaged: `email-archive publish` makes it anew. ({error})"
+        )
+    return ArchiveError(str(error))
 
 
 def write_ahead_log(database: Path) -> Path:

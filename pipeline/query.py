@@ -1,6 +1,8 @@
 """A user's question to the published warehouse: one query that only reads, and only the archive's tables."""
 
+import errno
 import glob
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
@@ -11,12 +13,12 @@ import pyarrow as pa
 from pipeline import engine
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake.layout import Lake
-from pipeline.published import open_warehouse
+from pipeline.published import open_warehouse, unreadable
 from pipeline.schema import LAKE_TABLES, MARTS
 
 _SELECT: Final = duckdb.StatementType.SELECT
 _EXPLAIN: Final = duckdb.StatementType.EXPLAIN
-_NO_FILES: Final = ("No files found", "Cannot open file")
+_NO_FILES: Final = ("No files found", f'": {os.strerror(errno.ENOENT)}')
 _FORBIDDEN_FILE: Final = "Cannot access file"
 
 
@@ -113,4 +115,4 @@ def unanswered(error: duckdb.Error) -> ArchiveError:
             "\nA query reads the archive's tables and no other file. Was the archive moved? "
             "`email-archive publish` mends its views"
         )
-    return ArchiveError(f"{error}{hint}")
+    return ArchiveError(f"{error}{hint}") if hint else unreadable(error)

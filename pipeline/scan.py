@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import ArchiveError
 from pipeline.facts import Scan, ScanFacts
 from pipeline.refresh import WINDOW_PAGES, cut
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
@@ -78,10 +79,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class FailedScan:
-    """A window that could not be listed: nothing of it lands, and it stays due."""
+    """A window that could not be listed, or not be stored: nothing of it lands, and it stays due."""
 
     window: Window
-    error: ApiError
+    error: ArchiveError
 
 
 def scan_window(
@@ -355,15 +356,12 @@ def _raise_if(stop: threading.Event) -> None:
         raise _StoppedError
 
 
-def _about(account_id: str, window: Window, error: ApiError) -> dict[str, object]:
+def _about(account_id: str, window: Window, error: ArchiveError) -> dict[str, object]:
     """The fields of a log record that say what failed."""
-    return {
-        "account_id": account_id,
-        "window": str(window),
-        "status": error.status,
-        "code": error.code,
-        "request_id": error.request_id,
-    }
+    about: dict[str, object] = {"account_id": account_id, "window": str(window)}
+    if isinstance(error, ApiError):
+        about |= {"status": error.status, "code": error.code, "request_id": error.request_id}
+    return about
 
 
 def _inside(operations: pa.Table, window: Window) -> pa.Table:

@@ -20,10 +20,11 @@ from pipeline.schema import (
     HISTORY,
     OPERATIONS,
     REJECTS,
+    SLOT_COVERAGE,
     TIMESTAMP,
     Table,
 )
-from pipeline.views import slot_states
+from pipeline.views import slot_states, unreadable
 from pipeline.windows import CLOCK_MARGIN, retained_days
 
 
@@ -91,6 +92,8 @@ class ArchiveStatus:
         accounts: what it holds of each account.
         warehouse_bytes: size of the published warehouse; None if there is none yet.
         foreign: files in the lake that are none of the archive's; readers would read them too.
+        unreadable: what is wrong with files that can't be read. Their rows are not counted, and the slots
+            of a day whose coverage is among them are not shown.
     """
 
     root: Path
@@ -98,11 +101,13 @@ class ArchiveStatus:
     accounts: tuple[AccountStatus, ...]
     warehouse_bytes: int | None
     foreign: tuple[Path, ...]
+    unreadable: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is at risk or was lost since the latest scan, and no scan is of the future."""
-        return not any(one.at_risk or one.lost or one.future_scans for one in self.accounts)
+        """Whether all can be read, nothing is at risk or newly lost, and no scan is of the future."""
+        wrong = (one.at_risk or one.lost or one.future_scans for one in self.accounts)
+        return not (self.unreadable or any(wrong))
 
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""
@@ -113,6 +118,7 @@ class ArchiveStatus:
             "accounts": [_plain(asdict(account)) for account in self.accounts],
             "warehouse_bytes": self.warehouse_bytes,
             "foreign_files": [str(path) for path in self.foreign],
+            "unreadable_files": list(self.unreadable),
         }
 
 
@@ -136,7 +142,7 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
 
     Raises:
         UsageError: there is none.
-        LakeError: a file is damaged, or another version wrote the lake.
+        LakeError: another version wrote the lake.
     """
     if (version := lake.must_exist().version()) < FORMAT_VERSION:
         msg = (
@@ -148,7 +154,8 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
     scanned = list(lake.partitions(COVERAGE.name))
     known = {partition.account_id for partition in (*scanned, *pending)}
     future = None if trust_clock else now + CLOCK_MARGIN
-    states = slot_states(lake, now).to_pylist()
+    faults: list[str] = []
+    states = _states(lake, now, faults)
     anomalies = latest_anomalies(lake)
     reading = {one.account_id: one for one in readings(lake)}
     return ArchiveStatus(
@@ -164,12 +171,27 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
                 anomalies=anomalies,
                 reading=reading.get(account_id),
                 future=future,
+                faults=faults,
             )
             for account_id in sorted(known)
         ),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
+        tuple(dict.fromkeys(faults)),
     )
+
+
+def _states(lake: Lake, now: datetime, faults: list[str]) -> list[dict[str, Any]]:
+    """The states of all slots, but for those of days whose coverage can't be read."""
+    try:
+        return list(slot_states(lake, now).to_pylist())
+    except LakeError:
+        found = unreadable(lake, (COVERAGE, SLOT_COVERAGE))
+        if not found:
+            raise
+    faults += map(str, found.values())
+    states = slot_states(lake, now, without=found).to_pylist()
+    return [row for row in states if Partition(row["account_id"], row["slot"].date()) not in found]
 
 
 def _account(
@@ -182,11 +204,12 @@ def _account(
     anomalies: Iterable[Anomaly],
     reading: Reading | None,
     future: datetime | None,
+    faults: list[str],
 ) -> AccountStatus:
     waiting = [p for p in pending if p.account_id == account_id]
     mine = [p for p in scanned if p.account_id == account_id]
     days = sorted(p.day for p in {*mine, *waiting})
-    observed = pa.chunked_array([c for p in mine for c in _observed(lake, p).chunks], TIMESTAMP)
+    observed = pa.chunked_array([c for p in mine for c in _observed(lake, p, faults)], TIMESTAMP)
     last_scan_at = pc.max(observed).as_py()
     slots = [
         (SlotStatus(row["slot"], row["state"], row["hours_left"]), row["deadline"], row["as_of"])
@@ -200,10 +223,10 @@ def _account(
         first_day=days[0],
         last_day=days[-1],
         days=len(mine),
-        operations=_rows(lake, OPERATIONS, mine),
-        states=_rows(lake, HISTORY, mine),
-        rejects=_rows(lake, REJECTS, mine),
-        scans=_rows(lake, COVERAGE, mine),
+        operations=_rows(lake, OPERATIONS, mine, faults),
+        states=_rows(lake, HISTORY, mine, faults),
+        rejects=_rows(lake, REJECTS, mine, faults),
+        scans=_rows(lake, COVERAGE, mine, faults),
         last_scan_at=last_scan_at,
         bytes=sum(
             path.stat().st_size
@@ -221,13 +244,23 @@ def _account(
     )
 
 
-def _observed(lake: Lake, partition: Partition) -> pa.ChunkedArray:
-    table = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow, ["observed_at"])
-    return table["observed_at"]
+def _observed(lake: Lake, partition: Partition, faults: list[str]) -> list[pa.Array]:
+    try:
+        table = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow, ["observed_at"])
+    except LakeError as error:
+        faults.append(str(error))
+        return []
+    return list(table["observed_at"].chunks)
 
 
-def _rows(lake: Lake, table: Table, partitions: Iterable[Partition]) -> int:
-    return sum(parquet.count(path) for path in _files(lake, table, partitions))
+def _rows(lake: Lake, table: Table, partitions: Iterable[Partition], faults: list[str]) -> int:
+    rows = 0
+    for partition in partitions:
+        try:
+            rows += parquet.count(lake.part(table, partition))
+        except LakeError as error:
+            faults.append(str(error))
+    return rows
 
 
 def _files(lake: Lake, table: Table, partitions: Iterable[Partition]) -> list[Path]:

@@ -26,6 +26,7 @@ from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake import columns
 from pipeline.lake.coverage import read_slots
+from pipeline.lake.faults import UnreadableError
 from pipeline.lake.files import Files
 from pipeline.lake.fold import (
     FoldReport,
@@ -290,7 +291,7 @@ def sync(
 
             def meanwhile(partition: Partition) -> None:
                 # Otherwise it would take the processor from what reads the answers.
-                if client.is_mostly_waiting and lake.landed(partition):
+                if client.is_mostly_waiting and lake.has_landed(partition):
                     fold_now_or_later(folder, partition)
 
             extraction = extract(
@@ -421,23 +422,35 @@ def extract(
     with closing(listing) as outcomes:
         for outcome in outcomes:
             if isinstance(outcome, Listing):
-                land(lake, outcome.scan)
+                window, parts = outcome.scan.facts.window, outcome.parts
+                failure = _land(lake, outcome)
+            else:
+                window, parts = outcome.window, ()
+                failure = outcome
+            if failure:
+                failures.append(failure)
+                observer.failed(failure)
+            elif isinstance(outcome, Listing):
                 scans.append(outcome.scan.facts)
                 surprises.update(outcome.surprises)
                 observer.landed(outcome.scan.facts)
-                if outcome.parts:
-                    observer.planned(outcome.parts)
-                window, parts = outcome.scan.facts.window, len(outcome.parts)
-            else:
-                failures.append(outcome)
-                observer.failed(outcome)
-                window, parts = outcome.window, 0
-            left[window.day] += parts - 1
+            if parts:
+                observer.planned(parts)
+            left[window.day] += len(parts) - 1
             if not left[window.day]:
                 on_day(Partition(settings.account_sid, window.day))
     for what, times in surprises.most_common():
         log.warning("the API sent something new: %s (%d records); it is kept", what, times)
     return Extraction(tuple(scans), tuple(failures), surprises)
+
+
+def _land(lake: Lake, listing: Listing) -> FailedScan | None:
+    """Land a listing; its failure, if the system refuses to write to its day."""
+    try:
+        land(lake, listing.scan)
+    except UnreadableError as error:
+        return FailedScan(listing.scan.facts.window, error)
+    return None
 
 
 def look_up_due(

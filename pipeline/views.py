@@ -1,13 +1,15 @@
 """The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
 
 from pipeline import engine
+from pipeline.facts import Partition
+from pipeline.lake import parquet
 from pipeline.lake.columns import are_uniform
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
@@ -20,20 +22,24 @@ _HOUR = timedelta(hours=1)
 _CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
-def select(lake: Lake, table: Table, since: date = date.min) -> str:
+def select(
+    lake: Lake, table: Table, since: date = date.min, without: Collection[Partition] = ()
+) -> str:
     """All rows of a lake table with the hive keys as proper types; none if it has no file yet.
 
     Args:
         lake: the archive.
         table: the table.
-        since: only days from then on, by a list of their files; by default whatever files there are when
-            the query runs.
+        since: only days from then on.
+        without: partitions to leave out. With either, the files are listed; by default they are whatever
+            there is when the query runs.
     """
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    found = (lake.part(table, p) for p in lake.partitions(table.name) if p.day >= since)
+    partitions = lake.partitions(table.name)
+    found = (lake.part(table, p) for p in partitions if p.day >= since and p not in without)
     if path := next((path for path in found if path.exists()), None):
         files = engine.literal(lake.glob(table))
-        if since > date.min:
+        if since > date.min or without:
             listed = [path, *(other for other in found if other.exists())]
             files = f"[{', '.join(engine.literal(glob.escape(str(p.absolute()))) for p in listed)}]"
         rows = "rows_by_path" if "=" in str(lake.root.absolute()) else "rows"
@@ -101,8 +107,13 @@ def operations_as_of() -> str:
     )
 
 
-def slot_states(lake: Lake, now: datetime) -> pa.Table:
+def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) -> pa.Table:
     """What the scans of every slot amount to at `now`, or at the latest scan if that is later.
+
+    Args:
+        lake: the archive.
+        now: the moment; UTC.
+        without: partitions whose files are not read: what is told of their slots means nothing.
 
     Returns:
         Rows of `schema.COVERAGE_SLOTS`, by account and slot.
@@ -111,10 +122,12 @@ def slot_states(lake: Lake, now: datetime) -> pa.Table:
         LakeError: a file is damaged or foreign.
     """
     moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    return ask_lake(lake, (COVERAGE, SLOT_COVERAGE), coverage_slots(moments))
+    return ask_lake(lake, (COVERAGE, SLOT_COVERAGE), coverage_slots(moments), without)
 
 
-def ask_lake(lake: Lake, tables: Iterable[Table], query: str) -> pa.Table:
+def ask_lake(
+    lake: Lake, tables: Iterable[Table], query: str, without: Collection[Partition] = ()
+) -> pa.Table:
     """What a query of ours finds in some tables of the lake, by their names.
 
     Raises:
@@ -124,11 +137,28 @@ def ask_lake(lake: Lake, tables: Iterable[Table], query: str) -> pa.Table:
     def asked() -> pa.Table:
         with engine.connect(spill=lake.spill) as connection:
             for table in tables:
-                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table)}")
+                connection.execute(
+                    f"CREATE VIEW {table.name} AS {select(lake, table, without=without)}"
+                )
             return connection.sql(query).to_arrow_table()
 
     try:
         return engine.asking_again(asked)
     except duckdb.Error as error:
-        msg = f"a file of the archive is damaged or not one of its; move it away and run again. ({error})"
+        # DuckDB does not always name the file.
+        for found in unreadable(lake, tables).values():
+            raise found from error
+        msg = f"the archive can't be read: {error}"
         raise LakeError(msg) from error
+
+
+def unreadable(lake: Lake, tables: Iterable[Table]) -> dict[Partition, LakeError]:
+    """The partitions of which a file of some tables can't be read, and why; every file is read for it."""
+    found = {}
+    for table in tables:
+        for partition in lake.partitions(table.name):
+            try:
+                parquet.read(lake.part(table, partition), table.arrow)
+            except LakeError as error:
+                found[partition] = error
+    return found

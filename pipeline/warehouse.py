@@ -17,7 +17,9 @@ import duckdb
 
 from pipeline import counting, engine, sources, version, views
 from pipeline.lake.columns import are_uniform
+from pipeline.lake.faults import UnreadableError, of_query, refusals
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.marts.rebuild import rebuild_damaged
 from pipeline.published import has_writer, write_ahead_log
 from pipeline.schema import (
     AS_OF_MEANING,
@@ -88,6 +90,8 @@ _ANOMALIES = {
 def publish(lake: Lake, *, force: bool = True) -> bool:
     """Build ``warehouse.duckdb`` from the lake and rename it over the old one.
 
+    Derived files that are damaged are derived again first.
+
     Args:
         lake: the archive.
         force: build even if nothing that the warehouse is made of has changed since the last time.
@@ -98,13 +102,25 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
     Raises:
         LakeError: a file of the lake can't be read by DuckDB; the old warehouse stays.
     """
+    try:
+        return _publish(lake, force=force)
+    except UnreadableError:
+        raise
+    except LakeError:
+        if not rebuild_damaged(lake):
+            raise
+    return _publish(lake, force=force)
+
+
+@refusals()
+def _publish(lake: Lake, *, force: bool) -> bool:
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         began = time.monotonic()
         # Taken before the build: what changes during it makes the next publish build again.
         stamps = {table: sources.stamps(lake, table) for table in _COLLECTED}
         inputs = {
             "marts": _fingerprint(lake, stamps),
-            "coverage": _fingerprint_of(COVERAGE, stamps[COVERAGE]),
+            "coverage": "".join(_fingerprint_of(t, stamps[t]) for t in (COVERAGE, SLOT_COVERAGE)),
         }
         note = lake.root / ".published"
         noted = _noted(note) if lake.warehouse.exists() else {}
@@ -112,6 +128,8 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
             noted = {}
         if noted.items() >= inputs.items():
             return False
+        # So that a damaged file is noticed, be it of an old day.
+        sources.collect(lake, SLOT_COVERAGE, stamped=stamps[SLOT_COVERAGE])
         # A scan that found nothing new can make a slot final, but most don't.
         inputs["settled"] = _settled(lake)
         # Looked at again: the build is to hold what made slots settled, should a fold have come between.
@@ -144,8 +162,8 @@ def _was_written(lake: Lake, noted: Mapping[str, str]) -> bool:
     if not is_changed and not has_writer(lake.warehouse):
         return False
     log.warning(
-        "another program opened %s for writing; the file is replaced, without its changes. Open it "
-        "read-only there, or write to a copy",
+        "another program wrote to %s, or has it open for writing: the file is replaced, without those "
+        "changes. Open it read-only there, or write to a copy",
         lake.warehouse,
     )
     return True
@@ -193,7 +211,7 @@ def _build_beside(lake: Lake, stamps: Mapping[Table, Stamps]) -> Path:
         engine.asking_again(build)
     except duckdb.Error as error:
         _discard(lake, temporary)  # a full disk is not to be filled further
-        raise _unreadable(error) from error
+        raise _not_built(error) from error
     return temporary
 
 
@@ -333,15 +351,14 @@ def _settled(lake: Lake) -> str:
     try:
         digest.update(f"{engine.asking_again(asked)}".encode())
     except duckdb.Error as error:
-        raise _unreadable(error) from error
+        raise _not_built(error) from error
     return digest.hexdigest()
 
 
-def _unreadable(error: duckdb.Error) -> LakeError:
-    return LakeError(
-        f"the warehouse can't be built, the old one stays: {error}. Make room on a full disk, move a "
-        "file that is damaged or foreign away, then run `email-archive publish`"
-    )
+def _not_built(error: duckdb.Error) -> LakeError:
+    found = of_query(error)
+    text = f"the warehouse can't be built, the old one stays: {found or error}"
+    return UnreadableError(text) if found else LakeError(text)
 
 
 def _note(lake: Lake, note: Path, inputs: Mapping[str, str]) -> None:

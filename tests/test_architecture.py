@@ -22,6 +22,7 @@ FLOORS = [
         "pipeline.extras",
         "pipeline.interruption",
         "pipeline.logs",
+        "pipeline.oserrors",
         "pipeline.process",
         "pipeline.terminal",
         "pipeline.threads",

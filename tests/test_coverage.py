@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from pipeline.facts import SlotCoverage
 from pipeline.lake.coverage import cover, read_slots
 from pipeline.lake.fold import fold
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COVERAGE, OPERATIONS, SLOT_COVERAGE, Table
-from pipeline.status import status
+from pipeline.schema import COVERAGE, SLOT_COVERAGE
 from pipeline.sync import rebuild
 from pipeline.views import slot_states
 from pipeline.warehouse import publish
@@ -262,11 +261,3 @@ def test_day_whose_coverage_can_not_be_read_counts_as_never_scanned(
     slots = read_slots(lake, ACCOUNT, [DAY])
     assert {replace(one, slot=SLOT) for one in slots} == {SlotCoverage(SLOT)}
     assert "created_date=2026-11-20/part-0.parquet is damaged" in caplog.text
-
-
-@pytest.mark.parametrize("table", [COVERAGE, SLOT_COVERAGE, OPERATIONS])
-def test_status_of_an_archive_with_a_damaged_file_is_one_message(table: Table, tmp_path: Path):
-    lake = lake_of(tmp_path, SLOT + 2 * HOUR)
-    lake.part(table, PARTITION).write_bytes(b"PAR1")
-    with pytest.raises(LakeError, match="damaged or not"):
-        status(lake, SLOT + 3 * HOUR)

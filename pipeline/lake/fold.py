@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.facts import Partition, Watched
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
+from pipeline.lake.faults import refusals
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.states import (
     count_operations,
@@ -85,6 +85,7 @@ class FoldReport:
     observed_at: datetime | None
 
 
+@refusals()
 def fold(lake: Lake, partition: Partition, derive: Derive | None = None) -> FoldReport:
     """Fold one partition, under its lock; nothing is written that would be the same.
 
@@ -217,6 +218,7 @@ def _require_history(lake: Lake, partition: Partition, operations: pa.Table) -> 
         raise LakeError(msg)
 
 
+@refusals()
 def rebuild_operations(lake: Lake, partition: Partition) -> None:
     """Take a partition's history and operations together again, under its lock.
 
@@ -241,6 +243,7 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
         _mark_whole(lake, partition)
 
 
+@refusals()
 def rebuild_derived(lake: Lake, partition: Partition) -> None:
     """Derive what the facts of a partition amount to anew, under its lock: slots, what is watched."""
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
@@ -250,7 +253,7 @@ def rebuild_derived(lake: Lake, partition: Partition) -> None:
 
 
 def _write_slots(lake: Lake, partition: Partition, coverage: pa.Table) -> None:
-    before = _read(lake, SLOT_COVERAGE, partition)
+    before = parquet.read_derived(lake.part(SLOT_COVERAGE, partition), SLOT_COVERAGE.arrow)
     slots = to_table(cover(partition.day, coverage))
     _write_if_changed(lake, SLOT_COVERAGE, partition, before, slots)
 
@@ -264,19 +267,9 @@ def _write_watched(
         if target.exists():
             lake.files.remove(target)
     else:
-        known = _watched_before(target)
-        if known is None:
-            known = WATCHED.arrow.empty_table()
+        known = parquet.read_derived(target, WATCHED.arrow)
         temporary = lake.temporary_file(WATCHED.name, partition)
         parquet.write_if_changed(lake, known, rows, target, temporary)
-
-
-def _watched_before(file: Path) -> pa.Table | None:
-    """What the file says; None if it can't be read: it is derived, and written anew."""
-    try:
-        return parquet.read(file, WATCHED.arrow)
-    except LakeError:
-        return None
 
 
 def read_watched(
@@ -298,7 +291,7 @@ def read_watched(
     for partition in sorted(p for p in lake.watched() if p.account_id == account_id):
         if not errors and states_before and midnight(partition.day) >= states_before:
             continue
-        rows = _watched_before(lake.watched_file(partition))
+        rows = parquet.read_derived(lake.watched_file(partition), WATCHED.arrow)
         if rows is None:
             try:
                 rebuild_derived(lake, partition)
@@ -340,13 +333,13 @@ def _write_if_changed(
     lake: Lake,
     table: Table,
     partition: Partition,
-    before: pa.Table,
+    before: pa.Table | None,
     after: pa.Table,
     *,
     encoded: pa.Buffer | None = None,
 ) -> None:
     target = lake.part(table, partition)
-    if target.exists() and after.equals(before):
+    if before is not None and target.exists() and after.equals(before):
         lake.files.keep(target)
         return
     marker = lake.unsealed_marker(partition)

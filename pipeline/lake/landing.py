@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from pyarrow import ipc
 
 from pipeline.facts import Answers, Partition, Scan, ScanFacts
-from pipeline.lake import parquet
-from pipeline.lake.layout import LANDED_SUFFIX, Lake, LakeError
+from pipeline.lake import faults, parquet
+from pipeline.lake.layout import LANDED_SUFFIX, Lake
 from pipeline.schema import (
     COVERAGE,
     LOOKUPS,
@@ -98,6 +98,7 @@ def land_answers(lake: Lake, answers: Answers) -> Path:
     return _land(lake, answers.partition, name, rows, metadata)
 
 
+@faults.refusals()
 def _land(
     lake: Lake,
     partition: Partition,
@@ -146,7 +147,7 @@ def read(path: Path) -> Landed:
     """Read a landed file.
 
     Raises:
-        LakeError: it is damaged, or no scan of this archive.
+        LakeError: it is damaged, no scan of this archive, or can't be read.
     """
     try:
         table = _decoded(path)
@@ -171,11 +172,8 @@ def read(path: Path) -> Landed:
             errors=_riding(table, OPERATION_ERRORS, "operation_id"),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        msg = (
-            f"{path} is damaged or no scan of this archive: its day is not folded until the file is "
-            f"moved away. ({type(error).__name__}: {error})"
-        )
-        raise LakeError(msg) from error
+        advice = "its day is not folded until the file is moved away"
+        raise faults.of_file(path, error, advice=advice) from error
     return landed
 
 

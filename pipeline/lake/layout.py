@@ -152,11 +152,18 @@ class Lake:
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not folded."""
-        return {p for p in self.partitions("landing") if self.landed(p)}
+        return {p for p in self.partitions("landing") if self.has_landed(p)}
+
+    def has_landed(self, partition: Partition) -> bool:
+        """Whether a partition has scans that are not folded, or refuses to tell."""
+        try:
+            return bool(self.landed(partition))
+        except PermissionError:
+            return True  # its fold will say what is wrong
 
     def stale(self) -> set[Partition]:
         """The partitions whose derived tables may be older than their history."""
-        return {p for p in self.partitions(".stale") if self.stale_marker(p).exists()}
+        return {p for p in self.partitions(".stale") if _may_exist(self.stale_marker(p))}
 
     def lock_file(self, name: str) -> Path:
         """The lock file of that name."""
@@ -180,7 +187,7 @@ class Lake:
 
     def watched(self) -> set[Partition]:
         """The partitions with operations that are to be asked about by id."""
-        return {p for p in self.partitions(".watched") if self.watched_file(p).exists()}
+        return {p for p in self.partitions(".watched") if _may_exist(self.watched_file(p))}
 
     def unsealed_marker(self, partition: Partition) -> Path:
         """Exists while a partition's tables are not in their last, compact form."""
@@ -188,7 +195,7 @@ class Lake:
 
     def unsealed(self) -> set[Partition]:
         """The partitions that were written to since they were sealed, if they were."""
-        return {p for p in self.partitions(".unsealed") if self.unsealed_marker(p).exists()}
+        return {p for p in self.partitions(".unsealed") if _may_exist(self.unsealed_marker(p))}
 
     def temporary_file(self, name: str, partition: Partition | None = None) -> Path:
         """Where a file is written before it is renamed: one place each, under the owner's lock."""
@@ -230,6 +237,14 @@ class Lake:
         account, day = _account_id(partition), partition.day.isoformat()
         # One path from all its parts: a year of days makes thousands of them.
         return self.root.joinpath(folder, f"account_id={account}", f"created_date={day}", *below)
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether there is a file, or the system refuses to tell: whoever opens it then says why."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def _names(folder: Path) -> list[str]:

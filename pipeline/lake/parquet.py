@@ -1,5 +1,6 @@
 """Reading and writing the lake's Parquet files."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.facts import Partition
+from pipeline.lake import faults
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import COUNT_NAMES, FACTS, Table
+
+log = logging.getLogger(__name__)
 
 _ENCODINGS: Final = {
     "operation_id": "DELTA_BYTE_ARRAY",
@@ -136,10 +140,10 @@ def _without_nulls(table: pa.Table) -> pa.Table:
 
 
 def write_if_changed(
-    lake: Lake, before: pa.Table, after: pa.Table, target: Path, temporary: Path
+    lake: Lake, before: pa.Table | None, after: pa.Table, target: Path, temporary: Path
 ) -> None:
     """Replace `target`, which holds `before`, by `after`; nothing is written that would be the same."""
-    if target.exists() and after.equals(before):
+    if before is not None and target.exists() and after.equals(before):
         lake.files.keep(target)
     else:
         write(lake, after, target, temporary)
@@ -157,23 +161,38 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
         columns: the columns to read, in that order; all by default.
 
     Raises:
-        LakeError: the file is damaged, or is not of this table.
+        LakeError: the file is damaged, is not of this table, or can't be read.
     """
     wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             found = file.schema_arrow
             if unlike := list(_unlike(found, schema)):
-                raise _not_ours(path, f"expected {', '.join(unlike)}; got {_columns(found)}")
+                msg = (
+                    f"{path} is not a file of this archive; move it away and run again. (expected "
+                    f"{', '.join(unlike)}; got {_columns(found)})"
+                )
+                raise LakeError(msg)
             table = file.read(columns=[name for name in wanted.names if name in found.names])
     except FileNotFoundError:
         return wanted.empty_table()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _not_ours(path, str(error)) from error
+    except (pa.ArrowException, OSError) as error:
+        raise faults.of_file(path, error) from error
     for field in wanted:
         if field.name not in table.schema.names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     return table.select(wanted.names).replace_schema_metadata(None).cast(wanted)
+
+
+def read_derived(path: Path, schema: pa.Schema) -> pa.Table | None:
+    """The file at `path` as `read` has it; None if it can't be read, and has to be derived again."""
+    try:
+        return read(path, schema)
+    except (faults.DamagedError, faults.UnreadableError) as error:
+        log.warning("%s can't be read, and is derived anew (%s)", path, error.__cause__)
+    except LakeError:
+        pass  # another version wrote it
+    return None
 
 
 def _unlike(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
@@ -199,7 +218,7 @@ def require_known_columns(path: Path, table: Table) -> None:
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             unknown = set(file.schema_arrow.names) - set(table.names)
-    except (FileNotFoundError, pa.ArrowInvalid):
+    except (pa.ArrowException, OSError):
         return  # there is none, or who reads it tells what is wrong
     if unknown:
         raise written_by_a_newer_version(path, unknown)
@@ -232,15 +251,11 @@ def count(path: Path) -> int:
     """How many rows the file at `path` has; 0 if there is none.
 
     Raises:
-        LakeError: the file is damaged.
+        LakeError: the file is damaged, or can't be read.
     """
     try:
-        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _not_ours(path, str(error)) from error
-
-
-def _not_ours(path: Path, why: str) -> LakeError:
-    return LakeError(
-        f"{path} is damaged or not a file of this archive; move it away and run again. ({why})"
-    )
+        return int(pq.read_metadata(path).num_rows)
+    except FileNotFoundError:
+        return 0
+    except (pa.ArrowException, OSError) as error:
+        raise faults.of_file(path, error) from error

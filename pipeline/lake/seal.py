@@ -5,6 +5,7 @@ from datetime import datetime
 
 from pipeline.facts import Partition
 from pipeline.lake import parquet
+from pipeline.lake.faults import refusals
 from pipeline.lake.layout import Lake
 from pipeline.schema import LAKE_TABLES
 from pipeline.windows import SLOT, Window, deadline
@@ -23,6 +24,7 @@ def can_be_sealed(lake: Lake, now: datetime) -> list[Partition]:
     return sorted(p for p, slot in last_slots.items() if deadline(slot) <= now)
 
 
+@refusals()
 def seal(lake: Lake, partition: Partition) -> bool:
     """Write a partition's tables in their last form, under its lock.
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
+from pipeline.lake.faults import refusals
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.marts.gains import GAINS_VERSION, gains, steps
 from pipeline.schema import (
@@ -109,6 +110,7 @@ def _noted(lake: Lake) -> object:
         return None
 
 
+@refusals()
 def summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection | None = None
 ) -> dict[str, int]:
@@ -136,6 +138,7 @@ def summarize(
     return rows
 
 
+@refusals()
 def summarize_folded(
     lake: Lake,
     partition: Partition,
@@ -253,10 +256,6 @@ def _write(
     table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
     target = lake.part(mart, partition)
     temporary = lake.temporary_file(mart.name, partition)
-    try:
-        before = parquet.read(target, mart.arrow)
-    except LakeError:  # damaged, or of another version: it is derived, and so replaced
-        parquet.write(lake, table, target, temporary)
-    else:
-        parquet.write_if_changed(lake, before, table, target, temporary)
+    before = parquet.read_derived(target, mart.arrow)
+    parquet.write_if_changed(lake, before, table, target, temporary)
     return int(table.num_rows)
