@@ -65,7 +65,7 @@ def test_measure_that_fails_is_told_and_loses_no_other(tmp_path: Path):
 @pytest.mark.slow
 def test_measures_of_the_disk_give_figures_with_targets(tmp_path: Path):
     figures = measure(["rescan", "query"], Plan(0.002, 1, tmp_path))
-    assert len(figures) == 5
+    assert len(figures) == 7
     assert all(figure.target for figure in figures)
     assert figures[1].holds  # a rescan that changes nothing writes nothing, at any size
     assert list(tmp_path.iterdir()) in ([], [tmp_path / "query"])

@@ -1,7 +1,8 @@
 """The operations of the benchmark: a week of the emulator's world, as Arrow tables and as JSON.
 
-The same number of operations is always the same operations. The truth that results are checked against is
-taken from here too.
+The same number of operations is always the same operations. There are two kinds: in the emulator's world
+most operations are one email; in the varied kind every operation has counts of its own. The truth that
+results are checked against is taken from here too.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,10 @@ from pipeline.windows import RETENTION
 SEED: Final = 1
 NOW: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)
 """What the API's clock shows."""
+
+VARIED: Final = "each with counts of its own"
+KINDS: Final = ("most of one email", VARIED)
+"""The two kinds of accounts that are measured."""
 
 _CHUNK: Final = 50_000
 
@@ -42,12 +47,28 @@ def world(operations: int) -> World:
     return World(SEED, operations / RETENTION.days * 1.06, NOW - RETENTION)
 
 
-def columns(operations: int, at: datetime = NOW) -> Iterator[pa.Table]:
+def columns(operations: int, at: datetime = NOW, *, varied: bool = False) -> Iterator[pa.Table]:
     """The first so many operations as they are at a moment, in pieces, without `observed_at`, `extra`."""
     of = world(operations)
     for begin in range(0, operations, _CHUNK):
         numbers = np.arange(begin, min(begin + _CHUNK, operations))
-        yield to_table(of, numbers, at)
+        table = to_table(of, numbers, at)
+        yield with_own_counts(table, begin) if varied else table
+
+
+def with_own_counts(table: pa.Table, seed: int) -> pa.Table:
+    """The same operations with up to 10,000 times the recipients, each with counts of its own."""
+    chance = np.random.default_rng(seed)
+    times = chance.integers(1, 10_001, table.num_rows)
+    counts = {name: table[name].to_numpy() * times for name in COUNT_NAMES}
+    lost = (counts["delivered"] * chance.uniform(0, 0.2, table.num_rows)).astype(np.int64)
+    counts["delivered"] -= lost
+    counts["undelivered"] += lost
+    opened = np.minimum(counts["opened"], counts["delivered"])
+    counts["opened"] = (opened * chance.uniform(size=table.num_rows)).astype(np.int64)
+    for name, values in counts.items():
+        table = table.set_column(table.schema.names.index(name), name, pa.array(values))
+    return table
 
 
 def to_table(of: World, numbers: np.ndarray, at: datetime) -> pa.Table:

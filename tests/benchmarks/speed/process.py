@@ -98,7 +98,7 @@ class Server:
 
 
 @contextmanager
-def serving(operations: int) -> Iterator[Server]:
+def serving(operations: int, *, varied: bool = False) -> Iterator[Server]:
     """Serve so many operations in another process, while the block lasts."""
     command = [
         sys.executable,
@@ -106,6 +106,7 @@ def serving(operations: int) -> Iterator[Server]:
         "tests.benchmarks.speed.server",
         "--operations",
         str(operations),
+        *(["--varied"] if varied else []),
     ]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT

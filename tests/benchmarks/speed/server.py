@@ -34,10 +34,10 @@ _DATE: Final = format_datetime(NOW, usegmt=True)
 class Records:
     """Operations as JSON, by their place in order of creation."""
 
-    def __init__(self, operations: int) -> None:
+    def __init__(self, operations: int, *, varied: bool = False) -> None:
         self.chunks: list[tuple[np.ndarray, memoryview]] = []
         created = []
-        for table in columns(operations):
+        for table in columns(operations, varied=varied):
             texts = pa.array(json_records(table), pa.string())
             _, offsets, data = texts.buffers()
             places = np.frombuffer(offsets, np.int32)[: len(texts) + 1]
@@ -183,4 +183,6 @@ async def _serve(api: Api) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--operations", type=int, required=True)
-    asyncio.run(_serve(Api(Records(parser.parse_args().operations))))
+    parser.add_argument("--varied", action="store_true", help="each with counts of its own")
+    asked = parser.parse_args()
+    asyncio.run(_serve(Api(Records(asked.operations, varied=asked.varied))))
