@@ -21,17 +21,14 @@ from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.faults import refusals
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.rows import distinct_errors, distinct_lookups, distinct_rejects, with_new_scans
 from pipeline.lake.states import (
     count_operations,
-    distinct_errors,
-    distinct_lookups,
-    distinct_rejects,
     distinct_states,
     merged,
     newest_states,
     news,
     with_looked_up_at,
-    with_new_scans,
 )
 from pipeline.lake.watch import watched
 from pipeline.schema import (

@@ -9,7 +9,7 @@ ordered by id alone, which is next to nothing for what is in order already, and 
 that have several go through an order of all columns.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -19,19 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import (
-    LOOKUPS,
-    OPERATION_ERRORS,
-    OPERATIONS,
-    REJECTS,
-    TIMESTAMP,
-)
+from pipeline.lake.rows import differs_from_previous, first_of_each, sorted_by, unequal_rows
+from pipeline.schema import OPERATIONS, TIMESTAMP
 from pipeline.windows import RETENTION
 
 _SEEN: Final = ("observed_at", "looked_up_at")
 _STATE: Final = tuple(name for name in OPERATIONS.names if name not in _SEEN)
 _COMING_ABOUT: Final = ("operation_id", "updated_at", "observed_at", *_STATE)
-_REJECTED: Final = tuple(n for n in REJECTS.names if n not in ("observed_at", "scan_id"))
 _HOUR_US: Final = 3_600_000_000
 _RETENTION_US: Final = RETENTION // timedelta(microseconds=1)
 
@@ -128,7 +122,7 @@ def _first_seen(rows: pa.Table) -> pa.Table:
     if pc.all(pc.or_(pc.invert(follows), pc.and_(is_same, is_later))).as_py():
         # What was listed twice, and had not changed: most of what comes twice, told without sorting.
         return rows.filter(pc.invert(follows))
-    return _sorted(_first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
+    return sorted_by(first_of_each(rows, _STATE, then=("observed_at",)), _COMING_ABOUT)
 
 
 def _replaced(rows: pa.Table, outdated: Bools | None, others: pa.Table) -> pa.Table:
@@ -227,7 +221,7 @@ def merged(known: pa.Table, operations: pa.Table, landed: pa.Table, *, is_whole:
 
 def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
     """For each of few ids the place in many ordered ones that it comes before."""
-    return np.asarray(pc.search_sorted(many, few).to_numpy(), dtype=np.int64)
+    return np.asarray(pc.searchsorted_by(many, few).to_numpy(), dtype=np.int64)
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -411,40 +405,6 @@ def _of_the_same(follows: pa.BooleanArray) -> pa.BooleanArray:
     return pc.or_(pa.concat_arrays([no, follows]), pa.concat_arrays([follows, no]))
 
 
-def distinct_rejects(known: pa.Table, landed: pa.Table) -> pa.Table:
-    """All records that could not be read, each once, with the scan that it first came in."""
-    rows = pa.concat_tables([known, landed])
-    first = _first_of_each(rows, _REJECTED, then=("observed_at", "scan_id"))
-    return _sorted(first, ("raw", "reason", *_REJECTED))
-
-
-def with_new_scans(known: pa.Table, landed: pa.Table) -> pa.Table:
-    """Coverage with the scans that are new: one folded before, whose file stayed, counts once."""
-    is_known = pc.is_in(landed["scan_id"], value_set=known["scan_id"].combine_chunks())
-    rows = pa.concat_tables([known, landed.filter(pc.invert(is_known))])
-    return _sorted(rows, ("observed_at", "scan_id"))
-
-
-def distinct_lookups(known: pa.Table, landed: pa.Table) -> pa.Table:
-    """All questions about single operations, each once."""
-    rows = pa.concat_tables([known, landed])
-    first = _first_of_each(rows, LOOKUPS.names, then=())
-    return _sorted(first, ("operation_id", "asked_at", *LOOKUPS.names))
-
-
-def distinct_errors(known: pa.Table, landed: pa.Table) -> pa.Table:
-    """All errors, each once with the moment when it first came and the most that came at once."""
-    rows = pa.concat_tables([known, landed])
-    key = ["operation_id", "code", "message", "raw"]
-    merged = rows.group_by(key, use_threads=False).aggregate(
-        [("occurrences", "max"), ("observed_at", "min")]
-    )
-    names = {"occurrences_max": "occurrences", "observed_at_min": "observed_at"}
-    merged = merged.rename_columns([names.get(name, name) for name in merged.schema.names])
-    ordered = _sorted(merged, ("operation_id", "observed_at", "raw", "code", "message"))
-    return ordered.select(OPERATION_ERRORS.names).cast(OPERATION_ERRORS.arrow)
-
-
 def news(operations: pa.Table, tables: list[pa.Table]) -> tuple[pa.Table, int]:
     """What scans saw that is not the newest state of its operation, or was not known by then.
 
@@ -477,7 +437,7 @@ def _news(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa.Table:
     if not seen.num_rows:
         return seen
     # Most scans see a range of the known operations in nearly their order: row beside row.
-    begin = pc.search_sorted(_ids(operations), pc.min(_ids(seen))).as_py()
+    begin = pc.searchsorted_by(_ids(operations), pc.min(_ids(seen))).as_py()
     beside = operations.slice(begin, seen.num_rows)
     is_same = _are_beside(seen, beside)
     if 2 * is_same.sum() < seen.num_rows:
@@ -523,7 +483,7 @@ def _is_other(seen: pa.Table, known: pa.Table) -> pa.ChunkedArray:
         is_other = pc.or_(is_other, pc.and_(_is_late(known), adds))
     for name in _STATE:
         if name != "operation_id":
-            is_other = pc.or_(is_other, _unequal(seen[name], known[name]))
+            is_other = pc.or_(is_other, unequal_rows(seen[name], known[name]))
     return is_other
 
 
@@ -538,7 +498,7 @@ def is_newest(operations: pa.Table, seen: pa.Table) -> pa.ChunkedArray:
         return pa.chunked_array([pa.repeat(pa.scalar(value=False), seen.num_rows)])
     known, differs = _as_known(operations, seen)
     for name in _STATE:
-        differs = pc.or_(differs, _unequal(seen[name], known[name]))
+        differs = pc.or_(differs, unequal_rows(seen[name], known[name]))
     return pc.invert(differs)
 
 
@@ -551,7 +511,7 @@ def count_changes(before: pa.Table, after: pa.Table) -> tuple[int, int]:
         return after.num_rows - before.num_rows, 0
     same, differs = _as_known(after, before)
     for name in before.schema.names:
-        differs = pc.or_(differs, _unequal(before[name], same[name]))
+        differs = pc.or_(differs, unequal_rows(before[name], same[name]))
     return after.num_rows - before.num_rows, int(pc.sum(differs).as_py() or 0)
 
 
@@ -570,41 +530,11 @@ def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.Chunke
     if not seen.num_rows:
         return operations.slice(0, 0), pa.chunked_array([pa.array([], pa.bool_())])
     known, wanted = _ids(operations), _ids(seen)
-    begin = pc.search_sorted(known, wanted[0]).as_py()
+    begin = pc.searchsorted_by(known, wanted[0]).as_py()
     end = begin + len(wanted)
     if end <= len(known) and known[begin:end].equals(wanted):
         nothing = pa.repeat(pa.scalar(value=False), len(wanted))
         return operations.slice(begin, len(wanted)), pa.chunked_array([nothing])
-    places = pc.min_element_wise(pc.search_sorted(known, wanted), len(known) - 1)
+    places = pc.min_element_wise(pc.searchsorted_by(known, wanted), len(known) - 1)
     found = operations.take(places)
-    return found, _unequal(seen["operation_id"], found["operation_id"])
-
-
-def _first_of_each(rows: pa.Table, key: Sequence[str], then: Sequence[str]) -> pa.Table:
-    """The first row, in the order of `then`, of those that are equal in all of `key`."""
-    ordered = _sorted(rows, (*key, *then)).combine_chunks()
-    return ordered.filter(differs_from_previous(ordered, key))
-
-
-def _sorted(rows: pa.Table, order: Iterable[str]) -> pa.Table:
-    unique = dict.fromkeys(order)
-    return rows.sort_by([(name, "ascending") for name in unique])
-
-
-def differs_from_previous(rows: pa.Table, columns: Sequence[str]) -> pa.Array:
-    """For each row whether it differs from the one before it in any of `columns`."""
-    if rows.num_rows == 0:
-        return pa.array([], pa.bool_())
-    differs = pa.chunked_array([pa.repeat(pa.scalar(value=False), rows.num_rows - 1)])
-    for name in columns:
-        differs = pc.or_(differs, _unequal(rows[name].slice(1), rows[name].slice(0, len(rows) - 1)))
-    return pa.concat_arrays([pa.array([True]), *differs.chunks])
-
-
-def _unequal(left: pa.ChunkedArray, right: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether two columns differ row by row; NULL equals NULL."""
-    unequal = pc.not_equal(left, right)
-    if not left.null_count and not right.null_count:
-        return unequal
-    one_is_null = pc.not_equal(pc.is_null(left), pc.is_null(right))
-    return pc.or_(pc.fill_null(unequal, fill_value=False), one_is_null)
+    return found, unequal_rows(seen["operation_id"], found["operation_id"])

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.states import differs_from_previous, newest_first
+from pipeline.lake.rows import differs_from_previous
+from pipeline.lake.states import newest_first
 from pipeline.schema import AGES, TIMESTAMP
 from pipeline.windows import RETENTION, SLOT
 
