@@ -221,7 +221,7 @@ def merged(known: pa.Table, operations: pa.Table, landed: pa.Table, *, is_whole:
 
 def _before(many: pa.Array, few: pa.Array) -> npt.NDArray[np.int64]:
     """For each of few ids the place in many ordered ones that it comes before."""
-    return np.asarray(pc.searchsorted_by(many, few).to_numpy(), dtype=np.int64)
+    return np.asarray(pc.search_sorted(many, few).to_numpy(), dtype=np.int64)
 
 
 def newest_states(states: pa.Table) -> pa.Table:
@@ -437,7 +437,7 @@ def _news(operations: pa.Table, seen: pa.Table, was_seen: Bools) -> pa.Table:
     if not seen.num_rows:
         return seen
     # Most scans see a range of the known operations in nearly their order: row beside row.
-    begin = pc.searchsorted_by(_ids(operations), pc.min(_ids(seen))).as_py()
+    begin = pc.search_sorted(_ids(operations), pc.min(_ids(seen))).as_py()
     beside = operations.slice(begin, seen.num_rows)
     is_same = _are_beside(seen, beside)
     if 2 * is_same.sum() < seen.num_rows:
@@ -530,11 +530,11 @@ def _as_known(operations: pa.Table, seen: pa.Table) -> tuple[pa.Table, pa.Chunke
     if not seen.num_rows:
         return operations.slice(0, 0), pa.chunked_array([pa.array([], pa.bool_())])
     known, wanted = _ids(operations), _ids(seen)
-    begin = pc.searchsorted_by(known, wanted[0]).as_py()
+    begin = pc.search_sorted(known, wanted[0]).as_py()
     end = begin + len(wanted)
     if end <= len(known) and known[begin:end].equals(wanted):
         nothing = pa.repeat(pa.scalar(value=False), len(wanted))
         return operations.slice(begin, len(wanted)), pa.chunked_array([nothing])
-    places = pc.min_element_wise(pc.searchsorted_by(known, wanted), len(known) - 1)
+    places = pc.min_element_wise(pc.search_sorted(known, wanted), len(known) - 1)
     found = operations.take(places)
     return found, unequal_rows(seen["operation_id"], found["operation_id"])
