@@ -18,6 +18,7 @@ import typer
 
 from pipeline import logs
 from pipeline.errors import ArchiveError, UsageError
+from pipeline.extras import optional_imports
 from pipeline.interruption import StopSignals
 from pipeline.logs import LogFormat
 from pipeline.oserrors import explain
@@ -255,8 +256,6 @@ def report(
 
     Example: email-archive report -o /srv/www/email.html
     """
-    from pipeline.extras import optional_imports
-
     with optional_imports():
         from pipeline.report.write import draw
         from pipeline.report.write import report as write
@@ -464,8 +463,6 @@ def emulate(
 
     Example: email-archive emulate --port 8790 --per-day 2000 --rate 3600
     """
-    from pipeline.extras import optional_imports
-
     with optional_imports():
         from pipeline.emulator.command import run
 
@@ -499,8 +496,6 @@ def demo(
 
     Example: email-archive demo && email-archive sql "FROM delivery_daily" --data data/demo
     """
-    from pipeline.extras import optional_imports
-
     with optional_imports():
         from pipeline.demo import play
 

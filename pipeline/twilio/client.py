@@ -51,7 +51,7 @@ from pipeline.twilio.parsing import (
 )
 from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
 from pipeline.twilio.transport import Limits, Response, Transport
-from pipeline.windows import CLOCK_MARGIN, Window, require_utc
+from pipeline.windows import Window, require_utc
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,8 @@ _REQUEST_IDS: Final = ("twilio-request-id", "x-request-id")
 _SECONDS: Final = re.compile(r"[0-9]{1,8}")
 _LONGEST_RUN: Final = timedelta(days=1)
 """No answer of a run is so much older or newer than its first, whatever clock the API has."""
+_CLOCK_DRIFT: Final = timedelta(minutes=10)
+"""How far a Date may be from what the run's first one lets expect: servers' clocks differ a little."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -423,7 +425,7 @@ class OperationsClient:
 
     def _is_far(self, clock: datetime, expected: datetime) -> bool:
         # An emulator's clock may run faster than this machine's.
-        margin = _LONGEST_RUN if self._settings.trust_clock else CLOCK_MARGIN
+        margin = _LONGEST_RUN if self._settings.trust_clock else _CLOCK_DRIFT
         return abs(clock - expected) > margin
 
     def _answered_at(self, response: Response) -> datetime | None:

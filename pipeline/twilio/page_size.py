@@ -52,10 +52,7 @@ class PageSize:
 
 
 def _may_be_too_large(error: ApiError) -> bool:
-    """Whether a page may have failed because it is too large.
-
-    A 5xx with Retry-After asks for time, and not for smaller pages.
-    """
+    """Whether a page may have failed because it is too large."""
     if isinstance(error, (AnswerTooLargeError, DamagedAnswerError, ResponseTimeoutError)):
         return True
-    return (error.status or 0) >= _SERVER_ERROR and error.retry_after is None
+    return (error.status or 0) >= _SERVER_ERROR
