@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 Stamps: TypeAlias = Mapping[Partition, str]
 
+SCAN_TIMES: Final = ("observed_at", "completed_at")
+"""The columns of coverage that are kept together: what coverage_slots takes from the scans."""
+
 _KEYS: Final = [column.name for column in HIVE_KEYS]
 _FEW: Final = 8
 _STAMPS: Final = b"email_archive.stamps"
@@ -47,14 +50,17 @@ def collect(
     table: Table,
     columns: Sequence[str] | None = None,
     stamped: Stamps | None = None,
+    *,
+    keep: bool = True,
 ) -> pa.Table:
-    """All rows of a table with the hive keys, under the warehouse's lock; in no certain order.
+    """All rows of a table with the hive keys, in no certain order.
 
     Args:
         lake: the archive.
         table: a mart, or a table of the lake with few rows a day.
         columns: those wanted; all by default. A table is always asked for the same.
         stamped: its `stamps`, where they were looked at just before; what changed since counts the next time.
+        keep: whether to keep the rows together for the next time, which needs the warehouse's lock.
 
     Raises:
         LakeError: a day's file is damaged or foreign.
@@ -71,6 +77,8 @@ def collect(
     if not changed and len(same) == len(known):
         return kept
     rows = pa.concat_tables([kept, *(_keyed(lake, table, p, schema) for p in changed)])
+    if not keep:
+        return rows
     noted = {key: found for key, (_, found) in partitions.items()}
     kept_with = rows.replace_schema_metadata({_STAMPS: json.dumps(noted)})
     target, temporary = lake.sources_file(table), lake.temporary_file(f"sources-{table.name}")

@@ -1,18 +1,19 @@
 """What an archive holds and whether anything is about to be lost: cheap, and without credentials."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import engine
 from pipeline.anomalies import Anomaly, latest_anomalies
 from pipeline.counting import Reading, readings
 from pipeline.facts import Partition
-from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.schema import (
     COVERAGE,
@@ -21,11 +22,12 @@ from pipeline.schema import (
     OPERATIONS,
     REJECTS,
     SLOT_COVERAGE,
-    TIMESTAMP,
     Table,
 )
-from pipeline.views import slot_states, unreadable
-from pipeline.windows import CLOCK_MARGIN, retained_days
+from pipeline.views import ask_lake, scan_times, slot_states, unreadable
+from pipeline.windows import CLOCK_MARGIN, midnight, retained_days
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,119 +152,149 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
             f"{FORMAT_VERSION} with `email-archive publish`, or with the next sync"
         )
         raise LakeError(msg)
-    pending = lake.pending() | lake.stale()
-    scanned = list(lake.partitions(COVERAGE.name))
-    known = {partition.account_id for partition in (*scanned, *pending)}
-    future = None if trust_clock else now + CLOCK_MARGIN
     faults: list[str] = []
-    states = _states(lake, now, faults)
-    anomalies = latest_anomalies(lake)
-    reading = {one.account_id: one for one in readings(lake)}
+    scans, slots = _coverage(lake, now, faults)
+    found = _Found(
+        scanned=list(lake.partitions(COVERAGE.name)),
+        pending=lake.pending() | lake.stale(),
+        rows={table: _rows(lake, table, faults) for table in (OPERATIONS, HISTORY, REJECTS)},
+        bytes=_bytes(lake),
+        scans=scans,
+        slots=slots,
+        anomalies=latest_anomalies(lake),
+        readings={one.account_id: one for one in readings(lake)},
+        future=None if trust_clock else now + CLOCK_MARGIN,
+    )
+    known = {partition.account_id for partition in (*found.scanned, *found.pending)}
     return ArchiveStatus(
         lake.root,
         now,
-        tuple(
-            _account(
-                lake,
-                account_id,
-                scanned,
-                pending,
-                states,
-                anomalies=anomalies,
-                reading=reading.get(account_id),
-                future=future,
-                faults=faults,
-            )
-            for account_id in sorted(known)
-        ),
+        tuple(_account(account_id, found) for account_id in sorted(known)),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
         tuple(dict.fromkeys(faults)),
     )
 
 
-def _states(lake: Lake, now: datetime, faults: list[str]) -> list[dict[str, Any]]:
-    """The states of all slots, but for those of days whose coverage can't be read."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the archive holds of all accounts.
+
+    Attributes:
+        scanned: the days that have coverage.
+        pending: the days that have something to fold or to summarize.
+        rows: how many each account has of each table.
+        bytes: of each account's public tables.
+        scans: every scan, with the hive keys and `observed_at`.
+        slots: rows of `schema.COVERAGE_SLOTS`.
+        anomalies: the latest of them.
+        readings: of the accounts.
+        future: scans from then on are of a wrong clock; None if none is.
+    """
+
+    scanned: Collection[Partition]
+    pending: Collection[Partition]
+    rows: Mapping[Table, Mapping[str, int]]
+    bytes: Mapping[str, int]
+    scans: pa.Table
+    slots: pa.Table
+    anomalies: Collection[Anomaly]
+    readings: Mapping[str, Reading]
+    future: datetime | None
+
+
+def _coverage(lake: Lake, now: datetime, faults: list[str]) -> tuple[pa.Table, pa.Table]:
+    """Every scan, and the states of all slots, but for those of days whose coverage can't be read."""
+
+    def read(without: Collection[Partition]) -> tuple[pa.Table, pa.Table]:
+        slots = slot_states(lake, now, without)
+        for partition in without:
+            slots = slots.filter(pc.invert(_is_of(slots, partition)))
+        return scan_times(lake, without), slots
+
+    return _readable(lake, (COVERAGE, SLOT_COVERAGE), read, faults)
+
+
+def _is_of(rows: pa.Table, partition: Partition) -> pa.ChunkedArray:
+    is_of_account = pc.equal(rows["account_id"], partition.account_id)
+    return pc.and_(is_of_account, pc.equal(rows["created_date"], pa.scalar(partition.day)))
+
+
+def _rows(lake: Lake, table: Table, faults: list[str]) -> dict[str, int]:
+    """How many rows each account has of a table."""
+    query = engine.render(engine.sql("pipeline", "row_counts"), table=table.name)
+
+    def count(without: Collection[Partition]) -> dict[str, int]:
+        rows = ask_lake(lake, (table,), query, without).to_pylist()
+        return {row["account_id"]: row["row_count"] for row in rows}
+
+    return _readable(lake, (table,), count, faults)
+
+
+def _readable(
+    lake: Lake,
+    tables: Sequence[Table],
+    read: Callable[[Collection[Partition]], _T],
+    faults: list[str],
+) -> _T:
+    """What `read` finds in some tables, called without the partitions that can't be read."""
     try:
-        return list(slot_states(lake, now).to_pylist())
+        return read(())
     except LakeError:
-        found = unreadable(lake, (COVERAGE, SLOT_COVERAGE))
+        found = unreadable(lake, tables)
         if not found:
             raise
     faults += map(str, found.values())
-    states = slot_states(lake, now, without=found).to_pylist()
-    return [row for row in states if Partition(row["account_id"], row["slot"].date()) not in found]
+    return read(found)
 
 
-def _account(
-    lake: Lake,
-    account_id: str,
-    scanned: Iterable[Partition],
-    pending: Iterable[Partition],
-    states: Iterable[dict[str, Any]],
-    *,
-    anomalies: Iterable[Anomaly],
-    reading: Reading | None,
-    future: datetime | None,
-    faults: list[str],
-) -> AccountStatus:
-    waiting = [p for p in pending if p.account_id == account_id]
-    mine = [p for p in scanned if p.account_id == account_id]
+def _bytes(lake: Lake) -> Counter[str]:
+    """The size of each account's public tables."""
+    sizes: Counter[str] = Counter()
+    for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS):
+        for partition, stat in lake.files_of(table):
+            sizes[partition.account_id] += stat.st_size
+    return sizes
+
+
+def _account(account_id: str, found: _Found) -> AccountStatus:
+    waiting = [p for p in found.pending if p.account_id == account_id]
+    mine = [p for p in found.scanned if p.account_id == account_id]
     days = sorted(p.day for p in {*mine, *waiting})
-    observed = pa.chunked_array([c for p in mine for c in _observed(lake, p, faults)], TIMESTAMP)
-    last_scan_at = pc.max(observed).as_py()
-    slots = [
-        (SlotStatus(row["slot"], row["state"], row["hours_left"]), row["deadline"], row["as_of"])
-        for row in states
-        if row["account_id"] == account_id
-    ]
-    shown = tuple(slot for slot, _, as_of in slots if slot.slot.date() >= retained_days(as_of)[0])
-    gaps = [(slot, due) for slot, due, _ in slots if slot.state == "gap"]
+    scans = _of(found.scans, account_id)
+    last_scan_at = pc.max(scans["observed_at"]).as_py()
+    slots = _of(found.slots, account_id)
+    gaps = slots.filter(pc.equal(slots["state"], "gap"))
+    since = midnight(retained_days(slots["as_of"][0].as_py())[0]) if slots.num_rows else None
+    shown = _slots(slots.filter(pc.greater_equal(slots["slot"], since))) if since else ()
+    is_new = pc.greater(gaps["deadline"], last_scan_at) if last_scan_at else None
+    is_future = pc.greater(scans["observed_at"], found.future) if found.future else None
     return AccountStatus(
         account_id=account_id,
         first_day=days[0],
         last_day=days[-1],
         days=len(mine),
-        operations=_rows(lake, OPERATIONS, mine, faults),
-        states=_rows(lake, HISTORY, mine, faults),
-        rejects=_rows(lake, REJECTS, mine, faults),
-        scans=_rows(lake, COVERAGE, mine, faults),
+        operations=found.rows[OPERATIONS].get(account_id, 0),
+        states=found.rows[HISTORY].get(account_id, 0),
+        rejects=found.rows[REJECTS].get(account_id, 0),
+        scans=scans.num_rows,
         last_scan_at=last_scan_at,
-        bytes=sum(
-            path.stat().st_size
-            for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS)
-            for path in _files(lake, table, mine)
-        ),
+        bytes=found.bytes.get(account_id, 0),
         waiting=len(waiting),
         slots=shown,
         at_risk=tuple(slot for slot in shown if slot.state == "at_risk"),
-        gaps=len(gaps),
-        lost=tuple(slot for slot, due in gaps if last_scan_at is None or due > last_scan_at),
-        anomalies=tuple(one for one in anomalies if one.account_id == account_id),
-        reading=reading,
-        future_scans=len(observed.filter(pc.greater(observed, future))) if future else 0,
+        gaps=gaps.num_rows,
+        lost=_slots(gaps if is_new is None else gaps.filter(is_new)),
+        anomalies=tuple(one for one in found.anomalies if one.account_id == account_id),
+        reading=found.readings.get(account_id),
+        future_scans=0 if is_future is None else scans.filter(is_future).num_rows,
     )
 
 
-def _observed(lake: Lake, partition: Partition, faults: list[str]) -> list[pa.Array]:
-    try:
-        table = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow, ["observed_at"])
-    except LakeError as error:
-        faults.append(str(error))
-        return []
-    return list(table["observed_at"].chunks)
+def _of(rows: pa.Table, account_id: str) -> pa.Table:
+    return rows.filter(pc.equal(rows["account_id"], account_id))
 
 
-def _rows(lake: Lake, table: Table, partitions: Iterable[Partition], faults: list[str]) -> int:
-    rows = 0
-    for partition in partitions:
-        try:
-            rows += parquet.count(lake.part(table, partition))
-        except LakeError as error:
-            faults.append(str(error))
-    return rows
-
-
-def _files(lake: Lake, table: Table, partitions: Iterable[Partition]) -> list[Path]:
-    paths = (lake.part(table, partition) for partition in partitions)
-    return [path for path in paths if path.exists()]
+def _slots(rows: pa.Table) -> tuple[SlotStatus, ...]:
+    named = rows.select(["slot", "state", "hours_left"]).to_pylist()
+    return tuple(SlotStatus(**row) for row in named)

@@ -1,13 +1,13 @@
 """The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
 
 import glob
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
 
-from pipeline import engine
+from pipeline import engine, sources
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.columns import are_uniform
@@ -80,15 +80,14 @@ def coverage_slots(moments: str) -> str:
     )
 
 
-def delivery_curve(lake: Lake, moments: str) -> str:
-    """The query of delivery_curve, as of the moments that another query gives."""
+def delivery_curve(lake: Lake) -> str:
+    """The query of delivery_curve, as of the moments of coverage_slots."""
     counts = ("operations", "rated_operations", "emails", "attempted", *_CURVE)
     known = ", ".join(f"CASE WHEN is_reached THEN known.{name} END AS {name}" for name in counts)
     return engine.render(
         engine.sql("pipeline", "delivery_curve"),
         curve=select(lake, DELIVERY_CURVE),
-        moments=moments,
-        ages=", ".join(f"({engine.literal(age)}, {minutes})" for age, minutes in AGES),
+        ages=" ".join(f"WHEN {minutes} THEN {engine.literal(age)}" for age, minutes in AGES),
         known=known,
         retention_hours=str(RETENTION // _HOUR),
     )
@@ -122,7 +121,35 @@ def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) 
         LakeError: a file is damaged or foreign.
     """
     moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    return ask_lake(lake, (COVERAGE, SLOT_COVERAGE), coverage_slots(moments), without)
+    with engine.connect(spill=lake.spill) as connection:
+        connection.register(COVERAGE.name, scan_times(lake, without))
+        connection.register(SLOT_COVERAGE.name, _collected(lake, SLOT_COVERAGE, without))
+        return connection.sql(coverage_slots(moments)).to_arrow_table()
+
+
+def scan_times(lake: Lake, without: Collection[Partition] = ()) -> pa.Table:
+    """When each scan began and ended, with the hive keys.
+
+    Args:
+        lake: the archive.
+        without: partitions whose files are not read.
+
+    Raises:
+        LakeError: a file is damaged or foreign.
+    """
+    return _collected(lake, COVERAGE, without, sources.SCAN_TIMES)
+
+
+def _collected(
+    lake: Lake,
+    table: Table,
+    without: Collection[Partition],
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    # As publishing kept them: opening the files of thousands of days would take most of the time.
+    stamps = sources.stamps(lake, table).items()
+    stamped = {partition: stamp for partition, stamp in stamps if partition not in without}
+    return sources.collect(lake, table, columns, stamped, keep=False)
 
 
 def ask_lake(

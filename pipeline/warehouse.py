@@ -67,9 +67,6 @@ ANOMALY_WIDTH: Final = 4
 _COLLECTED: Final = (*MARTS, COVERAGE, SLOT_COVERAGE)
 """What is looked at to tell whether anything changed."""
 
-_SCAN_TIMES: Final = ("observed_at", "completed_at")
-"""What coverage_slots takes from the scans, beside the slots."""
-
 _SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
 _SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
 _SLOTS = [c.name for c in DELIVERY_DAILY.columns if c.name.endswith("_slots")]
@@ -239,7 +236,7 @@ def _build(
     _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
     source("hourly", DELIVERY_HOURLY)
     source(SLOT_COVERAGE.name, SLOT_COVERAGE)
-    source(COVERAGE.name, COVERAGE, _SCAN_TIMES)
+    source(COVERAGE.name, COVERAGE, sources.SCAN_TIMES)
     _create_slots(connection, moments)
     _create_completeness(connection)
     connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
@@ -252,7 +249,7 @@ def _build(
         _fill(connection, table, engine.sql("pipeline", "rates"))
     anomalies = engine.sql("pipeline", DELIVERY_ANOMALIES.name)
     _fill(connection, DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
-    _create_view(connection, PUBLISHED_CURVE, views.delivery_curve(lake, moments))
+    _create_view(connection, PUBLISHED_CURVE, views.delivery_curve(lake))
     for table in LAKE_TABLES:
         _create_view(connection, table, views.select(lake, table))
     connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))

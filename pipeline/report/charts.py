@@ -158,7 +158,10 @@ def _unusual(anomalies: Rows, y: alt.Y) -> Sequence[Chart]:
 
 
 def curve(ages: Rows) -> Chart:
-    """What was delivered and opened by each age: boxes that the truth lies in, as far as scans tell."""
+    """What was delivered and opened by each age: boxes that the truth lies in, as far as scans tell.
+
+    Up to an age without a later scan there is a line below, and no box: nothing bounds the truth above.
+    """
     boxes = [
         {
             "what": what,

@@ -4,8 +4,9 @@ The page stays small because everything here is an aggregate, and bounded: days 
 are too many of them, and calendars end after half a year.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 import duckdb
@@ -36,6 +37,8 @@ CALENDAR_WEEKS: Final = 26
 
 MOST_ACCOUNTS: Final = 8
 """Accounts on one page; those with the most operations."""
+
+_LAST_AGE: Final = AGES[-1][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
     """
     try:
         with open_warehouse(lake) as connection:
+            _keep_slots(connection)
             found = _ask(connection, "accounts")
             known = [row["account_id"] for row in found]
             if account_id is not None:
@@ -101,7 +105,9 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
                     msg = f"expected one of the accounts {', '.join(known) or '(none)'}; got {account_id}"
                     raise UsageError(msg)
                 found = [row for row in found if row["account_id"] == account_id]
-            accounts = [_read(connection, row) for row in found[:MOST_ACCOUNTS]]
+            shown = found[:MOST_ACCOUNTS]
+            since = _keep_curves(connection, [row["account_id"] for row in shown])
+            accounts = [_read(connection, row, since.get(row["account_id"])) for row in shown]
             return accounts, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
     except duckdb.CatalogException as error:
         msg = (
@@ -113,7 +119,38 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         raise unanswered(error) from error
 
 
-def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
+def _keep_slots(connection: duckdb.DuckDBPyConnection) -> None:
+    """Keep the two coverage views of all accounts as temporary tables of the same names.
+
+    Each query of such a view opens every day's files: one for each account would make the report's cost grow
+    with the square of their number.
+    """
+    connection.execute("CREATE TEMP TABLE coverage_slots AS FROM coverage_slots")
+    days = engine.sql("pipeline", "coverage_days")
+    connection.execute(f"CREATE TEMP TABLE coverage_days AS {days}")
+
+
+def _keep_curves(
+    connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]
+) -> dict[str, datetime]:
+    """Keep the newest days of delivery_curve of all accounts as the temporary table recent_curves.
+
+    Returns:
+        The hour after which an account's curves begin; none for an account without a final hour.
+    """
+    since: dict[str, datetime] = {
+        row["account_id"]: row["newest_hour"] - timedelta(days=CURVE_DAYS)
+        for row in _ask(connection, "newest_known", last_age=_LAST_AGE)
+        if row["account_id"] in accounts
+    }
+    if since:
+        curves = engine.sql("pipeline.report", "recent_curves")
+        first = {"since": min(since.values()).date()}
+        connection.execute(f"CREATE TEMP TABLE recent_curves AS {curves}", first)
+    return since
+
+
+def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | None) -> Account:
     account = row["account_id"]
     series = _ask(connection, "daily", account=account)
     is_weekly = len(series) > MOST_DAYS
@@ -121,7 +158,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
         series = _ask(connection, "weekly", account=account)
     first = series[0]["period"] if series else None
     anomalies = _ask(connection, "anomalies", account=account)
-    last_age = AGES[-1][1]
+    curve = {"account": account, "since": since, "last_age": _LAST_AGE}
     return Account(
         **row,
         is_weekly=is_weekly,
@@ -142,7 +179,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row) -> Account:
                 fewest_days=ANOMALY_FEWEST_DAYS,
             )
         },
-        curve=_ask(connection, "curve", account=account, days=CURVE_DAYS, last_age=last_age),
+        curve=_ask(connection, "curve", **curve) if since else [],
         weekday_hour=_ask(connection, "weekday_hour", account=account),
         sizes=_ask(connection, "sizes", account=account, days=RECENT_DAYS),
         coverage=_ask(connection, "coverage", account=account),

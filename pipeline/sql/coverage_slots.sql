@@ -7,22 +7,24 @@
 WITH moments AS (
     $moments
 ),
-begun AS (
-    SELECT account_id, min(observed_at) AS archive_since FROM coverage GROUP BY account_id
+covered AS (
+    SELECT account_id, slot, first_scan_at, covered_at, scans, operations FROM slot_coverage
 ),
 first_slots AS (
     -- What the API knew when the archive began is in question, be it listed then or not. Hours and dates
     -- are UTC's, whatever time zone the reader's session has.
     SELECT
         account_id,
+        as_of,
+        archive_since,
         least(
             min(slot),
             date_trunc('day', (archive_since - INTERVAL $retention_hours HOUR) AT TIME ZONE 'UTC')
                 AT TIME ZONE 'UTC'
         ) AS first_slot
-    FROM begun
-    LEFT JOIN slot_coverage USING (account_id)
-    GROUP BY account_id, archive_since
+    FROM moments
+    LEFT JOIN covered USING (account_id)
+    GROUP BY account_id, as_of, archive_since
 ),
 slots AS (
     SELECT
@@ -37,9 +39,7 @@ slots AS (
                 INTERVAL 1 HOUR
             )
         ) AS slot
-    FROM moments
-    JOIN begun USING (account_id)
-    JOIN first_slots USING (account_id)
+    FROM first_slots
 ),
 known AS (
     SELECT
@@ -54,7 +54,7 @@ known AS (
         coalesce(scans, 0) AS scans,
         coalesce(operations, 0) AS operations
     FROM slots
-    LEFT JOIN slot_coverage USING (account_id, slot)
+    LEFT JOIN covered USING (account_id, slot)
 )
 SELECT
     account_id,

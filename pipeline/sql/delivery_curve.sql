@@ -4,36 +4,17 @@
 -- its creation that began after it, and ended before the deadline (R4).
 -- There are counts as far as they were seen, but a rate only where it can be that of the age: not of a
 -- lost hour, and not where the last scan by that age saw the operations before half of it.
-WITH ages AS (
-    SELECT * FROM (VALUES $ages) AS ages (age, age_minutes)
-),
-known AS (
-    SELECT
-        curve.* REPLACE (
-            CASE reading WHEN 'exclusive' THEN delivered + opened ELSE delivered END AS delivered
-        ),
-        coalesce(reading, 'cumulative') AS reading,
-        coalesce(decided, false) AS reading_decided,
-        age,
-        hour + INTERVAL 30 MINUTE AS middle,
-        middle + to_minutes(age_minutes) AS moment,
-        hour + INTERVAL 1 HOUR + to_minutes(age_minutes) <= as_of AS is_reached
-    FROM ($curve) AS curve
-    JOIN ages USING (age_minutes)
-    JOIN ($moments) AS moments ON moments.account_id = curve.account_id
-    LEFT JOIN counting
-        ON counting.account_id = curve.account_id AND counting.question = 'opened_in_delivered'
-),
-scanned AS (
+WITH scanned AS (
     SELECT
         account_id,
+        created_date,
         unnest(
             generate_series(
                 date_trunc('hour', window_start AT TIME ZONE 'UTC') AT TIME ZONE 'UTC',
                 window_end - INTERVAL 1 MICROSECOND,
                 INTERVAL 1 HOUR
             )
-        ) AS slot,
+        ) AS hour,
         window_start,
         window_end,
         observed_at,
@@ -42,18 +23,56 @@ scanned AS (
     WHERE complete
 ),
 scans AS (
-    SELECT account_id, slot, observed_at
+    SELECT account_id, created_date, hour, list(observed_at) AS scanned_at
     FROM scanned
-    WHERE window_start <= slot + INTERVAL 30 MINUTE
-        AND slot + INTERVAL 30 MINUTE < least(window_end, observed_at)
-        AND completed_at < slot + INTERVAL $retention_hours HOUR
+    WHERE window_start <= hour + INTERVAL 30 MINUTE
+        AND hour + INTERVAL 30 MINUTE < least(window_end, observed_at)
+        AND completed_at < hour + INTERVAL $retention_hours HOUR
+    GROUP BY account_id, created_date, hour
+),
+hours AS (
+    SELECT
+        slots.account_id,
+        slots.created_date,
+        slot AS hour,
+        state,
+        as_of,
+        reading,
+        decided,
+        scanned_at
+    FROM coverage_slots AS slots
+    LEFT JOIN scans
+        ON scans.account_id = slots.account_id
+        AND scans.created_date = slots.created_date
+        AND scans.hour = slots.slot
+    LEFT JOIN counting
+        ON counting.account_id = slots.account_id AND counting.question = 'opened_in_delivered'
+),
+known AS (
+    -- Not an ASOF join: where DuckDB expects few rows on a side it runs one as a nested loop, which takes
+    -- minutes for an archive of several accounts.
+    SELECT
+        curve.* REPLACE (
+            CASE reading WHEN 'exclusive' THEN delivered + opened ELSE delivered END AS delivered
+        ),
+        coalesce(reading, 'cumulative') AS reading,
+        coalesce(decided, false) AS reading_decided,
+        state,
+        curve.hour + INTERVAL 30 MINUTE AS middle,
+        middle + to_minutes(age_minutes) AS moment,
+        coalesce(curve.hour + INTERVAL 1 HOUR + to_minutes(age_minutes) <= as_of, false) AS is_reached,
+        CASE WHEN is_reached THEN list_max(list_filter(scanned_at, lambda one: one <= moment)) END
+            AS scan_before,
+        CASE WHEN is_reached THEN list_min(list_filter(scanned_at, lambda one: one > moment)) END
+            AS scan_after
+    FROM ($curve) AS curve
+    LEFT JOIN hours USING (account_id, created_date, hour)
 )
 SELECT
     known.* REPLACE ($known),
-    CASE WHEN is_reached THEN date_diff('second', middle, before.observed_at) / 60.0 END
-        AS scan_before_minutes,
-    CASE WHEN is_reached THEN date_diff('second', middle, after.observed_at) / 60.0 END
-        AS scan_after_minutes,
+    CASE age_minutes $ages END AS age,
+    date_diff('second', middle, scan_before) / 60.0 AS scan_before_minutes,
+    date_diff('second', middle, scan_after) / 60.0 AS scan_after_minutes,
     CASE
         WHEN state IN ('open', 'at_risk') THEN 'changing'
         WHEN state IN ('final', 'closed') THEN state
@@ -66,14 +85,3 @@ SELECT
     CASE WHEN is_of_age THEN known.undelivered / nullif(known.attempted, 0) END AS undelivered_rate,
     CASE WHEN is_of_age THEN known.failed / nullif(known.attempted, 0) END AS failure_rate
 FROM known
-LEFT JOIN coverage_slots AS states
-    ON states.account_id = known.account_id AND states.slot = known.hour
-ASOF LEFT JOIN scans AS before
-    ON known.account_id = before.account_id
-    AND known.hour = before.slot
-    AND known.moment >= before.observed_at
-ASOF LEFT JOIN scans AS after
-    ON known.account_id = after.account_id
-    AND known.hour = after.slot
-    AND known.moment < after.observed_at
-ORDER BY known.account_id, known.hour, known.age_minutes

@@ -3,7 +3,8 @@
 -- and nothing where there was none. At most what was known at an age by which a scan had looked again at
 -- all of the hour, also at its last operation: counts only grow. So the scan is the next one after the
 -- hour's end and the age, half an hour after its middle, and the age is reached by its first operation
--- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end.
+-- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end. Where an
+-- hour was not scanned again there is no upper bound: nobody saw what came later.
 -- Only final hours count: without a final scan, what was known in the end is no upper bound of anything.
 -- All ages have passed of them, and they lie in the last so many days up to the newest such hour. Beside
 -- them stands how many hours with operations are past their deadline since then, final or not.
@@ -18,43 +19,49 @@ WITH known AS (
         attempted,
         scan_before_minutes,
         scan_after_minutes
-    FROM delivery_curve
-    WHERE account_id = $account AND completeness = 'final'
+    FROM recent_curves
+    WHERE account_id = $account AND completeness = 'final' AND hour > $since
 ),
 ends AS (
     SELECT
         hour,
         max(delivered) AS delivered_at_end,
         max(opened) AS opened_at_end,
-        max(attempted) FILTER (age_minutes = $last_age) AS attempted_at_end
+        max(attempted) FILTER (age_minutes = $last_age) AS attempted_at_end,
+        max(scan_before_minutes) AS last_scan_minutes
     FROM known
     GROUP BY hour
     HAVING attempted_at_end IS NOT NULL
 ),
-cohort AS (
-    FROM ends WHERE hour > (SELECT max(hour) FROM ends) - to_days($days::INTEGER)
-),
 past AS (
     SELECT count(*) AS past_hours
-    FROM delivery_curve
+    FROM recent_curves
     WHERE account_id = $account
         AND completeness <> 'changing'
         AND age_minutes = $last_age
         AND attempted IS NOT NULL
-        AND hour > (SELECT max(hour) FROM ends) - to_days($days::INTEGER)
+        AND hour > $since
+),
+looked_at AS (
+    SELECT
+        *,
+        first_value(scan_after_minutes) OVER (
+            PARTITION BY hour ORDER BY age_minutes
+            RANGE BETWEEN 30 FOLLOWING AND UNBOUNDED FOLLOWING
+        ) AS next_scan_minutes
+    FROM known
+    JOIN ends USING (hour)
 ),
 bounded AS (
     SELECT
-        known.*,
-        attempted_at_end,
-        coalesce(later.delivered, delivered_at_end) AS delivered_at_most,
-        coalesce(later.opened, opened_at_end) AS opened_at_most
-    FROM known
-    JOIN cohort USING (hour)
-    ASOF LEFT JOIN known AS next
-        ON next.hour = known.hour AND next.age_minutes >= known.age_minutes + 30
-    ASOF LEFT JOIN known AS later
-        ON later.hour = known.hour AND later.age_minutes >= next.scan_after_minutes + 30
+        here.*,
+        last_scan_minutes >= here.age_minutes + 30 AS is_bounded,
+        arg_min(later.delivered, later.age_minutes) AS delivered_later,
+        arg_min(later.opened, later.age_minutes) AS opened_later
+    FROM looked_at AS here
+    LEFT JOIN known AS later
+        ON later.hour = here.hour AND later.age_minutes >= here.next_scan_minutes + 30
+    GROUP BY ALL
 )
 SELECT
     age,
@@ -65,9 +72,15 @@ SELECT
     sum(hour_operations)::BIGINT AS operations,
     sum(attempted_at_end)::BIGINT AS attempted,
     sum(delivered) / nullif(sum(attempted_at_end), 0) AS delivered_at_least,
-    sum(delivered_at_most) / nullif(sum(attempted_at_end), 0) AS delivered_at_most,
+    CASE
+        WHEN bool_and(is_bounded)
+            THEN sum(coalesce(delivered_later, delivered_at_end)) / nullif(sum(attempted_at_end), 0)
+    END AS delivered_at_most,
     sum(opened) / nullif(sum(attempted_at_end), 0) AS opened_at_least,
-    sum(opened_at_most) / nullif(sum(attempted_at_end), 0) AS opened_at_most,
+    CASE
+        WHEN bool_and(is_bounded)
+            THEN sum(coalesce(opened_later, opened_at_end)) / nullif(sum(attempted_at_end), 0)
+    END AS opened_at_most,
     median(scan_before_minutes) AS scan_before_minutes,
     median(scan_after_minutes) AS scan_after_minutes
 FROM bounded

@@ -1,0 +1,9 @@
+-- Grain: one row per account that has a final hour whose operations are all of the last age: the newest one.
+SELECT account_id, max(hour) AS newest_hour
+FROM delivery_hourly
+JOIN (SELECT account_id, max(as_of) AS as_of FROM coverage_slots GROUP BY account_id)
+    USING (account_id)
+WHERE completeness = 'final'
+    AND rated_operations > 0
+    AND hour + INTERVAL 1 HOUR + to_minutes($last_age) <= as_of
+GROUP BY account_id
