@@ -11,7 +11,7 @@ from tests.benchmarks.speed.over_http import check_archive, check_floor, floor, 
 from tests.benchmarks.speed.process import run, serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, write
 
-ELSEWHERE = {"idle", "load", "archive", "pace", "rescan", "query"}
+ELSEWHERE = {"idle", "load", "accounts", "archive", "pace", "rescan", "query"}
 """Measures that take long, or that another test here takes."""
 
 

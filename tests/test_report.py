@@ -175,12 +175,13 @@ def test_curve_bounds_hold_the_truth(tmp_path: Path):
             delivered += then["stats"]["delivered"]
             opened += then["stats"]["opened"]
         for name, truth in (("delivered", delivered), ("opened", opened)):
-            low, high = (row[f"{name}_{end}"] * row["attempted"] for end in ("at_least", "at_most"))
-            is_last = row is account.curve[-1]
-            assert low - 1e-6 <= truth
-            assert truth <= high + 1e-6 or is_last, (row["age"], name)
-            widths.append(high - low)
+            low, high = (row[f"{name}_{end}"] for end in ("at_least", "at_most"))
+            assert low * row["attempted"] - 1e-6 <= truth
+            if high is not None:
+                assert truth <= high * row["attempted"] + 1e-6, (row["age"], name)
+                widths.append(high - low)
     assert max(widths) > 0
+    assert len(widths) == 2 * (len(AGES) - 1)
 
 
 def seen_at(folder: Path, created: timedelta, delivered: timedelta, scans: Sequence[float]) -> Lake:
@@ -239,7 +240,24 @@ def test_curve_bounds_hold_for_the_first_and_the_last_operation_of_an_hour(
     assert [row["hours"] for row in account.curve] == [1] * len(AGES)
     for row in account.curve:
         truth = int(timedelta(minutes=row["age_minutes"]) >= delivered)
-        assert row["delivered_at_least"] <= truth <= row["delivered_at_most"], row["age"]
+        most = row["delivered_at_most"]
+        assert row["delivered_at_least"] <= truth <= (1 if most is None else most), row["age"]
+        assert (most is None) == (row is account.curve[-1])
+
+
+def test_curve_has_no_upper_bound_where_no_scan_came_later(tmp_path: Path):
+    """Opens after the final scan are in no count: neither table nor chart bounds the last age above."""
+    lake = seen_at(tmp_path, timedelta(0), timedelta(minutes=1), (50,))
+    (account,), _ = read_accounts(lake)
+    bounds = [(row["delivered_at_most"], row["opened_at_most"]) for row in account.curve]
+    assert bounds[-1] == (None, None)
+    assert None not in {bound for pair in bounds[:-1] for bound in pair}
+    text = written(lake)
+    assert [page.table(text, "curve")[-1][n] for n in (2, 4)] == ["\N{EN DASH}"] * 2
+    boxes = page.rows(page.specs(text)["delivery_curve"], "to", "high")
+    assert (AGES[-1][1], None) in boxes
+    assert all(high is not None for to, high in boxes if to != AGES[-1][1])
+    assert "there is no upper bound" in page.text(text)
 
 
 def test_curves_leave_out_hours_without_a_final_scan_and_say_so(tmp_path: Path):

@@ -148,7 +148,8 @@ def test_curves_are_bounds_by_what_scans_saw(report: str, account: Account, trut
     shown = [{name: row[name] for name in bounds} for row in account.curve]
     assert shown == [{name: near(row[name]) for name in bounds} for row in expected]
     assert [row[1:5] for row in page.table(report, "curve")] == [
-        [f"{row[name]:.2%}" for name in bounds] for row in expected
+        ["\N{EN DASH}" if row[name] is None else f"{row[name]:.2%}" for name in bounds]
+        for row in expected
     ]
     boxes = page.rows(page.specs(report)["delivery_curve"], "what", "low", "high", "to")
     assert boxes == [

@@ -98,8 +98,11 @@ class DemoTruth:
         reach = 4 * (deviation**2 + chance * (1 - chance) / now) ** 0.5 + 16 / (3 * now)
         return expected, max(expected - reach, 0), min(expected + reach, 1)
 
-    def curve(self) -> list[dict[str, float]]:
-        """By each age, the bounds of what was delivered and opened, as shares of what was attempted."""
+    def curve(self) -> list[dict[str, float | None]]:
+        """By each age, the bounds of what was delivered and opened, as shares of what was attempted.
+
+        The last age has no upper bound: no scan came after it.
+        """
         numbers = np.asarray(self.world.existing(self.as_of))
         created = self.world.columns(numbers, self.as_of)["created_at"]
         seen = [self._counts(numbers, moment) for moment in self.moments]
@@ -124,14 +127,14 @@ class DemoTruth:
         found = []
         for age in AGES:
             reached = {hour: self._surely_seen(hour, age) for hour in np.unique(hours[cohort])}
-            row = {}
+            row: dict[str, float | None] = {}
             for name in ("delivered", "opened"):
                 most = sum(
                     known[name][until][cohort & (hours == hour)].sum()
                     for hour, until in reached.items()
                 )
                 row[f"{name}_at_least"] = known[name][age][cohort].sum() / attempted
-                row[f"{name}_at_most"] = most / attempted
+                row[f"{name}_at_most"] = None if age == AGES[-1] else most / attempted
             found.append(row)
         return found
 

@@ -15,7 +15,7 @@ from typing import Final
 from rich.console import Console
 
 from pipeline import process
-from tests.benchmarks.speed import on_disk, over_http, report
+from tests.benchmarks.speed import accounts, on_disk, over_http, report
 from tests.benchmarks.speed.process import ROOT
 from tests.benchmarks.speed.report import Figure, Plan
 
@@ -25,6 +25,7 @@ MEASURES: Final[dict[str, Callable[[Plan], list[Figure]]]] = {
     "rescan": on_disk.rescan,
     "query": on_disk.query,
     "archive": on_disk.archive_size,
+    "accounts": accounts.accounts,
     "start": over_http.start,
     "idle": over_http.idle,
     "pace": over_http.pace,
