@@ -3,6 +3,7 @@
 import errno
 import glob
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
@@ -18,6 +19,11 @@ from pipeline.schema import LAKE_TABLES, MARTS
 
 _SELECT: Final = duckdb.StatementType.SELECT
 _EXPLAIN: Final = duckdb.StatementType.EXPLAIN
+_COMMENT: Final = duckdb.token_type.comment
+_OPTIONS: Final = re.compile(r"[\w\s(),]*", re.ASCII)
+"""What may stand before that which an EXPLAIN explains. Spaces beyond ASCII separate words for DuckDB's
+parser, but not for its tokenizer: a statement could begin there unseen."""
+
 _NO_FILES: Final = ("No files found", f'": {os.strerror(errno.ENOENT)}')
 _FORBIDDEN_FILE: Final = "Cannot access file"
 
@@ -72,6 +78,11 @@ def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
 
 
 def _relation(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
+    try:
+        question.encode()
+    except UnicodeEncodeError as error:
+        msg = "the query is not valid UTF-8"
+        raise UsageError(msg) from error
     types = _statement_types(question)
     if types == [_EXPLAIN]:
         # EXPLAIN ANALYZE runs what it explains: that has to be a question too.
@@ -97,11 +108,13 @@ def _subquery(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.Du
 def _explained(explain: str) -> str:
     """What an EXPLAIN explains: the text from the first token at which another statement begins."""
     text = explain.encode()
-    for position, _ in duckdb.tokenize(explain):
+    positions = [position for position, kind in duckdb.tokenize(explain) if kind != _COMMENT]
+    for position in positions:
         statement = text[position:].decode()
         with suppress(duckdb.ParserException):
             if _statement_types(statement) != [_EXPLAIN]:
-                return statement
+                before = text[positions[0] : position].decode()
+                return statement if _OPTIONS.fullmatch(before) else ""
     return ""
 
 

@@ -82,6 +82,8 @@ def test_sql_command_does_not_show_the_token(lake: Lake, tmp_path: Path):
         "EXPLAIN (FORMAT json, ANALYZE) COPY (SELECT 1) TO '{file}'",
         "WITH a AS (COPY (SELECT 1) TO '{file}') FROM a",
         "EXPLAIN ANALYZE WITH a AS (COPY (SELECT 1) TO '{file}') FROM a",
+        "EXPLAIN ANALYZE\u00a0WITH a AS (COPY (SELECT 1) TO '{file}') SELECT 1",
+        "EXPLAIN ANALYZE\u3000WITH a AS (COPY (SELECT 1) TO '{file}') SELECT 1",
         "FROM (WITH a AS (COPY (SELECT 1) TO '{file}') FROM a)",
         "FROM query('COPY (SELECT 1) TO ''{file}''')",
         "EXPORT DATABASE '{file}'",
@@ -118,6 +120,11 @@ def test_sql_writes_nothing(lake: Lake, tmp_path: Path, statement: str):
 def test_sql_takes_one_question(lake: Lake, statement: str):
     with pytest.raises(UsageError, match="expected one query that changes nothing"):
         ask(lake, statement)
+
+
+def test_sql_refuses_what_is_not_utf_8(lake: Lake):
+    with pytest.raises(UsageError, match="not valid UTF-8"):
+        ask(lake, "SELECT '\udcff'")
 
 
 @pytest.mark.parametrize(
