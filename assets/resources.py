@@ -27,21 +27,25 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
         default=None, description="Overrides EMAIL_ARCHIVE_TRUST_CLOCK."
     )
 
+    def settings(self) -> ArchiveSettings:
+        """The settings of the archive alone."""
+        return ArchiveSettings.load(**_given(data=self.data, trust_clock=self.trust_clock))
+
     def root(self) -> Path:
         """The archive's folder."""
-        return ArchiveSettings.load(**_given(data=self.data)).data
+        return self.settings().data
 
     def first_final_scan(self) -> timedelta:
         """How long before a slot's deadline its final scans begin."""
-        return ArchiveSettings.load().first_final_scan
+        return self.settings().first_final_scan
 
     def trusts_clock(self) -> bool:
         """Whether the API's clock is not to be compared with this machine's."""
-        return ArchiveSettings.load(**_given(trust_clock=self.trust_clock)).trust_clock
+        return self.settings().trust_clock
 
     def lake(self) -> Lake:
         """The archive, opened for writing."""
-        return up_to_date(Lake(self.root()))
+        return up_to_date(Lake.of(self.settings()))
 
 
 class TwilioResource(dg.ConfigurableResource[Settings]):

@@ -316,7 +316,7 @@ def status(
     now = _utc(at) or machine_time()
     # Scans after a moment of the past are none of the future.
     trust_clock = settings.trust_clock or at is not None
-    found = look(Lake(settings.data), now, trust_clock=trust_clock)
+    found = look(Lake.of(settings), now, trust_clock=trust_clock)
     if as_json:
         typer.echo(json_figures(found.as_json()))
     else:
@@ -549,7 +549,7 @@ def _lake(data: Path | None) -> Any:
     from pipeline.lake.layout import Lake
     from pipeline.settings import ArchiveSettings
 
-    return Lake(ArchiveSettings.load(**_data(data)).data)
+    return Lake.of(ArchiveSettings.load(**_data(data)))
 
 
 def _complain(message: str) -> None:
@@ -579,8 +579,7 @@ def _code_of(error: BaseException) -> int:
         # The reader of our output, `head` for one, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    is_expected = isinstance(error, ArchiveError | OSError)
-    is_brief = is_expected and not log.isEnabledFor(logging.DEBUG)
+    is_brief = isinstance(error, ArchiveError | OSError) and not log.isEnabledFor(logging.DEBUG)
     message = explain(error) if isinstance(error, OSError) else str(error)
     if logs.is_json():
         log.error("%s", message, exc_info=None if is_brief else error)

@@ -67,7 +67,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     data = ArchiveSettings.load(data=data).data
     _empty(data)
     with _emulator(per_day) as url:
-        settings = Settings(
+        settings = Settings.load(
             account_sid=DEMO_ACCOUNT_SID,
             auth_token=DEMO_AUTH_TOKEN,
             api_url=url,
@@ -90,7 +90,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
                 _check(sync(settings, scope=EVERYTHING))
             progress.advance(playing)
         known = _known_to_api(settings)
-    lake = Lake(data)
+    lake = Lake.of(settings)
     _show_rates(lake)
     operations = _operations(lake)
     world = World(SEED, per_day, FIRST_DAY, outage=OUTAGE)

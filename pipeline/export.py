@@ -70,7 +70,7 @@ def export(
     def exported() -> int:
         with (
             open_warehouse(lake) as connection,
-            opened(sink) as raw,
+            opened(sink, lake.files) as raw,
             _encoded(raw, form, sink) as file,
         ):
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)

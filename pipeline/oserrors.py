@@ -19,14 +19,14 @@ _HINTS: Final = {
     errno.ENFILE: "The machine has too many files open: try again",
     errno.EROFS: "The file system is mounted read-only",
 }
-_REFUSALS: Final = (errno.EACCES, errno.EPERM)
+REFUSALS: Final = (errno.EACCES, errno.EPERM)
 
-KNOWN: Final = (*_REFUSALS, *_HINTS, errno.EFBIG, errno.ENAMETOOLONG)
+KNOWN: Final = (*REFUSALS, *_HINTS, errno.EFBIG, errno.ENAMETOOLONG)
 """The error numbers of files: what a message of another program is searched for."""
 
 
 def explain(error: OSError, path: Path | None = None) -> str:
-    """One sentence or two: the file, what happened, and what to do.
+    """One sentence or two: the file, what happened, and what to do; for a refusal, whose the file is.
 
     Args:
         error: what was raised.
@@ -40,13 +40,13 @@ def explain(error: OSError, path: Path | None = None) -> str:
     hint = _HINTS.get(error.errno)
     if path is None:
         return str(error)
-    if error.errno in _REFUSALS:
+    if error.errno in REFUSALS:
         hint = _whose(path)
     return f"{path}: {said}. {hint}" if hint else f"{path}: {said}"
 
 
 def _whose(path: Path) -> str | None:
-    """Whom the file or folder belongs to that this process may not use; None if there is none."""
+    """Whose the file or folder is that this process may not use; None if there is none."""
     for one in (path, *path.parents):
         try:
             found = one.stat()
@@ -59,11 +59,8 @@ def _whose(path: Path) -> str | None:
         owner, user = _name(found.st_uid), _name(os.geteuid())
         mode = f"{stat.S_IMODE(found.st_mode):04o}"
         if owner == user:
-            return f"{what} has the mode {mode}: allow its owner to use it (chmod u+rwX)"
-        return (
-            f"{what} belongs to {owner} and has the mode {mode}, and this runs as {user}: run it as "
-            f"{owner}, or give the archive to {user} (chown -R)"
-        )
+            return f"{what} has the mode {mode}"
+        return f"{what} belongs to {owner} and has the mode {mode}, and this runs as {user}"
     return None
 
 

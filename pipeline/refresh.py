@@ -15,7 +15,8 @@ from itertools import pairwise
 from typing import Final
 
 from pipeline.facts import SlotCoverage, Watched
-from pipeline.settings import Settings, parse_durations, parse_tiers
+from pipeline.settings import Settings
+from pipeline.values import parse_durations, parse_tiers
 from pipeline.windows import RETENTION, SLOT, Window, deadline
 
 WINDOW_PAGES: Final = 10

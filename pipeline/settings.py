@@ -4,9 +4,11 @@ Secrets stay in here as `SecretStr` (R11): no message, repr or dump shows them, 
 is described without being quoted.
 """
 
+import difflib
 import ipaddress
-import os
+import logging
 import re
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -21,21 +23,24 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    SettingsConfigDict,
+)
 
 from pipeline.errors import SettingsError
+from pipeline.oserrors import explain
+from pipeline.values import parse_durations, parse_mode, parse_tiers, usable_folder
 from pipeline.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
+
+log = logging.getLogger(__name__)
 
 _ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
 _KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
-_DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
-_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_NOT_IN_PATH: Final = ("?", "\\")
-"""DuckDB takes the first for the begin of a database's options, and the second for a separator."""
-
-_LONGEST_BELOW: Final = 256
-"""Bytes of the longest path below the archive's folder, rounded up: that of a landed file."""
-
+_ENV_FILE: Final = ".env"
+_PREFIX: Final = "EMAIL_ARCHIVE_"
 _MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
 
@@ -48,7 +53,7 @@ class ArchiveSettings(BaseSettings):
     """What works without credentials: reading, publishing, asking."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
+        env_file=_ENV_FILE,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -74,6 +79,20 @@ class ArchiveSettings(BaseSettings):
         description="Whether to take the API's clock without comparing it with this machine's; for an "
         "emulator in fast time.",
     )
+
+    file_mode: str | None = _variable(
+        "EMAIL_ARCHIVE_FILE_MODE",
+        None,
+        description="Who may read the archive: 0600 its owner alone, 0640 its group too, 0644 everybody; "
+        "folders accordingly. It holds for files that are there, too. Without it, new files are 0600.",
+    )
+
+    @field_validator("file_mode")
+    @classmethod
+    def _check_file_mode(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_mode(value)
+        return value
 
     @field_validator("final_scans")
     @classmethod
@@ -101,20 +120,12 @@ class ArchiveSettings(BaseSettings):
     @field_validator("data")
     @classmethod
     def _check_data(cls, value: Path) -> Path:
-        path = os.fsencode(value.absolute())
-        longest = os.pathconf("/", "PC_PATH_MAX") - _LONGEST_BELOW
-        if len(path) > longest:
-            msg = f"expected a path of at most {longest} bytes; got one of {len(path)}"
-            raise ValueError(msg)
-        try:
-            text = path.decode()
-        except UnicodeDecodeError:
-            msg = "expected a path in UTF-8: Arrow and DuckDB can't open another"
-            raise ValueError(msg) from None
-        if found := [character for character in _NOT_IN_PATH if character in text]:
-            msg = f"expected a path without {found[0]}: DuckDB can't open a database in it"
-            raise ValueError(msg)
-        return value
+        return usable_folder(value)
+
+    @property
+    def mode(self) -> int | None:
+        """The mode of the archive's files; None to leave those that are there as they are."""
+        return None if self.file_mode is None else parse_mode(self.file_mode)
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -124,8 +135,11 @@ class ArchiveSettings(BaseSettings):
             SettingsError: one message that names every variable that is missing or malformed, what
                 was expected and what to do. No value of a secret is in it.
         """
+        file = _readable_env_file()
+        in_file = DotEnvSettingsSource(cls, env_file=file).env_vars if file else {}
+        _warn_of_unknown({*EnvSettingsSource(cls).env_vars, *in_file})
         try:
-            return cls(**overrides)
+            return cls(_env_file=file, **overrides)
         except ValidationError as error:
             raise SettingsError(cls._explain(error)) from None
 
@@ -154,6 +168,35 @@ class ArchiveSettings(BaseSettings):
             alias = field.validation_alias
             names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
         return names
+
+
+def _readable_env_file() -> str | None:
+    """The `.env` file of this folder; None, with a warning, if it can't be read."""
+    try:
+        path = Path.cwd() / _ENV_FILE
+        if path.is_file():  # and no pipe, which can be read once
+            path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        log.warning("%s is ignored: expected text in UTF-8", path)
+    except OSError as error:
+        log.warning("%s is ignored: %s", _ENV_FILE, explain(error))
+    else:
+        return _ENV_FILE
+    return None
+
+
+def _warn_of_unknown(names: Iterable[str]) -> None:
+    """Name settings that there are not, most likely misspelt."""
+    known = _without_prefix(Settings.variables().values())
+    for name in sorted(_without_prefix(map(str.upper, names)) - known):
+        # Compared without the prefix, which makes all names alike.
+        likely = difflib.get_close_matches(name, known, n=1)
+        hint = f"; is {_PREFIX}{likely[0]} meant?" if likely else ""
+        log.warning("%s%s is not a setting and is ignored%s", _PREFIX, name, hint)
+
+
+def _without_prefix(names: Iterable[str]) -> set[str]:
+    return {name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
 
 
 class Settings(ArchiveSettings):
@@ -373,36 +416,6 @@ def settings_table() -> list[tuple[str, str, str]]:
         default = "" if field.is_required() or field.default is None else str(field.default)
         rows.append((variable, default, field.description or ""))
     return rows
-
-
-def parse_tiers(text: str) -> list[tuple[timedelta, timedelta]]:
-    """Ages and intervals out of a text like ``1h:10m,7d:1d``.
-
-    Raises:
-        ValueError: it is no such text.
-    """
-    pairs = [part.split(":") for part in text.split(",")]
-    if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - a pair
-        msg = "expected age:interval pairs, like 1h:10m,7d:1d"
-        raise ValueError(msg)
-    return [(_duration(age), _duration(every)) for age, every in pairs]
-
-
-def parse_durations(text: str) -> list[timedelta]:
-    """Durations out of a text like ``12h,2h,30m``.
-
-    Raises:
-        ValueError: it is no such text.
-    """
-    return [_duration(part) for part in text.split(",")]
-
-
-def _duration(text: str) -> timedelta:
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        msg = f"expected a duration in minutes, hours or days like 10m, 2h, 7d; got {text[:20]!r}"
-        raise ValueError(msg)
-    return int(match[1]) * _UNITS[match[2]]
 
 
 def _check_sid(value: str, pattern: re.Pattern[str], prefix: str) -> str:

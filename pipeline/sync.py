@@ -279,7 +279,7 @@ def sync(
     """
     observer = observer or Observer()
     began = monotonic()
-    lake = up_to_date(Lake(settings.data, files or Files()))
+    lake = up_to_date(Lake.of(settings, files))
     remove_unfinished(lake)
     with OperationsClient(settings, sleep=sleep) as client:
         now = api_time(client, lake, settings, wall_clock)

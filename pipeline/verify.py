@@ -155,7 +155,7 @@ def verify(
         LakeError: a file of the archive is damaged or foreign.
     """
     observer = observer or Observer()
-    lake = Lake(settings.data).must_exist()
+    lake = Lake.of(settings).must_exist()
     with OperationsClient(settings) as client:
         now = api_time(client, lake, settings, wall_clock)
         start = slot_start(now - RETENTION) if start is None else start

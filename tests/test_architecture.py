@@ -26,6 +26,7 @@ FLOORS = [
         "pipeline.process",
         "pipeline.terminal",
         "pipeline.threads",
+        "pipeline.values",
         "pipeline.version",
     },
     {"pipeline.windows", "pipeline.schema", "pipeline.settings"},

@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import stat
 import subprocess
 import sys
 import threading
@@ -26,7 +25,7 @@ from pipeline.query import ask
 from pipeline.schema import OPERATIONS
 from pipeline.settings import Settings
 from pipeline.sync import rebuild
-from tests.support.archives import account, sync_all
+from tests.support.archives import account
 from tests.support.command import ROOT, run, started
 from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
 from tests.support.https import https_server
@@ -215,24 +214,6 @@ def test_no_variable_that_is_meant_for_others_turns_tls_verification_off(
 
 
 # The lake.
-
-
-def test_every_file_and_folder_of_an_archive_is_its_owners_alone(tmp_path: Path):
-    """Whatever the umask is: tables, warehouse, locks, markers and what is hidden."""
-    data = tmp_path / "archive"
-    before = os.umask(0)
-    try:
-        with account(WORLD, NOW, data) as (_, settings):
-            assert sync_all(settings).ok
-    finally:
-        os.umask(before)
-    open_to_others = {
-        str(path.relative_to(tmp_path)): oct(stat.S_IMODE(path.stat().st_mode))
-        for path in (data, *data.rglob("*"))
-        if stat.S_IMODE(path.stat().st_mode) not in ((0o700,) if path.is_dir() else (0o600, 0o400))
-    }
-    assert open_to_others == {}
-    assert (data / "warehouse.duckdb").exists()
 
 
 @given(account_id=st.text() | st.from_regex(r"AC[0-9a-fA-F./\\\n]{30,34}"), day=st.dates())

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import SettingsError
 from pipeline.settings import ArchiveSettings, Settings, settings_table
+from tests.support.users import as_nobody, needs_root
 
 SID = "AC" + "ab" * 16
 KEY = "SK" + "cd" * 16
@@ -198,3 +199,80 @@ def test_every_setting_has_a_meaning_in_the_table():
     rows = settings_table()
     assert [variable for variable, _, _ in rows] == list(Settings.variables().values())
     assert all(meaning.endswith(".") for _, _, meaning in rows)
+
+
+# The .env file, and names that are none.
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [entry.getMessage() for entry in caplog.records if entry.name == "pipeline.settings"]
+
+
+@needs_root
+def test_env_file_that_can_not_be_read_is_ignored_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """As of a command that another user runs from root's folder."""
+    (tmp_path / ".env").write_text("EMAIL_ARCHIVE_DATA=there\n")
+    tmp_path.chmod(0o700)
+
+    data, heard = as_nobody(lambda: (ArchiveSettings.load().data, warnings_of(caplog)))
+    assert data == Path("data")
+    (warning,) = heard
+    assert warning.startswith(f".env is ignored: {tmp_path}/.env: Permission denied")
+    assert "belongs to root" in warning
+    assert warning.endswith("and this runs as nobody")
+
+
+def test_env_file_that_is_no_text_is_ignored_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / ".env").write_bytes(b"EMAIL_ARCHIVE_DATA=caf\xe9\n")
+    assert ArchiveSettings.load().data == Path("data")
+    assert warnings_of(caplog) == [f"{tmp_path}/.env is ignored: expected text in UTF-8"]
+
+
+def test_folder_in_the_place_of_the_env_file_is_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    (tmp_path / ".env").mkdir()
+    assert ArchiveSettings.load().data == Path("data")
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_misspelt_setting_is_named_with_the_likely_one(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    misspelt = {"EMAIL_ARCHIVE_CONCURENCY": "2", "EMAIL_ARCHIVE_ZZZ": "1", "TWILIO_OTHER": "x"}
+    if where == "file":
+        lines = [f"{name}={value}\n" for name, value in misspelt.items()]
+        (tmp_path / ".env").write_text("".join(lines))
+    else:
+        for name, value in misspelt.items():
+            monkeypatch.setenv(name, value)
+    ArchiveSettings.load()
+    assert warnings_of(caplog) == [
+        "EMAIL_ARCHIVE_CONCURENCY is not a setting and is ignored; is EMAIL_ARCHIVE_CONCURRENCY meant?",
+        "EMAIL_ARCHIVE_ZZZ is not a setting and is ignored",
+    ]
+
+
+def test_settings_that_there_are_are_no_reason_to_warn(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("EMAIL_ARCHIVE_PAGE_SIZE", "100")
+    monkeypatch.setenv("email_archive_data", "there")
+    assert ArchiveSettings.load().data == Path("there")
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize(("text", "mode"), [("0600", 0o600), ("640", 0o640), ("0644", 0o644)])
+def test_file_mode_is_octal(text: str, mode: int):
+    assert ArchiveSettings.load(file_mode=text).mode == mode
+
+
+@pytest.mark.parametrize("text", ["0666", "rw", "0400", "0740", "-1", "00640"])
+def test_file_mode_that_lets_others_write_or_is_none_is_refused(text: str):
+    with pytest.raises(SettingsError, match="EMAIL_ARCHIVE_FILE_MODE is malformed: expected 0600"):
+        ArchiveSettings.load(file_mode=text)

@@ -14,8 +14,12 @@ from typing import Final
 import duckdb
 
 from pipeline.lake.layout import LakeError
-from pipeline.oserrors import KNOWN, explain
+from pipeline.oserrors import KNOWN, REFUSALS, explain
 
+_ADVICE: Final = (
+    ". One user has to run all syncs: give the archive back to them (chown -R). Others may read it if "
+    "EMAIL_ARCHIVE_FILE_MODE says so"
+)
 _QUOTED: Final = re.compile(r'"(.+?)": ', re.DOTALL)
 
 
@@ -40,7 +44,7 @@ def of_file(
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a folder above it refuses
         error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if isinstance(error, OSError) and error.errno is not None:
-        return UnreadableError(f"can't read {explain(error, path)}")
+        return UnreadableError(_cannot("read", error, path))
     return DamagedError(f"{path} is damaged or not a file of this archive; {advice}. ({error})")
 
 
@@ -50,8 +54,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        msg = f"can't use {explain(error)}"
-        raise UnreadableError(msg) from error
+        raise UnreadableError(_cannot("use", error)) from error
 
 
 def of_query(error: duckdb.Error) -> UnreadableError | None:
@@ -66,5 +69,10 @@ def of_query(error: duckdb.Error) -> UnreadableError | None:
             found = _QUOTED.search(text)
             verb = "write" if "write" in text.partition('"')[0].lower() else "read"
             path = Path(found[1]) if found else None
-            return UnreadableError(f"can't {verb} {explain(OSError(number, said), path)}")
+            return UnreadableError(_cannot(verb, OSError(number, said), path))
     return None
+
+
+def _cannot(verb: str, error: OSError, path: Path | None = None) -> str:
+    advice = _ADVICE if error.errno in REFUSALS else ""
+    return f"can't {verb} {explain(error, path)}{advice}"

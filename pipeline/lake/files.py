@@ -10,32 +10,48 @@ crashes or loses its power at any of them.
 
 import logging
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from filelock import FileLock, Timeout
 
+from pipeline.oserrors import explain
+
 log = logging.getLogger(__name__)
 
-FILE_MODE = 0o600
-FOLDER_MODE = 0o700
+FILE_MODE: Final = 0o600
+"""Of files whose mode no setting says."""
+
+_READ: Final = 0o444
+_WRITE: Final = 0o222
 
 
 class Disk:
-    """The steps that reach a local disk. Files are readable by their owner alone, and so are folders.
+    """The steps that reach a local disk. A step that only reads is none: it leaves nothing behind.
 
-    A step that only reads is none: it leaves nothing behind.
+    Args:
+        mode: of every file, whatever the umask; folders may be searched by whoever may read.
     """
+
+    mode: int = FILE_MODE
+
+    def __init__(self, mode: int = FILE_MODE) -> None:
+        self.mode = mode
 
     def make_folder(self, folder: Path) -> None:
         """Make a folder in one that exists."""
-        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self.mode != FILE_MODE:
+            self.set_mode(folder)
 
     def create(self, file: Path) -> IO[bytes]:
         """Make a file that is not there yet, and open it for writing."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+        if self.mode != FILE_MODE:
+            os.fchmod(descriptor, self.mode)
         return os.fdopen(descriptor, "wb")
 
     def sync_file(self, file: Path) -> None:
@@ -46,9 +62,17 @@ class Disk:
         """Write a folder's entries to the disk."""
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
-    def close_to_others(self, file: Path) -> None:
-        """Leave a file to its owner alone, for reading."""
-        file.chmod(FILE_MODE & ~0o222)
+    def protect(self, file: Path) -> None:
+        """Let a file that another program made be read by whom the mode says, and be written by nobody."""
+        file.chmod(self.mode & ~_WRITE)
+
+    def set_mode(self, path: Path) -> None:
+        """Give a file or folder its mode. A read-only file stays so; a folder keeps its setgid bit."""
+        found = path.stat().st_mode
+        if stat.S_ISDIR(found):
+            path.chmod(folder_mode(self.mode) | (found & stat.S_ISGID))
+        else:
+            path.chmod(self.mode if found & stat.S_IWUSR else self.mode & ~_WRITE)
 
     def rename(self, source: Path, target: Path) -> None:
         """Rename a file over another."""
@@ -57,6 +81,15 @@ class Disk:
     def remove(self, file: Path) -> None:
         """Remove a file if it is there."""
         file.unlink(missing_ok=True)
+
+
+def folder_mode(mode: int) -> int:
+    """The mode of folders for one of files: whoever may read may search."""
+    return mode | (mode & _READ) >> 2
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _sync(path: Path, flags: int) -> None:
@@ -72,10 +105,13 @@ class Files:
 
     Args:
         disk: what does the single steps.
+        mode: who may read: of every file, and of folders accordingly. By default new files are their
+            owner's alone, and `apply_mode` leaves those that are there as they are.
     """
 
-    def __init__(self, disk: Disk | None = None) -> None:
-        self._disk = disk or Disk()
+    def __init__(self, disk: Disk | None = None, mode: int | None = None) -> None:
+        self._disk = disk or Disk(mode or FILE_MODE)
+        self._has_mode = mode is not None
         self._durable: set[Path] = set()
 
     def make_folder(self, folder: Path) -> None:
@@ -118,7 +154,7 @@ class Files:
 
         It is read-only from then on: it may be replaced, and nobody should write to it.
         """
-        self._disk.close_to_others(temporary)
+        self._disk.protect(temporary)
         self._disk.sync_file(temporary)
         self.rename(temporary, target)
 
@@ -126,6 +162,35 @@ class Files:
         """Rename over `target`, and make the rename last."""
         self._disk.rename(source, target)
         self._disk.sync_folder(target.parent)
+
+    def apply_mode(self, root: Path, names: Iterable[str], marker: str) -> None:
+        """Give a folder and what is in it the mode that is set, if one is and `marker` has another.
+
+        What another user owns stays as it is, with a warning.
+
+        Args:
+            root: the folder.
+            names: of the files and folders in it that are meant, with all that these hold.
+            marker: of a file that gets its mode last, and so tells that the others have it.
+        """
+        last = root / marker
+        if not self._has_mode or (last.exists() and _mode(last) == self._disk.mode):
+            return
+        self._try_mode(root)
+        for path in (root / name for name in names):
+            self._try_mode(path)
+            for folder, folders, files in os.walk(path):
+                for name in (*folders, *files):
+                    self._try_mode(Path(folder, name))
+        self._try_mode(last)
+
+    def _try_mode(self, path: Path) -> None:
+        try:
+            self._disk.set_mode(path)
+        except FileNotFoundError:
+            pass  # another process is at work
+        except PermissionError as error:
+            log.warning("its mode stays as it is: %s", explain(error))
 
     def keep(self, file: Path) -> None:
         """Make a file that is as it should be last: who put it there may have been killed before that."""
@@ -184,4 +249,4 @@ class Files:
 
     def _lock(self, lock_file: Path) -> FileLock:
         self.make_folder(lock_file.parent)
-        return FileLock(lock_file, mode=FILE_MODE)
+        return FileLock(lock_file, mode=self._disk.mode)

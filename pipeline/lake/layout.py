@@ -18,10 +18,18 @@ from pipeline.errors import ArchiveError, UsageError
 from pipeline.facts import Partition
 from pipeline.lake.files import Files
 from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
+from pipeline.settings import ArchiveSettings
 
 PART = "part-0.parquet"
 MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
+_BESIDE = (
+    *("landing", "warehouse.duckdb", "report.html"),
+    *(".cache", ".columns", ".locks", ".marts", ".published", ".set-aside", ".sources"),
+    *(".stale", ".tmp", ".torn", ".unsealed", ".watched"),
+)
+"""What an archive's folder holds beside the tables and the marker."""
+
 ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 _ACCOUNT_FOLDER = re.compile(r"account_id=(AC[0-9a-f]{32})")
 _DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
@@ -43,6 +51,11 @@ class Lake:
     root: Path
     files: Files = field(default_factory=Files)
 
+    @classmethod
+    def of(cls, settings: ArchiveSettings, files: Files | None = None) -> "Lake":
+        """The archive of some settings; by default on a local disk, with their file mode."""
+        return cls(settings.data, files or Files(mode=settings.mode))
+
     def open(self) -> "Lake":
         """Check that the lake is one that this version can read; mark a new one as this version's.
 
@@ -54,8 +67,11 @@ class Lake:
         marker = self.root / MARKER
         if marker.exists():
             self.version()
+            tables = (table.name for table in (*LAKE_TABLES, *MARTS))
+            self.files.apply_mode(self.root, (*tables, *_BESIDE), MARKER)
         else:
             self.files.make_folder(self.root)
+            self.files.apply_mode(self.root, (), MARKER)
             with self.files.locked(self.lock_file("lake"), f"the lake {self.root}"):
                 if not marker.exists():
                     self.mark()

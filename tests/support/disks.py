@@ -131,8 +131,8 @@ class CountingDisk(Disk):
         if self._platter:
             self._platter.keep_entries(folder)
 
-    def close_to_others(self, file: Path) -> None:
-        self._step("close to others", file, super().close_to_others)
+    def protect(self, file: Path) -> None:
+        self._step("protect", file, super().protect)
         if self._platter:
             self._platter.is_new(file)  # another program's
 

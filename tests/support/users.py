@@ -46,6 +46,11 @@ def give_to_nobody(folder: Path) -> None:
     user = pwd.getpwnam(NOBODY)
     for path in (folder, *folder.rglob("*")):
         os.chown(path, user.pw_uid, user.pw_gid)
+    reachable(folder)
+
+
+def reachable(folder: Path) -> None:
+    """Let everybody reach a folder."""
     for above in folder.parents:
         if above.owner() == "root" and above.stat().st_mode & 0o001 == 0:
             above.chmod(0o711)
