@@ -48,6 +48,13 @@ hours AS (
     LEFT JOIN counting
         ON counting.account_id = slots.account_id AND counting.question = 'opened_in_delivered'
 ),
+curve AS (
+    SELECT
+        *,
+        hour + INTERVAL 30 MINUTE AS middle,
+        hour + INTERVAL 30 MINUTE + to_minutes(age_minutes) AS moment
+    FROM ($curve)
+),
 known AS (
     -- Not an ASOF join: where DuckDB expects few rows on a side it runs one as a nested loop, which takes
     -- minutes for an archive of several accounts.
@@ -58,14 +65,12 @@ known AS (
         coalesce(reading, 'cumulative') AS reading,
         coalesce(decided, false) AS reading_decided,
         state,
-        curve.hour + INTERVAL 30 MINUTE AS middle,
-        middle + to_minutes(age_minutes) AS moment,
         coalesce(curve.hour + INTERVAL 1 HOUR + to_minutes(age_minutes) <= as_of, false) AS is_reached,
         CASE WHEN is_reached THEN list_max(list_filter(scanned_at, lambda one: one <= moment)) END
             AS scan_before,
         CASE WHEN is_reached THEN list_min(list_filter(scanned_at, lambda one: one > moment)) END
             AS scan_after
-    FROM ($curve) AS curve
+    FROM curve
     LEFT JOIN hours USING (account_id, created_date, hour)
 )
 SELECT
