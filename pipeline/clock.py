@@ -68,9 +68,11 @@ def check(now: datetime, *, machine: datetime, last_scan: datetime | None) -> No
         or not -CLOCK_MARGIN <= now - last_scan <= RETENTION
         or abs(machine - last_scan) < abs(now - last_scan)
     ):
-        scanned = f"was at {_shown(last_scan)}" if last_scan else "is still to come"
+        scanned = (
+            f"the last scan was at {_shown(last_scan)}" if last_scan else "there is no scan yet"
+        )
         msg = (
-            f"{clocks}, and the archive's last scan {scanned}. Nothing was scanned: what a wrong clock "
+            f"{clocks}, and {scanned}. Nothing was scanned: what a wrong clock "
             "dates stays wrong. If this machine's clock is wrong, set it. If the API's is, for a proxy may "
             "send a wrong Date, run this again later. If the API's is right and this machine's must stay as "
             "it is, run `email-archive sync --trust-clock` once (in Dagster: `trust_clock: true` in the "
