@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -99,20 +99,26 @@ def from_csv(content: bytes) -> Iterator[dict[str, Any]]:
         yield dict(zip(names, (value or None for value in values), strict=True))
 
 
+def in_order(found: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by their first columns: a view has no order of its own."""
+    return sorted(found, key=lambda row: [str(value) for value in list(row.values())[:6]])
+
+
 @pytest.mark.parametrize("table", PUBLISHED, ids=lambda table: table.name)
 def test_every_table_comes_back_from_every_format(lake: Lake, table: Table):
-    expected = rows(lake, table)
+    expected = in_order(rows(lake, table))
     for form in ("parquet", "arrow"):
         content = exported(lake, table, form)
         is_parquet = form == "parquet"
         found = pq.read_table(io.BytesIO(content)) if is_parquet else opened(content)
-        assert found.to_pylist() == expected
+        assert in_order(found.to_pylist()) == expected
         assert found.schema.names == [column.name for column in table.published]
         assert found.schema.types == [column.type for column in table.published]
         assert [f.nullable for f in found.schema] == [c.nullable for c in table.published]
     lines = exported(lake, table, "json").decode().splitlines()
-    assert [from_text(table, json.loads(line)) for line in lines] == expected
-    assert [from_text(table, row) for row in from_csv(exported(lake, table, "csv"))] == expected
+    assert in_order(from_text(table, json.loads(line)) for line in lines) == expected
+    records = from_csv(exported(lake, table, "csv"))
+    assert in_order(from_text(table, record) for record in records) == expected
 
 
 def test_texts_have_times_as_iso_8601_and_the_header_as_it_is(lake: Lake):

@@ -53,7 +53,7 @@ def truth(demo: Demo) -> DemoTruth:
 
 
 def near(value: float | None) -> object:
-    return pytest.approx(value, rel=1e-12, abs=1e-15)
+    return None if value is None else pytest.approx(value, rel=1e-12, abs=1e-15)
 
 
 def test_volume_and_rates_of_each_day_are_true(report: str, truth: DemoTruth):
