@@ -293,10 +293,10 @@ def scan_windows(
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned before what
     is not about to be.
     A window that fails does not stop the others. Wrong credentials do: every window would fail.
-    At most half as many again as `concurrency` scans are under way, about to be or waiting to be taken: so
-    memory stays bounded, and threads have something to do for a while if the caller has too. When it
-    stops taking them, windows not yet begun are given up, and those under way are not waited for: they
-    end at their next page.
+    At most 1.5 x `concurrency` scans are queued, running or unconsumed, and one more for each request that
+    many later ones have overtaken: so memory stays bounded, and threads have something to do for a while if
+    the caller has too. When it stops taking them, windows not yet begun are given up, and those under way are
+    not waited for: they end at their next page.
 
     Raises:
         CredentialsError: the API refuses the credentials.
@@ -307,26 +307,22 @@ def scan_windows(
         _raise_if(stop)
         on_page(page)
 
-    def listed() -> Listing | FailedScan:
-        with client.turn():
-            _raise_if(stop)
-            # Chosen only now: turns are not given in the order of the windows.
-            window = next_ones.popleft()
-            try:
-                return scan_window(client, account_id, window, tell)
-            except CredentialsError:
-                raise
-            except ApiError as error:
-                return FailedScan(window, error)
+    def listed(window: Window) -> Listing | FailedScan:
+        try:
+            return scan_window(client, account_id, window, tell)
+        except CredentialsError:
+            raise
+        except ApiError as error:
+            return FailedScan(window, error)
 
-    queue, next_ones = deque(windows), deque[Window]()
-    with workers(concurrency, "scan") as pool:
+    queue = deque(windows)
+    with workers(3 * concurrency, "scan") as pool:
         running: set[Future[Listing | FailedScan]] = set()
         try:
             while True:
-                while len(running) < concurrency + concurrency // 2 and queue:
-                    next_ones.append(queue.popleft())
-                    running.add(pool.submit(listed))
+                most = concurrency + concurrency // 2 + client.overtaken
+                while len(running) < most and queue:
+                    running.add(pool.submit(listed, queue.popleft()))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -236,8 +236,7 @@ class Settings(ArchiveSettings):
         ge=1,
         le=64,
         description=(
-            "Requests under way at once, at the most; fewer while the API is slow or refuses some, or "
-            "reading keeps this process busy."
+            "Requests under way at once, at the most; one that many later ones overtake does not count."
         ),
     )
     connect_timeout: float = _variable(

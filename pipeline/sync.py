@@ -290,8 +290,7 @@ def sync(
         with Folder(lake, observer.folded, summarizing=publishing) as folder:
 
             def meanwhile(partition: Partition) -> None:
-                # Otherwise it would take the processor from what reads the answers.
-                if client.is_mostly_waiting and lake.has_landed(partition):
+                if lake.has_landed(partition):
                     fold_now_or_later(folder, partition)
 
             extraction = extract(

@@ -434,20 +434,25 @@ def test_retriable_error_that_stays_says_how_often_it_was_tried():
     assert (error.status, error.code) == (503, 20503)
 
 
-@pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("header", "least", "most"),
-    [("7", 7, 7.7), ("Fri, 20 Nov 2026 14:00:20 GMT", 20, 22), ("0", 0.25, 0.5)],
+    ("status", "header", "least", "most"),
+    [
+        (429, "7", 7, 7.7),
+        (503, "7", 7, 7.7),
+        (429, "Fri, 20 Nov 2026 14:00:20 GMT", 20, 22),
+        (429, "0", 0.99, 1.5),
+        (503, "0", 0.25, 0.5),
+    ],
 )
 def test_retry_after_is_honoured(status: int, header: str, least: float, most: float):
+    """A 429 that asks for no pause gets one of a second."""
     waits: list[float] = []
     script = [Answer(b"", status, {"Retry-After": header}), EMPTY]
     with scripted(script) as server:
         settings = Settings(account_sid=ACCOUNT, auth_token=TOKEN, api_url=server.url)
         with OperationsClient(settings, sleep=waits.append) as client:
             list(client.pages(WINDOW))
-    (wait,) = waits
-    assert least <= wait <= most
+    assert least <= sum(waits) <= most
 
 
 def test_unknown_operation_is_gone():

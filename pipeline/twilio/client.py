@@ -6,7 +6,7 @@ Usable alone::
         for page in client.pages(Window(start, end)):
             page.operations  # a pyarrow.Table
 
-One client may be used by many threads at once: their requests share one pace (see `pace`).
+One client may be used by many threads at once: their requests share one rate limiter.
 """
 
 import base64
@@ -16,7 +16,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
@@ -27,7 +26,6 @@ import pyarrow as pa
 
 from pipeline import version
 from pipeline.settings import Settings
-from pipeline.twilio import retry
 from pipeline.twilio.errors import (
     AnswerTooLargeError,
     ApiError,
@@ -39,7 +37,6 @@ from pipeline.twilio.errors import (
     RetriableApiError,
     UnexpectedAnswerError,
 )
-from pipeline.twilio.pace import Gate, Pace
 from pipeline.twilio.page_size import PageSize
 from pipeline.twilio.parsing import (
     ErrorRecord,
@@ -49,7 +46,8 @@ from pipeline.twilio.parsing import (
     parse_operation,
     parse_page,
 )
-from pipeline.twilio.retry import RetryPolicy, parse_http_date, parse_retry_after
+from pipeline.twilio.rate_limiter import RateLimiter
+from pipeline.twilio.retry import parse_http_date, parse_retry_after, with_retries
 from pipeline.twilio.transport import Limits, Response, Transport
 from pipeline.windows import Window, require_utc
 
@@ -129,7 +127,6 @@ class OperationsClient:
     Args:
         settings: address, credentials, page size, time-outs, retries, limits.
         sleep: waits so many seconds between tries; by default until then, or until it is closed.
-        pace: how fast to ask at first; by default slowly, and up to the settings' concurrency.
 
     Attributes:
         page_size: how many operations a page is asked for by default.
@@ -147,19 +144,18 @@ class OperationsClient:
         settings: Settings,
         *,
         sleep: Callable[[float], object] | None = None,
-        pace: Pace | None = None,
     ) -> None:
         self._settings = settings
         self._base = quote(urlsplit(settings.api_url).path, safe="/%:@!$&'()*+,;=~")
         self._closed = threading.Event()
-        self._reading = threading.Lock()  # see _read
+        # One response at a time: eight threads that parse at once take a tenth more CPU for it.
+        self._parsing = threading.Lock()
         self._first_clock: tuple[datetime, float] | None = None
         self.page_size = PageSize(settings.page_size)
-        self._sleep = sleep or self._closed.wait
         self._secrets = _disguises(*settings.basic_auth())
-        self._policy = RetryPolicy(settings.retry_attempts, settings.retry_seconds)
-        first = pace or Pace.starting(settings.concurrency)
-        self._gate = Gate(first, self._sleep, settings.retry_seconds)
+        self._limiter = RateLimiter(
+            settings.concurrency, sleep or self._closed.wait, settings.retry_seconds
+        )
         user, secret = settings.basic_auth()
         self._transport = Transport(
             settings.api_url,
@@ -176,7 +172,7 @@ class OperationsClient:
                 settings.response_timeout,
                 settings.max_answer_bytes,
             ),
-            connections=settings.concurrency,
+            connections=2 * settings.concurrency,
             proxy=settings.proxy(),
         )
 
@@ -189,7 +185,7 @@ class OperationsClient:
     def close(self) -> None:
         """Close the connections; no request begins any more."""
         self._closed.set()
-        self._gate.close()
+        self._limiter.close()
         self._transport.close()
 
     def __repr__(self) -> str:
@@ -282,18 +278,9 @@ class OperationsClient:
             query = {"pageToken": token}
 
     @property
-    def is_mostly_waiting(self) -> bool:
-        """Whether the API takes so long that this process has time for other work meanwhile."""
-        return self._gate.pace.leaves_time
-
-    def turn(self) -> AbstractContextManager[None]:
-        """Hold a turn for a listing, to be asked for by the thread that follows its pages.
-
-        Of many listings on threads of their own, only as many go on as requests may be under way: so where
-        answers come at once, threads do not take turns at each page. Choose what to list once there is a
-        turn: they are not given in the order in which they are asked for (see `pace`).
-        """
-        return self._gate.turn()
+    def overtaken(self) -> int:
+        """Requests under way that many later ones have overtaken: they may never be answered."""
+        return self._limiter.overtaken
 
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
@@ -319,9 +306,12 @@ class OperationsClient:
     def _ask(
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
     ) -> tuple[_Answer[_Parsed], int]:
-        """An answer, and how many tries it took."""
-        return retry.run(
-            self._policy, lambda: self._request(path, parse, query), sleep=self._gate.pause
+        """A parsed response, and how many tries it took."""
+        return with_retries(
+            lambda: self._request(path, parse, query),
+            attempts=self._settings.retry_attempts,
+            budget=self._settings.retry_seconds,
+            sleep=self._limiter.wait,
         )
 
     def _request(
@@ -330,66 +320,55 @@ class OperationsClient:
         """One try."""
         path = f"{self._base}{path}"
         what = f"GET {path}"
-        began = time.monotonic()
-        with self._gate.request() as asked:
-            if self._closed.is_set():
-                msg = f"{what}: not asked, since the client is closed"
-                raise FatalApiError(msg)
-            target = f"{path}?{urlencode(query)}" if query else path
-            try:
-                response = self._transport.get(target)
-            except (DamagedAnswerError, AnswerTooLargeError) as error:
-                msg = f"{what}: {error}"
-                raise type(error)(msg, status=error.status) from None
-            except RetriableApiError as error:
-                url = self._settings.api_url
-                msg = f"{what}: {error}. Is the network up and EMAIL_ARCHIVE_API_URL right ({url})?"
-                raise type(error)(msg) from None
-            body = response.body
-            asked.answered(len(body))
-            seconds = time.monotonic() - began
-            log.debug(
-                "%s: %d, %d bytes, %.0f ms",
-                what,
-                response.status,
-                len(body),
-                1000 * seconds,
-                extra={
-                    "event": "request",
-                    "request": what,
-                    "status": response.status,
-                    "bytes": len(body),
-                    "seconds": round(seconds, 6),
-                    "request_id": _request_id(response),
-                },
-            )
+        with self._limiter.slot():
+            response = self._response(what, f"{path}?{urlencode(query)}" if query else path)
             if response.status != HTTPStatus.OK:
-                told = self._without_secrets(body)
-                raise _refusal(
-                    what,
-                    response,
-                    told,
-                    self._answered_at(response),
-                    has_token="pageToken" in query,
-                )
-            request_id = _request_id(response)
-            try:
-                parsed = self._read(parse, body)
-            except (DamagedAnswerError, UnexpectedAnswerError) as error:
-                why = self._why_not(parse, body, error)
-                msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
-                raise type(error)(msg, status=response.status, request_id=request_id) from None
-            observed_at, clock = self._moments(what, response)
-            return _Answer(parsed, observed_at, clock, request_id, len(body))
+                shown = self._without_secrets(response.body)
+                has_token = "pageToken" in query
+                answered_at = self._answered_at(response)
+                raise _refusal(what, response, shown, answered_at, has_token=has_token)
+        request_id = _request_id(response)
+        try:
+            with self._parsing:
+                parsed = parse(response.body)
+        except (DamagedAnswerError, UnexpectedAnswerError) as error:
+            why = self._why_not(parse, response.body, error)
+            msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
+            raise type(error)(msg, status=response.status, request_id=request_id) from None
+        observed_at, clock = self._moments(what, response)
+        return _Answer(parsed, observed_at, clock, request_id, len(response.body))
 
-    def _read(self, parse: Callable[[bytes], _Parsed], body: bytes) -> _Parsed:
-        """Parse an answer, one at a time.
-
-        Arrow lets go of the interpreter at each of its calls, and threads that parse at the same time take it
-        from each other there: eight of them read three pages without this lock where they read four with it.
-        """
-        with self._reading:
-            return parse(body)
+    def _response(self, what: str, target: str) -> Response:
+        if self._closed.is_set():
+            msg = f"{what}: not asked, since the client is closed"
+            raise FatalApiError(msg)
+        began = time.monotonic()
+        try:
+            response = self._transport.get(target)
+        except (DamagedAnswerError, AnswerTooLargeError) as error:
+            msg = f"{what}: {error}"
+            raise type(error)(msg, status=error.status) from None
+        except RetriableApiError as error:
+            url = self._settings.api_url
+            msg = f"{what}: {error}. Is the network up and EMAIL_ARCHIVE_API_URL right ({url})?"
+            raise type(error)(msg) from None
+        seconds = time.monotonic() - began
+        log.debug(
+            "%s: %d, %d bytes, %.0f ms",
+            what,
+            response.status,
+            len(response.body),
+            1000 * seconds,
+            extra={
+                "event": "request",
+                "request": what,
+                "status": response.status,
+                "bytes": len(response.body),
+                "seconds": round(seconds, 6),
+                "request_id": _request_id(response),
+            },
+        )
+        return response
 
     def _moments(self, what: str, response: Response) -> tuple[datetime, datetime]:
         """The moment that an answer tells of, and what the API's clock shows (R10).
@@ -447,7 +426,7 @@ class OperationsClient:
         told = self._without_secrets(body)
         if told != body:
             try:
-                self._read(parse, told)
+                parse(told)
             except ApiError as without:
                 return str(without)
             return "the answer shows the credentials of the request"

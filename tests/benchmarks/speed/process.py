@@ -82,10 +82,17 @@ class Server:
 
     url: str
 
-    def set(self, *, latency: float = 0.0, each: float = 0.0, limit: float = 0.0) -> None:
+    def set(
+        self,
+        *,
+        latency: float = 0.0,
+        each: float = 0.0,
+        limit: float = 0.0,
+        refused: float = 0.0,
+    ) -> None:
         """Hold each answer back for so many seconds, and more for each of its records; admit so many
-        requests a second; count anew."""
-        self._tell(f"set?latency={latency}&each={each}&limit={limit}")
+        requests a second; refuse a share of them at random; count anew."""
+        self._tell(f"set?latency={latency}&each={each}&limit={limit}&refused={refused}")
 
     def asked(self) -> dict[str, int]:
         """Requests since `set`, and those refused, by their status."""

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import gzip
 import json
+import random
 import sys
 from collections import Counter
 from email.utils import format_datetime
@@ -64,7 +65,8 @@ class Api:
     def __init__(self, records: Records) -> None:
         self.records = records
         self.pages: dict[tuple[int, int], bytes] = {}
-        self.latency, self.each, self.limit = 0.0, 0.0, 0.0
+        self.latency, self.each, self.limit, self.refused = 0.0, 0.0, 0.0, 0.0
+        self.lots = random.Random(1)  # noqa: S311 - a benchmark's, no secret
         self.delay = 0.0
         self.tokens, self.refilled_at = 0.0, 0.0
         self.asked: Counter[str] = Counter()
@@ -79,7 +81,7 @@ class Api:
             return self._refusal(401, 20003, "Authenticate")
         self.asked["requests"] += 1
         self.delay = self.latency
-        if self.limit and not self._admits(now):
+        if (self.limit and not self._admits(now)) or self.lots.random() < self.refused:
             return self._refusal(429, 20429, "Too many requests")
         if url.path != _LIST:
             return self._refusal(404, 20404, "Not found")
@@ -91,6 +93,7 @@ class Api:
             self.latency = float(query.get("latency", 0))
             self.each = float(query.get("each", 0))
             self.limit = float(query.get("limit", 0))
+            self.refused = float(query.get("refused", 0))
             # A bucket that holds half a second's requests.
             self.tokens, self.refilled_at = self.limit / 2, 0.0
             self.asked.clear()

@@ -1,0 +1,238 @@
+"""How many requests are under way at once, and how many begin in a second."""
+
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from pipeline.twilio.errors import ApiError, RetriableApiError
+
+log = logging.getLogger(__name__)
+
+_FIRST: Final = 2
+_TOO_MANY, _UNAVAILABLE = 429, 503
+_GROWTH: Final = 0.001
+"""What a response adds to the rate, as a share; twice as much after 400 without a refusal, and so on."""
+
+_PAUSE: Final = 1.0
+"""Seconds that a 429 without Retry-After holds requests back."""
+
+_BURST: Final = 0.5
+"""Seconds of its rate that an API is expected to admit at once after a pause, as token buckets do."""
+
+_FEW: Final = 8
+"""So few requests between two refusals tell no rate yet."""
+
+_MANY: Final = 60
+"""So many requests between two refusals do not tell that these come at random."""
+
+_RECENT: Final = 60
+_DENSE: Final = 5
+"""So many refusals among the recent responses are not at random."""
+
+_OVERTAKEN: Final = 3
+"""Times the ceiling: a request that so many later ones have overtaken may never be answered."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A request under way.
+
+    Attributes:
+        number: requests are numbered as they begin.
+        began: on the limiter's clock.
+        overtaken: how many that began later have got a response before it.
+    """
+
+    number: int
+    began: float
+    overtaken: int = 0
+
+
+class RateLimiter:
+    """Bounds requests for all threads of a client.
+
+    Requests under way grow by one with each response, up to the ceiling. Their rate is not limited until the
+    API refuses one with 429 or 503. Then:
+
+    - All requests wait until its Retry-After has passed; after a 429 without one, for a second.
+    - The rate becomes what the API has borne since the refusal before, and grows slowly from there.
+    - If refusals did not become rarer at the lower rate, they have nothing to do with it: it is lifted, and
+      from then on a refusal is left to the request that met it, until there are 5 in 60 responses.
+
+    A request that many later ones have overtaken does not count as under way: one that is never answered
+    takes no place until it times out. At most as many as the ceiling are so.
+
+    Args:
+        ceiling: requests under way at once, at the most.
+        sleep: waits so many seconds. One that returns early is taken for having waited.
+        longest: seconds that a Retry-After holds requests back at the most; a longer one is an error.
+        clock: seconds that only go on.
+    """
+
+    def __init__(
+        self,
+        ceiling: int,
+        sleep: Callable[[float], object] = time.sleep,
+        longest: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ceiling, self._sleep, self._longest, self._clock = ceiling, sleep, longest, clock
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._skipped = 0.0  # by a sleep that returned early
+        self._limit = min(_FIRST, ceiling)
+        self._rate = math.inf
+        self._next_at = self._resume_at = -math.inf
+        self._under_way: dict[int, Request] = {}
+        self._begun = 0
+        self._accepted_in_a_row = 0
+        # What tells whether to slow down: the requests since the last slow-down, the first of them, those
+        # refused; how many were borne before it; and whether slowing down did not help.
+        self._first: Request | None = None
+        self._refused = self._spacing = 0
+        self._is_random = False
+        self._recent = deque[bool](maxlen=_RECENT)
+
+    @property
+    def overtaken(self) -> int:
+        """Requests under way that do not count."""
+        with self._changed:
+            return len(self._under_way) - self._counted()
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Wait until a request may begin, and learn from how it ends.
+
+        Raises:
+            RetriableApiError: the API asked for a longer pause than this limiter waits.
+        """
+        request = self._acquire()
+        status, retry_after = None, None
+        try:
+            yield
+            status = 200
+        except ApiError as error:
+            status, retry_after = error.status, error.retry_after
+            raise
+        finally:
+            with self._changed:
+                self.end(request, status, retry_after)
+                self._changed.notify(max(self._limit - self._counted(), 1))
+
+    def close(self) -> None:
+        """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait between two tries of a request."""
+        began = self._clock()
+        self._sleep(seconds)
+        with self._changed:
+            self._skipped += max(seconds - (self._clock() - began), 0.0)
+
+    def _acquire(self) -> Request:
+        try:
+            while True:
+                with self._changed:
+                    delay = self.delay()
+                    if self._is_closed or delay == 0:
+                        return self.begin()
+                    if self._resume_at - self._now() > self._longest:
+                        raise self._too_long(self._resume_at - self._now())
+                    if delay is None:
+                        self._changed.wait()
+                        continue
+                self.wait(delay)
+        except BaseException:
+            with self._changed:
+                self._changed.notify()  # the place that was meant for this one is another's
+            raise
+
+    def _too_long(self, pause: float) -> RetriableApiError:
+        msg = (
+            f"not asked: the API asked for {pause:.0f} s without any request, and this run waits for "
+            f"{self._longest:.0f} s at the most"
+        )
+        log.warning(msg, extra={"event": "held_back", "wait_seconds": round(pause, 3)})
+        return RetriableApiError(msg, retry_after=timedelta(seconds=pause))
+
+    # The rules, on the limiter's clock.
+
+    def delay(self) -> float | None:
+        """Seconds until a request may begin; None if one that is under way has to end first."""
+        if self._counted() >= self._limit or len(self._under_way) >= 2 * self._ceiling:
+            return None
+        return max(self._resume_at - self._now(), self._next_at - self._now(), 0.0)
+
+    def begin(self) -> Request:
+        """Note that a request begins."""
+        now = self._now()
+        self._begun += 1
+        request = self._under_way[self._begun] = Request(self._begun, now)
+        self._next_at = now if math.isinf(self._rate) else max(self._next_at, now) + 1 / self._rate
+        if self._first is None:
+            self._first, self._refused = request, 0
+        return request
+
+    def end(self, request: Request, status: int | None, retry_after: timedelta | None) -> None:
+        """Note that a request has ended: with a response's status, or None without a response."""
+        del self._under_way[request.number]
+        for other in self._under_way.values():
+            other.overtaken += other.number < request.number
+        if status in (_TOO_MANY, _UNAVAILABLE):
+            self._recent.append(True)
+            pause = retry_after.total_seconds() if retry_after else 0.0
+            self._refuse(request, max(pause, _PAUSE) if status == _TOO_MANY else pause)
+        elif status is not None:
+            self._recent.append(False)
+            self._accepted_in_a_row += 1
+            self._limit = min(self._limit + 1, self._ceiling)
+            self._rate *= 1 + _GROWTH * max(1.0, self._accepted_in_a_row / 200)
+
+    def _refuse(self, request: Request, pause: float) -> None:
+        self._refused += 1
+        self._accepted_in_a_row = 0
+        is_dense = sum(self._recent) >= _DENSE
+        if self._is_random:
+            if not is_dense:
+                return
+            self._is_random, self._spacing = False, 0
+            self._measure_anew()
+        held_before = max(self._resume_at, self._now())
+        self._resume_at = max(self._resume_at, self._now() + pause)
+        first = self._first
+        if first is None or request.number < first.number:
+            return  # it began before the last slow-down
+        borne = request.number - first.number + 1 - self._refused
+        if borne < _FEW:
+            first.began += max(self._resume_at - held_before, 0.0)
+            return
+        if borne <= min(self._spacing, _MANY) and not is_dense:
+            self._is_random, self._rate = True, math.inf
+        else:
+            took = request.began - first.began
+            took += _BURST if pause else took / 20
+            self._rate = min(self._rate, borne / max(took, 0.001))
+            self._spacing = borne
+        self._measure_anew()
+
+    def _measure_anew(self) -> None:
+        self._first = None
+        self._recent.clear()
+
+    def _counted(self) -> int:
+        """Requests under way, but for those that many others have overtaken."""
+        many = _OVERTAKEN * self._ceiling
+        return sum(request.overtaken < many for request in self._under_way.values())
+
+    def _now(self) -> float:
+        return self._clock() + self._skipped
