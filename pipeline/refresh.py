@@ -2,15 +2,16 @@
 
 Pure: coverage, policy and now go in (R10).
 
-A slot is looked at often while it is young and changes, rarely later, and always once more before its
-deadline: the final scans. What is due is merged into few windows where the last scans found little,
-and cut into several where they found much.
+A slot is scanned often while it is young and changes, rarely later, and always once more before its
+deadline: the final scans. Refreshes are aligned: the slots of a tier become due at the same moments, the
+multiples of its interval, so that neighbours share a window and a sync merges few days. What is due is
+joined into few windows where the last scans found little, and cut into several where they found much.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final
 
@@ -22,6 +23,10 @@ from pipeline.windows import RETENTION, SLOT, Window, deadline
 WINDOW_PAGES: Final = 10
 """Pages that a window should take: few enough to lose little when one of them fails."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLY: Final = timedelta(seconds=30)
+"""A sync this shortly before a multiple counts as one after it: clocks differ a little."""
+
 _LATE_ERRORS: Final = timedelta(days=1)
 _NOT_DUE: Final = 2
 """The rank of a slot that comes along."""
@@ -29,7 +34,7 @@ _NOT_DUE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """Slots younger than `age` are due when `every` has passed since they were covered."""
+    """Slots younger than `age` are due once in each interval of length `every`, counted from 1970 in UTC."""
 
     age: timedelta
     every: timedelta
@@ -37,13 +42,11 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
-    """How often slots are looked at.
+    """How often slots are scanned.
 
     Attributes:
         tiers: by age, youngest first. The age of a slot is the time since its start.
         final_scans: before its deadline a slot is due once more when so much time is left.
-        early: the part of an interval after which a slot already counts as due. Ticks come at
-            intervals of their own, and one that comes a second too soon should not be wasted.
         window_rows: operations that one window should hold at the most.
         page_rows: operations on a page: what one request brings.
         requests: about how many requests one run may make; None for any number.
@@ -52,6 +55,8 @@ class RefreshPolicy:
         lookups_every: how soon an operation that is not settled is asked about again by its id, at
             first.
         lookups_growth: the part of the time since then that the interval grows to.
+        lookups_early: the part of that interval after which an operation already counts as due. Syncs
+            come at intervals of their own, and one that comes a second too soon should not be wasted.
         errors: whether the errors of failures are asked for.
     """
 
@@ -67,13 +72,13 @@ class RefreshPolicy:
         timedelta(hours=2),
         timedelta(minutes=30),
     )
-    early: float = 0.9
     window_rows: int = 10_000
     page_rows: int = 1_000
     requests: int | None = None
     lookups_from: timedelta = timedelta(hours=2)
     lookups_every: timedelta = timedelta(hours=1)
     lookups_growth: float = 1 / 8
+    lookups_early: float = 0.9
     errors: bool = True
 
     @classmethod
@@ -89,7 +94,7 @@ class RefreshPolicy:
         )
 
     def every(self, age: timedelta) -> timedelta:
-        """How often a slot of that age is looked at."""
+        """How often a slot of that age is scanned."""
         return next((tier.every for tier in self.tiers if age < tier.age), self.tiers[-1].every)
 
 
@@ -143,8 +148,15 @@ def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | N
     # What was created after the last scan is younger than its slot: it waits no longer than it would
     # had the slot not just ended.
     age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
-    overdue = (now - covered) / policy.every(age)
-    return DueSlot(1, -overdue, one.slot, one.operations) if overdue >= policy.early else None
+    every = policy.every(age)
+    if _multiples(every, now) <= _multiples(every, covered):
+        return None
+    return DueSlot(1, (covered - now) / every, one.slot, one.operations)
+
+
+def _multiples(every: timedelta, now: datetime) -> int:
+    """How many multiples of an interval lie between 1970 and a moment."""
+    return (now + _EARLY - _EPOCH) // every
 
 
 def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[Window]:
@@ -152,7 +164,7 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
 
     Args:
         slots: what is known of every slot that the API may still know.
-        policy: how often slots are looked at.
+        policy: how often slots are scanned.
         now: the API's time.
 
     Returns:
@@ -296,7 +308,7 @@ def _is_due(one: Watched, policy: RefreshPolicy, now: datetime) -> bool:
             return False
         growing = (now - since) * policy.lookups_growth
     every = max(policy.lookups_every, growing)
-    return one.asked_at is None or now - one.asked_at >= every * policy.early
+    return one.asked_at is None or now - one.asked_at >= every * policy.lookups_early
 
 
 def lookups_within(due: Sequence[Watched], policy: RefreshPolicy, used: int) -> Sequence[Watched]:

@@ -19,8 +19,17 @@ from pipeline.settings import Settings
 from pipeline.sync import sync
 from pipeline.windows import retained_days
 from tests.benchmarks.errors import Errors, Population, measure
-from tests.benchmarks.model import Archive, Seen, rescan, yesterday_once
-from tests.benchmarks.output import HOURLY, OURS, QUARTERLY, YESTERDAY, Result, document, targets
+from tests.benchmarks.model import Archive, Seen, archive, rescan, yesterday_once
+from tests.benchmarks.output import (
+    FINDING,
+    HOURLY,
+    OURS,
+    QUARTERLY,
+    YESTERDAY,
+    Result,
+    document,
+    targets,
+)
 from tests.benchmarks.refresh import POLICY
 from tests.support.archives import account, rows
 from tests.support.factories import ACCOUNT, at
@@ -180,19 +189,41 @@ def test_model_refuses_what_a_scan_would_have_cut():
         model.sync(START + DAY)
 
 
+def test_aligned_refresh_lists_and_merges_little():
+    """At 2,000 operations a day, half of the listings look for new operations every 10 minutes."""
+    first, days = START + 8 * DAY, 3
+    world = World(1, 2_000, START)
+    log = archive(world, POLICY, every(10 * MINUTE, first + days * DAY))
+    listings = sum(requests - 1 for now, requests in log.requests.items() if now >= first)
+    merges = {(seen.at, seen.start.date()) for seen in log.seen if seen.at >= first}
+    assert listings <= days * 2 * FINDING
+    assert len(merges) <= days * 240
+
+
+def test_many_listings_miss_the_target_unless_a_rescan_takes_more():
+    ours = Result(100, OURS, 434, errors_of(0.01), clock_per_day=144)
+    target, *_ = targets([ours, Result(100, QUARTERLY, 1_500, errors_of(0.01))], 100).values()
+    assert target == "missed: 1/3.5, 290 listings"
+    target, *_ = targets([ours, Result(100, QUARTERLY, 434 * 15, errors_of(0.01))], 100).values()
+    assert target == "met: 1/15.0, 290 listings"
+    few = replace(ours, requests_per_day=432)
+    target, *_ = targets([few, Result(100, QUARTERLY, 1_500, errors_of(0.01))], 100).values()
+    assert target == "met: 1/3.5, 288 listings"
+
+
 def errors_of(young: float, *, equal: float = 1.0, lost: int = 0) -> Errors:
     return Errors((young, young), (young, young), (0.0, 0.0), equal, 5.0, 1.0, lost, 1_000)
 
 
 def test_document_says_which_targets_are_met_and_which_are_missed():
     results = [
-        Result(100, OURS, 10, errors_of(0.02, equal=0.99999, lost=3)),
+        Result(100, OURS, 10, errors_of(0.02, equal=0.99999, lost=3), clock_per_day=4),
         Result(100, QUARTERLY, 150, errors_of(0.01)),
         Result(100, HOURLY, 40, errors_of(0.05)),
         Result(100, YESTERDAY, 1, errors_of(1.0)),
     ]
     assert list(targets(results, 100).values()) == [
-        "met: 1/15.0",
+        "met: 1/15.0, 6 listings",
         "met: 5.0 min against 5.0 min",
         "missed: 20.0 missing against 10.0",
         "missed: 20.0 missing against 10.0",

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.facts import SlotCoverage
-from pipeline.refresh import RefreshPolicy, cut, due_slots, plan_due
+from pipeline.refresh import RefreshPolicy, Tier, cut, due_slots, plan_due
 from pipeline.settings import Settings
 from pipeline.windows import SLOT, Window, deadline, retained_days
 from tests.support.factories import ACCOUNT, at
@@ -41,30 +41,68 @@ def is_due(slot: datetime, covered_at: datetime | None, now: datetime = NOW) -> 
         (30 * MINUTE, 10 * MINUTE),
         (2 * HOUR, 30 * MINUTE),
         (5 * HOUR, 30 * MINUTE),
-        (6 * HOUR, 2 * HOUR),
+        (7 * HOUR, 2 * HOUR),
         (23 * HOUR, 2 * HOUR),
-        (DAY, 8 * HOUR),
+        (25 * HOUR, 8 * HOUR),
         (2 * DAY, 8 * HOUR),
-        (3 * DAY, DAY),
+        (73 * HOUR, DAY),
         (6 * DAY, DAY),
     ],
 )
-def test_slot_is_due_again_after_the_interval_of_its_age(age: timedelta, every: timedelta):
-    now = NOW.replace(minute=0) if age >= HOUR else NOW.replace(minute=30)
-    slot = now - age
-    assert is_due(slot, now - every, now)
-    assert is_due(slot, now - every * 0.9, now)
-    assert not is_due(slot, now - every * 0.89, now)
+def test_slot_is_due_at_multiples_of_its_tiers_interval(age: timedelta, every: timedelta):
+    midnight = at("2026-11-20")
+    slot = midnight - age if age >= HOUR else midnight
+    multiple = midnight if age >= HOUR else midnight + 30 * MINUTE
+    for covered_at in (multiple - MINUTE, multiple - every / 2, multiple - every):
+        assert not is_due(slot, covered_at, multiple - MINUTE)
+        assert is_due(slot, covered_at, multiple)
+    assert not is_due(slot, multiple, multiple + 9 * MINUTE)
 
 
-def test_what_was_created_after_the_last_scan_waits_no_longer_because_its_slot_ended():
-    """A slot covered to its end is older; one that was not is as young as when it was covered."""
-    end = NOW.replace(minute=0)
-    slot = end - HOUR
-    assert is_due(slot, end - 10 * MINUTE, end)
-    assert not is_due(slot, end - 10 * MINUTE, end - 2 * MINUTE)
-    assert not is_due(slot, end, end + 26 * MINUTE)
-    assert is_due(slot, end, end + 27 * MINUTE)
+@pytest.mark.parametrize(("tier", "count"), [(6 * HOUR, 4), (DAY, 17), (3 * DAY, 47)])
+def test_slots_of_a_tier_become_due_together(tier: timedelta, count: int):
+    """Whenever each of them was scanned since the multiple before."""
+    midnight = at("2026-11-20")
+    every = POLICY.every(tier - SLOT)
+    members = [
+        slot
+        for slot in slots_of(midnight)
+        if {POLICY.every(now - slot) for now in (midnight - MINUTE, midnight)} == {every}
+    ]
+    assert len(members) == count
+    known = [covered(slot, midnight - every + n * MINUTE) for n, slot in enumerate(members)]
+    assert due_slots(known, POLICY, midnight - MINUTE) == []
+    assert {one.slot for one in due_slots(known, POLICY, midnight)} == set(members)
+
+
+def test_interval_that_does_not_divide_a_day_recurs():
+    policy = RefreshPolicy(tiers=(Tier(7 * DAY, 7 * HOUR),))
+    slot, scans = NOW.replace(minute=0) - DAY, [NOW]
+    for tick in (NOW + n * 10 * MINUTE for n in range(6 * 24)):
+        if due_slots([covered(slot, scans[-1])], policy, tick):
+            scans.append(tick)
+    gaps = [b - a for a, b in itertools.pairwise(scans[1:])]
+    assert gaps == [7 * HOUR] * 2
+
+
+def test_sync_seconds_before_a_multiple_is_not_wasted():
+    """Clocks differ a little: the next sync would come an interval later."""
+    slot, second = NOW.replace(minute=0), timedelta(seconds=1)
+    multiple = slot + 10 * MINUTE
+    assert is_due(slot, slot + second, multiple - second)
+    assert not is_due(slot, multiple - second, multiple + 5 * second)
+    assert is_due(slot, multiple - second, multiple + 10 * MINUTE - second)
+
+
+def test_slot_is_scanned_when_it_ends():
+    """As if it were as young as when it was last scanned; what came after that scan waits no longer."""
+    end = NOW.replace(minute=0) + 10 * MINUTE
+    slot = end - HOUR - 10 * MINUTE
+    assert is_due(slot, slot + 50 * MINUTE, slot + HOUR)
+    assert is_due(slot, slot + 59 * MINUTE, end)
+    assert not is_due(slot, slot + HOUR, end)
+    assert not is_due(slot, slot + HOUR, slot + HOUR + 29 * MINUTE)
+    assert is_due(slot, slot + HOUR, slot + HOUR + 30 * MINUTE)
 
 
 def test_slot_that_was_never_covered_is_due():
@@ -227,7 +265,7 @@ def requests(operations: float) -> int:
 
 def test_due_slots_are_joined_over_others_if_that_saves_a_request():
     hour = NOW.replace(minute=0)
-    fresh = NOW - 30 * MINUTE
+    fresh = NOW - MINUTE
     slots = [
         covered(hour - 9 * HOUR, None, 300),
         covered(hour - 8 * HOUR, fresh, 300),
@@ -237,6 +275,32 @@ def test_due_slots_are_joined_over_others_if_that_saves_a_request():
     assert joined == Window(hour - 9 * HOUR, hour - 6 * HOUR)
     slots[1] = covered(hour - 8 * HOUR, fresh, 500)
     assert len(plan_due(slots, POLICY, NOW)) == 2
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(1, 40).flatmap(lambda step: st.tuples(st.just(step), st.integers(0, 60 * step))),
+    st.integers(0, 1_000_000),
+)
+def test_scans_of_a_life_keep_their_intervals_and_deadlines(ticks: tuple[int, int], first: int):
+    """Syncs at any interval and offset: no gap over an interval and a tick, each final scan in time."""
+    step, offset = ticks[0] * MINUTE, timedelta(seconds=ticks[1])
+    slot = at("2026-01-10") + first * HOUR
+    end, scans = deadline(slot), list[datetime]()
+    one = SlotCoverage(slot)
+    now = slot + offset
+    while now < end:
+        if plan_due([one], POLICY, now):
+            one = covered(slot, now)
+            scans.append(now)
+        now += step
+    assert scans[0] - slot <= step
+    for before, after in itertools.pairwise(scans):
+        assert after - before <= POLICY.every(after - slot) + step + MINUTE
+    for final in POLICY.final_scans:
+        if final > step:
+            assert any(timedelta() < end - scan <= final for scan in scans)
+            assert end - max(scans) <= final
 
 
 @settings(max_examples=60)

@@ -26,7 +26,7 @@ from rich.console import Console
 from pipeline.emulator.world import World
 from pipeline.refresh import RefreshPolicy
 from pipeline.windows import DAY
-from tests.benchmarks.errors import Population, measure
+from tests.benchmarks.errors import Errors, Population, measure
 from tests.benchmarks.model import Log, archive, rescan, yesterday_once
 from tests.benchmarks.output import HOURLY, OURS, QUARTERLY, YESTERDAY, Result, document, table
 from tests.benchmarks.picture import draw
@@ -76,15 +76,21 @@ def run() -> list[Result]:
     scans = {tuple(log.seen): None for _, _, log in logs}
     population = Population.of(World(SEED, max(SIZES), START), LAST)
     errors = dict(zip(scans, measure(population, list(scans), FIRST, LAST, SAMPLE), strict=True))
-    return [
-        Result(per_day, policy, _requests_per_day(log), errors[tuple(log.seen)])
-        for per_day, policy, log in logs
-    ]
+    return [_result(per_day, policy, log, errors[tuple(log.seen)]) for per_day, policy, log in logs]
 
 
-def _requests_per_day(log: Log) -> float:
-    requests = sum(requests for at, requests in log.requests.items() if at >= FIRST)
-    return requests / ((LAST - FIRST) / DAY)
+def _result(per_day: int, policy: str, log: Log, errors: Errors) -> Result:
+    days = (LAST - FIRST) / DAY
+    requests = {at: requests for at, requests in log.requests.items() if at >= FIRST}
+    merges = {(seen.at, seen.start.date()) for seen in log.seen if seen.at >= FIRST}
+    return Result(
+        per_day,
+        policy,
+        requests_per_day=sum(requests.values()) / days,
+        errors=errors,
+        clock_per_day=len(requests) / days if policy == OURS else 0.0,
+        merges_per_day=len(merges) / days,
+    )
 
 
 def main() -> None:
