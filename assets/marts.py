@@ -10,7 +10,7 @@ from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
 from pipeline.days import summarize_pending
 from pipeline.facts import Partition
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import DERIVE, Lake
 from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, MARTS, OPERATION_SIZES
 
 SOURCES = {
@@ -45,7 +45,7 @@ def marts(
     for partition in lake.partitions("operations"):
         # By hand, all is derived anew; where the days were just folded too, what was lost since.
         if partition.day in days and not (folded and _is_derived(lake, partition)):
-            lake.files.touch(lake.stale_marker(partition))
+            lake.note_work(partition, DERIVE)
     # Beside these, days of earlier runs that died between folding and here.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)

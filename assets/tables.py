@@ -11,8 +11,8 @@ from assets.partitions import daily
 from assets.resources import ArchiveResource
 from pipeline.days import fold_pending, remove_unfinished, seal_pending
 from pipeline.lake import parquet
-from pipeline.lake.fold import FoldReport
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import MergeReport
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
 
 TABLES = {"operations": OPERATIONS, "operation_history": HISTORY, "coverage": COVERAGE}
@@ -77,7 +77,7 @@ def lake_tables(
 
 
 def _log_materialization(
-    context: dg.AssetExecutionContext, lake: Lake, day: date, report: FoldReport
+    context: dg.AssetExecutionContext, lake: Lake, day: date, report: MergeReport
 ) -> None:
     """Say in Dagster that a day beside the run's was folded too."""
     for key, table in TABLES.items():
@@ -87,7 +87,7 @@ def _log_materialization(
         )
 
 
-def _metadata(lake: Lake, table: Table, day: date, report: FoldReport | None) -> dict[str, Any]:
+def _metadata(lake: Lake, table: Table, day: date, report: MergeReport | None) -> dict[str, Any]:
     metadata = describe(table) | row_count(rows_of_day(lake, table, day))
     if table is OPERATIONS:
         for name in ("new", "changed", "unchanged", "new_rejects"):

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pipeline import logs, rendering
 from pipeline.facts import Answers, ScanFacts
-from pipeline.lake.fold import FoldReport
+from pipeline.lake.merge import MergeReport
 from pipeline.rendering import wide_enough
 from pipeline.scan import FailedScan
 from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
@@ -73,7 +73,7 @@ class _Lines(Observer):
             f"{answers.lookups.num_rows} of {answers.partition}, {answers.errors.num_rows} errors"
         )
 
-    def folded(self, report: FoldReport) -> None:
+    def folded(self, report: MergeReport) -> None:
         self._say(
             f"folded {report.partition}: {report.new} new, {report.changed} changed, "
             f"{report.unchanged} unchanged, {report.new_rejects} rejects"
@@ -113,7 +113,7 @@ class _Bars(Observer):
     def looked_up(self, answers: Answers) -> None:
         self._progress.advance(self._looking_up, answers.lookups.num_rows)
 
-    def folded(self, report: FoldReport) -> None:
+    def folded(self, report: MergeReport) -> None:
         self._progress.update(
             self._folding, advance=1, visible=True, detail=f"{report.partition.day}"
         )

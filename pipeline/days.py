@@ -10,18 +10,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
 
-import pyarrow as pa
-
 from pipeline import engine
 from pipeline.facts import Partition
-from pipeline.lake.fold import FoldReport, fold
-from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.seal import can_be_sealed, seal
-from pipeline.marts.summarize import mark_outdated, summarize, summarize_folded
+from pipeline.lake.compact import can_be_compacted, compact
+from pipeline.lake.day import connect
+from pipeline.lake.layout import DERIVE, Lake, LakeError
+from pipeline.lake.merge import MergeReport, merge
+from pipeline.marts.summarize import mark_outdated, summarize, summarize_merged
 
 log = logging.getLogger(__name__)
 
-OnFold: TypeAlias = Callable[[FoldReport], None]
+OnFold: TypeAlias = Callable[[MergeReport], None]
 """Is told of a day that was folded."""
 
 
@@ -34,7 +33,7 @@ class Folding:
         failures: days whose files could not be folded, and why; they are left as they are.
     """
 
-    folds: tuple[FoldReport, ...] = ()
+    folds: tuple[MergeReport, ...] = ()
     failures: Mapping[Partition, LakeError] = field(default_factory=dict)
 
     @property
@@ -96,8 +95,8 @@ class Folder:
         self._on_fold = on_fold
         self._summarizing = summarizing
         self._open = ExitStack()
-        # Only once there is something to derive: it costs more than a fold of nothing new.
-        self._connection = cache(lambda: self._open.enter_context(engine.connect(spill=lake.spill)))
+        # Only once there is something to merge.
+        self._connection = cache(lambda: self._open.enter_context(connect(lake)))
         self.done = Folding()
 
     def __enter__(self) -> Self:
@@ -112,7 +111,8 @@ class Folder:
             # Before: what is derived below is this version's, and is not to be derived again.
             mark_outdated(self._lake)
         try:
-            report = fold(self._lake, partition, self._derive if self._summarizing else None)
+            derive = self._derive if self._summarizing else None
+            report = merge(self._lake, partition, self._connection(), derive)
         except LakeError as error:
             log.warning("%s was not folded: %s", partition, error, extra=partition.fields())
             self.done += Folding(failures={partition: error})
@@ -121,9 +121,9 @@ class Folder:
             if self._on_fold:
                 self._on_fold(report)
 
-    def _derive(self, partition: Partition, operations: pa.Table, history: pa.Table) -> None:
+    def _derive(self, partition: Partition) -> None:
         try:
-            summarize_folded(self._lake, partition, self._connection(), operations, history)
+            summarize_merged(self._lake, partition, self._connection())
         except LakeError as error:
             log.warning("%s was not summarized: %s", partition, error, extra=partition.fields())
 
@@ -155,14 +155,14 @@ def _remove_unfinished(lake: Lake, partition: Partition) -> None:
             log.info("removed %s, which a killed run left", file, extra=about)
 
 
-def seal_pending(lake: Lake, folds: Iterable[FoldReport]) -> Sealing:
+def seal_pending(lake: Lake, folds: Iterable[MergeReport]) -> Sealing:
     """Seal every day that changes no more, as of the latest scan that was folded (R10)."""
     now = max((one.observed_at for one in folds if one.observed_at), default=None)
     sealed = 0
     errors: list[LakeError] = []
-    for partition in can_be_sealed(lake, now) if now else ():
+    for partition in can_be_compacted(lake, now) if now else ():
         try:
-            sealed += seal(lake, partition)
+            sealed += compact(lake, partition)
         except LakeError as error:
             log.warning("%s was not sealed: %s", partition, error, extra=partition.fields())
             errors.append(error)
@@ -179,7 +179,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     """
     errors: list[LakeError] = []
     mark_outdated(lake)
-    stale = sorted(lake.stale())
+    stale = sorted(lake.with_work(DERIVE))
     if not stale:
         return ()  # a connection costs more than all else of a sync with nothing due
     with engine.connect(spill=lake.spill) as connection:

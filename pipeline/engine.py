@@ -6,6 +6,7 @@ settings) is filled in with `render`.
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
@@ -16,12 +17,17 @@ from typing import Final, TypeVar
 import duckdb
 
 _TRIES: Final = 5
+_THREADS: Final = 4
 _TORN: Final = (duckdb.IOException, duckdb.InvalidInputException, duckdb.InternalException)
 _T = TypeVar("_T")
 
 
 def connect(
-    path: str = ":memory:", *, spill: Path | None = None, read_only: bool = False
+    path: str = ":memory:",
+    *,
+    spill: Path | None = None,
+    read_only: bool = False,
+    memory: str | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection that counts in UTC and never reaches for the network.
 
@@ -30,6 +36,7 @@ def connect(
         spill: the folder for what exceeds the memory, used only then; the one above it must exist. DuckDB's
             own choice is beside the database, and for one in memory the folder that the process is in.
         read_only: whether the file stays as it is.
+        memory: what it takes at most before it spills, as ``512MB``; by default most of the machine's.
 
     Raises:
         duckdb.Error: if the file at `path` cannot be opened.
@@ -40,6 +47,10 @@ def connect(
     }
     if spill:
         config["temp_directory"] = str(spill.absolute())
+    if memory:
+        config["memory_limit"] = memory
+        # Each thread needs memory of its own.
+        config["threads"] = min(os.cpu_count() or 1, _THREADS)
     connection = duckdb.connect(path, read_only=read_only, config=config)
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import engine
 from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.lake.states import known_by, newest_states
 from pipeline.schema import (
     COVERAGE,
     DELIVERY_CURVE,
@@ -32,6 +32,7 @@ from pipeline.schema import (
     Table,
     arrow_schema,
 )
+from pipeline.views import operations_as_of
 from pipeline.windows import midnight, require_utc
 
 Bound: TypeAlias = date | datetime | str
@@ -210,8 +211,12 @@ class Archive:
 
 def _known(lake: Lake, partition: Partition, as_of: datetime) -> pa.Table:
     """A partition's operations as they were known at a moment."""
-    states = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
-    return newest_states(known_by(states, as_of))
+    states = _keyed(partition, parquet.read(lake.part(HISTORY, partition), HISTORY.arrow))
+    with engine.connect(spill=lake.spill) as connection:
+        connection.register("history", states)
+        connection.execute(f"CREATE TEMP MACRO known(ts) AS TABLE {operations_as_of()}")
+        found = connection.sql("FROM known($ts) ORDER BY operation_id", params={"ts": as_of})
+        return found.to_arrow_table()
 
 
 def _keyed(partition: Partition, rows: pa.Table) -> pa.Table:

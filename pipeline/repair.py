@@ -20,7 +20,7 @@ from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.facts import Partition
 from pipeline.lake import parquet
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import COMPACT, DERIVE, Lake
 from pipeline.lake.migration import up_to_date
 from pipeline.schema import (
     COVERAGE,
@@ -268,9 +268,10 @@ def _move_all(lake: Lake, partition: Partition, folder: Path) -> None:
 
     What it is found by goes last, so that a repair that was killed goes on with it.
     """
-    for marker in (lake.stale_marker, lake.torn_marker, lake.unsealed_marker, lake.watched_file):
-        if marker(partition).exists():
-            lake.files.remove(marker(partition))
+    lake.finish_work(partition, DERIVE)
+    lake.finish_work(partition, COMPACT)
+    if lake.pending_lookups_file(partition).exists():
+        lake.files.remove(lake.pending_lookups_file(partition))
     rest = [table for table in (*MARTS, *LAKE_TABLES) if table not in _TAKEN_OUT]
     for table in (*rest, *_TAKEN_OUT):
         source = lake.part(table, partition).parent
@@ -283,8 +284,7 @@ def _move_all(lake: Lake, partition: Partition, folder: Path) -> None:
 
 def _mend(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> None:
     """Take out and date anew in the facts; what is derived of them is to follow."""
-    for marker in (lake.stale_marker, lake.torn_marker, lake.unsealed_marker):
-        lake.files.touch(marker(partition))
+    lake.note_work(partition, COMPACT, DERIVE)
     for table, times in _FACTS.items():
         file = lake.part(table, partition)
         rows = parquet.read(file, table.arrow)

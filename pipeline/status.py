@@ -14,7 +14,7 @@ from pipeline import engine
 from pipeline.anomalies import Anomaly, latest_anomalies
 from pipeline.counting import Reading, readings
 from pipeline.facts import Partition
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.schema import (
     COVERAGE,
     FORMAT_VERSION,
@@ -156,7 +156,7 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
     scans, slots = _coverage(lake, now, faults)
     found = _Found(
         scanned=list(lake.partitions(COVERAGE.name)),
-        pending=lake.pending() | lake.stale(),
+        pending=lake.pending() | lake.with_work(DERIVE),
         rows={table: _rows(lake, table, faults) for table in (OPERATIONS, HISTORY, REJECTS)},
         bytes=_bytes(lake),
         scans=scans,

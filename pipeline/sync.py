@@ -28,15 +28,11 @@ from pipeline.lake import columns
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.faults import UnreadableError
 from pipeline.lake.files import Files
-from pipeline.lake.fold import (
-    FoldReport,
-    read_watched,
-    rebuild_derived,
-    rebuild_operations,
-)
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.merge import MergeReport, rebuild_derived, rebuild_operations
 from pipeline.lake.migration import up_to_date
+from pipeline.lake.pending_lookups import read_pending_lookups
 from pipeline.lookup import FailedLookup, look_up
 from pipeline.marts.summarize import mark_outdated, summarize
 from pipeline.refresh import (
@@ -77,7 +73,7 @@ class Observer:
     def looked_up(self, answers: Answers) -> None:
         """The answers to some lookups landed."""
 
-    def folded(self, report: FoldReport) -> None:
+    def folded(self, report: MergeReport) -> None:
         """A day was folded."""
 
 
@@ -146,7 +142,7 @@ class SyncReport:
     extraction: Extraction
     left: int
     lookups: Lookups
-    folds: tuple[FoldReport, ...]
+    folds: tuple[MergeReport, ...]
     sealed: int
     errors: tuple[ArchiveError, ...]
     published: bool
@@ -478,7 +474,9 @@ def look_up_due(
     end = monotonic() + settings.lookup_seconds
     policy = RefreshPolicy.of(settings)
     early = states_asked_before(policy, now)
-    watched = read_watched(lake, settings.account_sid, errors=policy.errors, states_before=early)
+    watched = read_pending_lookups(
+        lake, settings.account_sid, errors=policy.errors, states_before=early
+    )
     due = due_lookups(watched, policy, now)
     wanted = lookups_within(due, policy, used)
     observer.looking_up(len(wanted))

@@ -4,6 +4,7 @@ What is listed is compared as fold would take it (R2, R3): an operation is *newe
 a scan at this moment would change it.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -13,15 +14,16 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import engine
 from pipeline.clock import api_time, machine_time
 from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.states import count_changes, distinct_states, is_newest, newest_states
+from pipeline.lake.statements import comparison
 from pipeline.scan import FailedScan, Listing, scan_windows
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS
+from pipeline.schema import COVERAGE, HISTORY
 from pipeline.settings import Settings
 from pipeline.sync import Observer
 from pipeline.twilio.client import OperationsClient
@@ -210,39 +212,39 @@ def verify(
 def _compare(lake: Lake, listing: Listing) -> tuple[Comparison, list[MissingOperation]]:
     """Compare a complete listing with what the archive has of its window by now."""
     facts = listing.scan.facts
-    states, scans = _known(lake, Partition(facts.account_id, facts.window.day), facts.window)
-    listed = newest_states(listing.scan.operations)
-    known = newest_states(states)
-    after = newest_states(distinct_states(states, listed))
-    _, newer = count_changes(known, after)
-    equal = pc.sum(is_newest(known, listed)).as_py() or 0
-    unknown = listed.filter(pc.invert(_is_among(listed, known)))
-    told = listed.num_rows - unknown.num_rows
+    seen, scans = _seen(lake, Partition(facts.account_id, facts.window.day), facts.window)
+    with engine.connect(spill=lake.spill) as connection:
+        connection.register("seen", seen)
+        connection.register("listed", listing.scan.operations)
+        rows = connection.execute(comparison()).fetchall()
+    count = Counter(kind for _, _, kind in rows)
+    unknown = [
+        MissingOperation(created_at, operation_id)
+        for operation_id, created_at, kind in rows
+        if kind == "unknown"
+    ]
     missing = list(_missing(unknown, facts.window.day, scans, facts.observed_at))
-    comparison = Comparison(
-        listed=listed.num_rows,
-        equal=equal,
-        newer=newer,
-        older=told - equal - newer,
-        awaited=unknown.num_rows - len(missing),
+    compared = Comparison(
+        listed=len(rows) - count["forgotten"],
+        equal=count["equal"],
+        newer=count["newer"],
+        older=count["older"],
+        awaited=len(unknown) - len(missing),
         missing=len(missing),
-        forgotten=known.num_rows - told,
+        forgotten=count["forgotten"],
         rejects=facts.rejects,
     )
-    return comparison, missing
+    return compared, missing
 
 
-def _known(lake: Lake, partition: Partition, window: Window) -> tuple[pa.Table, pa.Table]:
-    """The distinct states of a window, and the scans of its day: folded ones, and those that wait."""
+def _seen(lake: Lake, partition: Partition, window: Window) -> tuple[pa.Table, pa.Table]:
+    """The states of a window, and the scans of its day: those that were merged, and those that wait."""
     waiting = list(_waiting(lake, partition))
-    # After the landed files: what a fold moved meanwhile is then seen in both, and not in neither.
+    # After the landed files: what a merge moved meanwhile is then seen in both, and not in neither.
     scans = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow)
     history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
-    landed = pa.concat_tables(
-        [OPERATIONS.arrow.empty_table(), *(one.operations for one in waiting)]
-    )
-    states = distinct_states(_inside(history, window), _inside(landed, window))
-    return states, pa.concat_tables([scans, *(one.coverage for one in waiting)])
+    states = pa.concat_tables([history, *(one.operations for one in waiting)])
+    return _inside(states, window), pa.concat_tables([scans, *(one.coverage for one in waiting)])
 
 
 def _waiting(lake: Lake, partition: Partition) -> Iterator[landing.Landed]:
@@ -252,7 +254,7 @@ def _waiting(lake: Lake, partition: Partition) -> Iterator[landing.Landed]:
         except LakeError:
             if path.exists():
                 raise
-            # Folded meanwhile.
+            # Merged meanwhile.
 
 
 def _inside(rows: pa.Table, window: Window) -> pa.Table:
@@ -262,17 +264,13 @@ def _inside(rows: pa.Table, window: Window) -> pa.Table:
     )
 
 
-def _is_among(rows: pa.Table, others: pa.Table) -> pa.ChunkedArray:
-    return pc.is_in(rows["operation_id"], value_set=others["operation_id"].combine_chunks())
-
-
 def _missing(
-    unknown: pa.Table, day: date, scans: pa.Table, now: datetime
+    unknown: Iterable[MissingOperation], day: date, scans: pa.Table, now: datetime
 ) -> Iterable[MissingOperation]:
     """Those that should be in the archive: not so young that no scan could have seen them yet."""
     covered = {one.slot: one.covered_at for one in cover(day, scans)}
-    for row in unknown.select(["created_at", "operation_id"]).to_pylist():
-        last_look = covered[slot_start(row["created_at"])]
-        is_unseen = last_look is None or row["created_at"] >= last_look
-        if not (is_unseen and now - row["created_at"] < AWAITED_WITHIN):
-            yield MissingOperation(**row)
+    for one in unknown:
+        last_look = covered[slot_start(one.created_at)]
+        is_unseen = last_look is None or one.created_at >= last_look
+        if not (is_unseen and now - one.created_at < AWAITED_WITHIN):
+            yield one

@@ -12,6 +12,7 @@ from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.columns import are_uniform
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.statements import newest_first
 from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
@@ -95,14 +96,11 @@ def delivery_curve(lake: Lake) -> str:
 
 def operations_as_of() -> str:
     """The query of the table macro operations_as_of, whose argument is ``ts``."""
-    given = ("operation_id", "updated_at", "observed_at", "looked_up_at")
-    rest = (name for name in HISTORY.names if name not in given)
     return engine.render(
         engine.sql("pipeline", "operations_as_of"),
         columns=", ".join(column.name for column in HISTORY.published),
-        retention_hours=str(RETENTION // _HOUR),
         moment=f"\n{engine.sql('pipeline', 'moment')}",
-        rest=", ".join(f"{name} DESC NULLS LAST" for name in rest),
+        newest_first=newest_first(),
     )
 
 

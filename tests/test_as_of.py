@@ -17,13 +17,13 @@ from pipeline.errors import UsageError
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.lake.states import distinct_states, newest_states
 from pipeline.schema import AS_OF_MEANING, COUNT_NAMES, HISTORY, OPERATIONS
 from pipeline.sync import sync
 from pipeline.warehouse import publish
 from pipeline.windows import RETENTION, slot_start
 from tests.support.archives import account
 from tests.support.factories import ACCOUNT, NOON, OTHER_ACCOUNT, at, new_lake, operation_id
+from tests.support.states import as_known, distinct, newest
 
 HOUR = timedelta(hours=1)
 SPAN = timedelta(days=12)
@@ -58,64 +58,21 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, dict[str, l
     for account_id in (ACCOUNT, OTHER_ACCOUNT):
         partition = Partition(account_id, NOON.date())
         rows = [state(chance, number) for number in range(30) for _ in range(chance.randint(1, 9))]
-        table = pa.Table.from_pylist(rows, schema=HISTORY.arrow)
-        history = distinct_states(HISTORY.arrow.empty_table(), table)
-        for kept, what in ((HISTORY, history), (OPERATIONS, newest_states(history))):
-            parquet.write(
-                lake, what, lake.part(kept, partition), lake.temporary_file(kept.name, partition)
-            )
-        histories[account_id] = history.to_pylist()
+        history = distinct(rows)
+        for kept, what in ((HISTORY, history), (OPERATIONS, newest(history))):
+            table = pa.Table.from_pylist(what, schema=kept.arrow)
+            temporary = lake.temporary_file(kept.name, partition)
+            parquet.write(lake, table, lake.part(kept, partition), temporary)
+        histories[account_id] = history
     publish(lake)
     return lake, histories
 
 
-def complete_at(state: dict) -> datetime | None:
-    """When a complete answer had it: one before the deadline, or to a fetch by id."""
-    is_late = state["observed_at"] >= slot_start(state["created_at"]) + RETENTION
-    return state["looked_up_at"] if is_late else state["observed_at"]
-
-
-def as_known(state: dict, moment: datetime) -> dict:
-    """A state as it was known at a moment: fetched by id later, it was not fetched yet."""
-    looked_up_at = state["looked_up_at"]
-    was_looked_up = looked_up_at is not None and looked_up_at <= moment
-    return state | {"looked_up_at": looked_up_at if was_looked_up else None}
-
-
-def newest(states: list[dict]) -> dict:
-    """R3, said once more in other words: pairs of states are compared, until one is left."""
-
-    def replaces(later: dict, earlier: dict) -> bool:
-        if later["updated_at"] != earlier["updated_at"]:
-            return later["updated_at"] > earlier["updated_at"]
-        new, old = complete_at(later), complete_at(earlier)
-        if new != old:
-            return old is None or (new is not None and new > old)
-        if later["observed_at"] != earlier["observed_at"]:
-            return later["observed_at"] < earlier["observed_at"]
-        names = ("status", *COUNT_NAMES, "extra")
-        for mine, other in ((later[name], earlier[name]) for name in names):
-            if mine != other:
-                return other is None or (mine is not None and mine > other)
-        return False
-
-    found = states[0]
-    for one in states[1:]:
-        if replaces(one, found):
-            found = one
-    return found
-
-
 def brute(histories: dict[str, list[dict]], moment: datetime) -> list[dict]:
-    known: dict[tuple, list[dict]] = {}
-    for account_id, rows in histories.items():
-        for row in rows:
-            if row["observed_at"] <= moment:
-                state = as_known(row, moment)
-                known.setdefault((account_id, row["operation_id"]), []).append(state)
     return [
-        {"account_id": account_id, "created_date": NOON.date()} | newest(states)
-        for (account_id, _), states in sorted(known.items())
+        {"account_id": account_id, "created_date": NOON.date()} | row
+        for account_id, rows in sorted(histories.items())
+        for row in newest(as_known(row, moment) for row in rows if row["observed_at"] <= moment)
     ]
 
 

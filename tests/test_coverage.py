@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.facts import SlotCoverage
 from pipeline.lake.coverage import cover, read_slots
-from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
 from pipeline.query import ask
 from pipeline.schema import COVERAGE, SLOT_COVERAGE
 from pipeline.sync import rebuild
@@ -155,7 +155,7 @@ def test_coverage_never_exceeds_the_union_of_the_scans(rows: list[dict[str, Any]
 def lake_of(folder: Path, *seen: datetime) -> Lake:
     """A lake with scans of the whole day at these moments, folded."""
     lake = landed(new_lake(folder), *(scan([record(1)], observed_at=moment) for moment in seen))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     return lake
 
 

@@ -25,11 +25,11 @@ import pytest
 
 from pipeline.facts import Answers
 from pipeline.lake import landing
+from pipeline.lake.compact import compact
 from pipeline.lake.files import Files
-from pipeline.lake.fold import fold
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.seal import seal
+from pipeline.lake.merge import merge
 from pipeline.marts.summarize import summarize
 from pipeline.schema import HISTORY, LAKE_TABLES, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from pipeline.warehouse import publish
@@ -105,11 +105,11 @@ LAKE: list[Step] = [
     ("scan 0", lambda lake: land(lake, SCANS[0])),
     ("scan 1", lambda lake: land(lake, SCANS[1])),
     ("answers", lambda lake: land_answers(lake, ANSWERS)),
-    ("fold", lambda lake: fold(lake, PARTITION)),
-    ("seal", lambda lake: seal(lake, PARTITION)),
+    ("fold", lambda lake: merge(lake, PARTITION)),
+    ("seal", lambda lake: compact(lake, PARTITION)),
 ]
 WAREHOUSE: list[Step] = [
-    ("fold", lambda lake: fold(lake, PARTITION)),
+    ("fold", lambda lake: merge(lake, PARTITION)),
     ("summarize", lambda lake: summarize(lake, PARTITION)),
     ("publish", publish),
 ]

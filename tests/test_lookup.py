@@ -18,9 +18,10 @@ from pipeline import Archive
 from pipeline.emulator import Clock, Options, World
 from pipeline.facts import Answers, Partition, Watched
 from pipeline.lake import parquet
-from pipeline.lake.fold import fold, read_watched
 from pipeline.lake.landing import land_answers
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
+from pipeline.lake.pending_lookups import read_pending_lookups
 from pipeline.query import ask
 from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, states_asked_before
 from pipeline.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
@@ -126,12 +127,12 @@ def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (_, settings):
         sync(settings)
         lake = Lake(tmp_path)
-        before = read_watched(lake, settings.account_sid)
-        for partition in lake.watched():
-            lake.watched_file(partition).unlink()
+        before = read_pending_lookups(lake, settings.account_sid)
+        for partition in lake.with_pending_lookups():
+            lake.pending_lookups_file(partition).unlink()
         rebuild(lake)
     assert before
-    assert read_watched(lake, settings.account_sid) == before
+    assert read_pending_lookups(lake, settings.account_sid) == before
 
 
 def test_what_is_left_unread_of_what_is_watched_is_never_due(tmp_path: Path):
@@ -142,11 +143,13 @@ def test_what_is_left_unread_of_what_is_watched_is_never_due(tmp_path: Path):
         lake = Lake(tmp_path)
         for errors in (False, True):
             policy = replace(RefreshPolicy.of(settings), errors=errors)
-            every = read_watched(lake, settings.account_sid, errors=errors)
+            every = read_pending_lookups(lake, settings.account_sid, errors=errors)
             for hours in range(24 * 9):
                 now = START + hours * HOUR
                 before = states_asked_before(policy, now)
-                some = read_watched(lake, settings.account_sid, errors=errors, states_before=before)
+                some = read_pending_lookups(
+                    lake, settings.account_sid, errors=errors, states_before=before
+                )
                 due = due_lookups(every, policy, now)
                 assert due_lookups(some, policy, now) == due
                 asked += len(due)
@@ -325,7 +328,7 @@ def test_questions_that_fail_cost_only_themselves_and_stay_due(
     assert all(message in row["refusal"] for row in lookups)
     assert all(message in str(failure.error) for failure in report.lookups.failures)
     assert rows(tmp_path, OPERATIONS).num_rows == 20
-    assert len(read_watched(Lake(tmp_path), ACCOUNT)) == 20
+    assert len(read_pending_lookups(Lake(tmp_path), ACCOUNT)) == 20
 
 
 @pytest.mark.slow
@@ -364,7 +367,9 @@ def test_answer_about_another_operation_is_refused(tmp_path: Path):
         report = sync(settings_of(server, tmp_path))
     (failure,) = report.lookups.failures
     assert operation_id(2) in str(failure.error)
-    assert [one.operation_id for one in read_watched(Lake(tmp_path), ACCOUNT)] == [LATE["id"]]
+    assert [one.operation_id for one in read_pending_lookups(Lake(tmp_path), ACCOUNT)] == [
+        LATE["id"]
+    ]
 
 
 def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
@@ -384,7 +389,7 @@ def test_answers_folded_twice_are_one(tmp_path: Path):
         (partition,) = lake.partitions(OPERATION_ERRORS.name)
         before = snapshot(lake)
         kept = land_again(lake, partition)
-        fold(lake, partition)
+        merge(lake, partition)
     assert kept
     assert snapshot(lake) == before
 

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import engine
 from pipeline.days import summarize_pending
-from pipeline.lake.layout import Lake
-from pipeline.lake.states import distinct_states, newest_states
+from pipeline.lake.layout import DERIVE, Lake
 from pipeline.marts.gains import gains, steps
 from pipeline.marts.summarize import summarize
 from pipeline.schema import (
@@ -36,6 +36,7 @@ from tests.support.factories import (
     snapshot,
     summarized,
 )
+from tests.support.states import as_known, distinct, newest
 
 ABSENT = dict.fromkeys(COUNT_NAMES)
 
@@ -91,12 +92,12 @@ def test_summarizing_again_writes_nothing(tmp_path: Path):
 def test_summarizing_clears_the_mark_that_folding_left(tmp_path: Path):
     """R5: the mark says that derived tables may be older than history."""
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
-    assert lake.stale() == set()
+    assert lake.with_work(DERIVE) == set()
     lake.part(DELIVERY_HOURLY, PARTITION).unlink()
-    lake.files.touch(lake.stale_marker(PARTITION))
-    assert lake.stale() == {PARTITION}
+    lake.note_work(PARTITION, DERIVE)
+    assert lake.with_work(DERIVE) == {PARTITION}
     summarize(lake, PARTITION)
-    assert lake.stale() == set()
+    assert lake.with_work(DERIVE) == set()
     assert lake.part(DELIVERY_HOURLY, PARTITION).exists()
 
 
@@ -105,10 +106,10 @@ def test_days_that_an_older_version_summarized_get_the_marts_that_came_since(tmp
     for mart in (OPERATION_SIZES, DELIVERY_CURVE):
         shutil.rmtree(lake.root / mart.name)
     lake = Lake(lake.root).open()
-    assert lake.stale() == set()
+    assert lake.with_work(DERIVE) == set()
     assert summarize_pending(lake) == ()
     assert all(lake.part(mart, PARTITION).exists() for mart in MARTS)
-    assert lake.stale() == set()
+    assert lake.with_work(DERIVE) == set()
 
 
 def test_days_are_summarized_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
@@ -248,24 +249,21 @@ def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: lis
             "created_at": (born := NOON + timedelta(minutes=created[number])),
             "updated_at": born + timedelta(hours=updated),
             "observed_at": born + timedelta(minutes=after),
+            "extra": None,
             "looked_up_at": None
             if looked_up is None
             else born + timedelta(minutes=after + looked_up),
         }
         for number, _, updated, after, delivered, opened, looked_up in seen
     ]
-    history = distinct_states(
-        HISTORY.arrow.empty_table(), pa.Table.from_pylist(rows, schema=HISTORY.arrow)
-    )
-    gained = steps(gains(history)).to_pylist()
+    history = distinct(rows)
+    table = pa.Table.from_pylist(history, schema=HISTORY.arrow)
+    with engine.connect(spill=Path("none")) as connection:
+        gained = steps(gains(table, connection)).to_pylist()
     for minutes in AGE_MINUTES:
         age = timedelta(minutes=minutes)
-        rows = [r for r in history.to_pylist() if r["observed_at"] - r["created_at"] <= age]
-        for row in rows:
-            if row["looked_up_at"] and row["looked_up_at"] - row["created_at"] > age:
-                row["looked_up_at"] = None
-        known = pa.Table.from_pylist(rows, schema=HISTORY.arrow)
-        newest = newest_states(known).to_pylist()
+        by_age = [r for r in history if r["observed_at"] - r["created_at"] <= age]
+        known = newest(as_known(row, row["created_at"] + age) for row in by_age)
         by_then = [g for g in gained if (g["age_minutes"] or 10**6) <= minutes]
         for name, column in (
             ("operations", None),
@@ -273,5 +271,5 @@ def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: lis
             ("delivered", "delivered"),
             ("opened", "opened"),
         ):
-            expected = sum(row[column] if column else 1 for row in newest)
+            expected = sum(row[column] if column else 1 for row in known)
             assert sum(g[name] for g in by_then) == expected, (minutes, name)

@@ -12,7 +12,7 @@ import pytest
 from pipeline import Archive
 from pipeline.emulator import World
 from pipeline.emulator.truth import differences
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.lake.migration import up_to_date
 from pipeline.query import ask
 from pipeline.schema import FORMAT_VERSION, HISTORY, LAKE_TABLES, MARTS, OPERATIONS, SLOT_COVERAGE
@@ -156,7 +156,7 @@ def test_publishing_brings_a_lake_of_format_2_to_what_syncs_made_of_it(tmp_path:
     lake = unpacked(2, tmp_path / "lake")
     _, errors = rebuild(lake)
     assert not errors
-    assert lake.pending() == lake.stale() == set()
+    assert lake.pending() == lake.with_work(DERIVE) == set()
     known = ask(lake, "SELECT status, count(*) AS n FROM operations GROUP BY ALL ORDER BY ALL")
     assert {"status": "CANCELED", "n": 1} in known.to_pylist()
     query = "SELECT count(*) AS n FROM history WHERE looked_up_at IS NOT NULL"

@@ -14,9 +14,9 @@ from pipeline.errors import UsageError
 from pipeline.facts import Answers
 from pipeline.lake import parquet
 from pipeline.lake.files import Files
-from pipeline.lake.fold import fold
 from pipeline.lake.landing import land, land_answers
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
 from pipeline.query import ask
 from pipeline.repair import Bounds, find, repair
 from pipeline.schema import COVERAGE, HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
@@ -160,11 +160,11 @@ def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
             1,
         ),
     )
-    fold(lake, PARTITION)
-    assert not lake.watched()
+    merge(lake, PARTITION)
+    assert not lake.with_pending_lookups()
     repair(lake, BOUNDS, "first")
     assert rows(lake.root, LOOKUPS).num_rows == 0
-    assert lake.watched() == {PARTITION}
+    assert lake.with_pending_lookups() == {PARTITION}
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from pipeline.checks import CHECKS, failing_rows, latest_states, silent_accounts
 from pipeline.emulator import Clock, Faults, Options, World, running
 from pipeline.export import export
 from pipeline.lake import parquet
-from pipeline.lake.fold import fold
+from pipeline.lake.compact import compact
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.seal import seal
+from pipeline.lake.merge import merge
 from pipeline.marts.summarize import summarize
 from pipeline.query import ask
 from pipeline.read import Archive
@@ -224,11 +224,11 @@ def test_no_fact_is_rewritten_without_a_column_of_its_file(tmp_path: Path, table
     pq.write_table(newer(table, pq.ParquetFile(file).read()), file)
     before = file.read_bytes()
     with pytest.raises(LakeError, match="written by a newer version"):
-        seal(lake, PARTITION)
+        compact(lake, PARTITION)
     if table in (OPERATIONS, HISTORY, COVERAGE, REJECTS):
         landed(lake, scan([record(1, stats={"opened": 1}), record(3) | {"status": 1}]))
         with pytest.raises(LakeError, match="written by a newer version"):
-            fold(lake, PARTITION)
+            merge(lake, PARTITION)
         assert lake.landed(PARTITION)
     assert file.read_bytes() == before
 
@@ -244,7 +244,7 @@ def test_derived_table_of_another_version_is_derived_anew(tmp_path: Path, table:
             continue
         pq.write_table(edit(table, pq.ParquetFile(file).read()), file)
         landed(lake, scan([record(1, stats={"opened": 1})]))
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
         summarize(lake, PARTITION)
         assert pq.read_schema(file).names == list(table.names)
 
@@ -253,7 +253,7 @@ def test_landed_file_of_an_older_version_lacks_what_came_since(tmp_path: Path):
     """Its reads are NULL there."""
     lake = landed(new_lake(tmp_path), scan([record(1), record(2) | {"stats": None}]))
     rewrite_landed(lake, lambda found: found.drop_columns(["recipients", "reject_operation_id"]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert rows(lake.root, OPERATIONS)["recipients"].to_pylist() == [None]
     assert rows(lake.root, REJECTS)["operation_id"].to_pylist() == [None]
 
@@ -264,7 +264,7 @@ def test_landed_file_of_a_newer_version_stays(tmp_path: Path, name: str):
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     rewrite_landed(lake, lambda found: found.append_column(name, pa.array(["x"])))
     with pytest.raises(LakeError, match=f"written by a newer version, with the columns {name}"):
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
     assert lake.landed(PARTITION)
 
 

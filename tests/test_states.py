@@ -1,112 +1,104 @@
-"""Which states there are: what scans hold, put together."""
+"""Merging against R1 to R3 in plain Python: whatever was seen, however it landed."""
 
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.lake.parquet import are_same
-from pipeline.lake.states import distinct_states, gathered, merged, newest_states, news
-from pipeline.schema import OPERATIONS
-from tests.support.factories import NOON, operation_id, record, scan
+from pipeline.facts import Answers, Scan
+from pipeline.lake.landing import land, land_answers
+from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge, rebuild_operations
+from pipeline.lake.states import AT_ONCE
+from pipeline.schema import LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from tests.support.factories import NOON, PARTITION, new_lake, record, scan, snapshot
+from tests.support.states import distinct, newest
 
 HOUR = timedelta(hours=1)
+RETENTION_HOURS = 24 * 7
 
-
-@example([[(0, 0, 0)], [(0, 0, 0)]])
-@example([[(0, 0, 0), (1, 0, 0)], [(1, 0, 1), (2, 0, 0)]])
-@given(
-    st.lists(
-        st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2), st.integers(0, 3)), max_size=8),
-        max_size=6,
-    )
+SIGHTING = st.tuples(
+    st.integers(0, 5),  # the operation
+    st.none() | st.integers(0, 2),  # its opened emails
+    st.integers(0, 2),  # updated so many hours after its creation
 )
-def test_scans_gathered_by_what_overlaps_are_all_their_states_once_and_in_order(found):
-    """R1, R5: the first sighting of each state, whatever the scans hold and how they lie to each other."""
-    tables = [
-        pa.concat_tables(
-            [OPERATIONS.arrow.empty_table()]
-            + [
-                scan([record(n, stats={"opened": o})], observed_at=NOON + seen * HOUR).operations
-                for n, o, seen in states
-            ]
-        )
-        for states in found
+LISTED = st.lists(SIGHTING, max_size=6)
+HOURS = st.sampled_from([2, 3, 4, RETENTION_HOURS - 1, RETENTION_HOURS, RETENTION_HOURS + 3])
+LANDED = st.lists(st.tuples(LISTED, HOURS, st.booleans()), min_size=1, max_size=5)
+Landing = list[tuple[list[tuple[int, int | None, int]], int, bool]]
+
+
+def seen(found: list[tuple[int, int | None, int]], at: datetime) -> Scan:
+    records = [
+        record(n, stats={"opened": opened}, updated_at=NOON + updated * HOUR)
+        for n, opened, updated in found
     ]
-    expected: dict[tuple[str, int], datetime] = {}
-    for n, o, seen in (one for states in found for one in states):
-        key, moment = (operation_id(n), o), NOON + seen * HOUR
-        expected[key] = min(moment, expected.get(key, moment))
-    gathering = list(tables)
-    states = gathered(gathering)
-    assert gathering == []
-    assert all(column.num_chunks <= 1 for column in states.columns)
-    told = [(r["operation_id"], r["opened"], r["observed_at"]) for r in states.to_pylist()]
-    assert {(i, o): seen for i, o, seen in told} == expected
-    assert len(told) == len(expected)
-    assert [i for i, _, _ in told] == sorted(i for i, _, _ in told)
-    assert distinct_states(OPERATIONS.arrow.empty_table(), states).equals(states)
+    return scan(records, observed_at=at)
 
 
-ROWS = st.lists(
-    st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 3), st.integers(0, 4)),
-    max_size=9,
+def put(lake: Lake, landings: Landing) -> list[dict[str, Any]]:
+    """Land each as a scan, or as fetches by id; returns the sightings."""
+    rows: list[dict[str, Any]] = []
+    for found, hours, by_id in landings:
+        at = NOON + hours * HOUR
+        one = seen(found, at)
+        states = one.operations
+        if by_id:
+            place = states.schema.get_field_index("looked_up_at")
+            states = states.set_column(place, "looked_up_at", states["observed_at"])
+            states = states.cast(OPERATIONS.arrow)
+            rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
+            none = LOOKUPS.arrow.empty_table(), OPERATION_ERRORS.arrow.empty_table()
+            land_answers(lake, Answers(PARTITION, at, states, rejects, *none, requests=1))
+        else:
+            land(lake, one)
+        rows += states.to_pylist()
+    return rows
+
+
+def tables(lake: Lake) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    found = snapshot(lake)
+    empty: list[dict[str, Any]] = []
+    return tuple(found.get(f"{name} {PARTITION}", empty) for name in ("history", "operations"))  # type: ignore[return-value]  # two
+
+
+LATE = RETENTION_HOURS + 3
+
+
+@settings(max_examples=60)
+@example([([(0, 0, 0), (1, 0, 0)], 2, False)], [([(1, 0, 0), (0, 0, 0)], 3, False)], 1)
+@example([([(1, 0, 0)], 3, False)], [([(1, 0, 0)], 2, False)], 1)  # known, and seen earlier
+@example([([(0, 0, 0)], 2, False)], [([(0, 1, 0)], LATE, False)], 1)  # listed late: gives way
+@example([([(0, 0, 0)], 2, False)], [([(0, 1, 0)], LATE, True)], 1)  # fetched late: counts
+@example(
+    [([(0, 0, 0)], 2, False), ([(0, 1, 0)], RETENTION_HOURS, False)], [([(0, 1, 0)], LATE, True)], 1
 )
+@example([([(0, 1, 0)], LATE, True)], [([(0, 1, 0)], 2, False)], 1)
+@given(LANDED, LANDED, st.sampled_from([1, 2, 4, AT_ONCE]))
+def test_merged_day_is_what_all_sightings_make(
+    tmp_path_factory, first: Landing, then: Landing, at_once: int
+):
+    """R1 to R3, R5: in two merges, in one, in the other order, and taken together anew."""
+    lake = new_lake(tmp_path_factory.mktemp("two"))
+    rows = put(lake, first)
+    merge(lake, PARTITION, at_once=at_once)
+    before = tables(lake)[1]
+    rows += put(lake, then)
+    report = merge(lake, PARTITION, at_once=at_once)
+    history = distinct(rows)
+    assert tables(lake) == (history, newest(history))
 
+    was, now = ({row["operation_id"]: row for row in one} for one in (before, newest(history)))
+    listed = {row["operation_id"] for row in rows[len(rows) - sum(len(f) for f, *_ in then) :]}
+    assert report.new == len(now.keys() - was.keys())
+    assert report.changed == sum(now[one] != row for one, row in was.items())
+    assert report.unchanged == len(listed) - report.new - report.changed
+    assert (report.operations, report.states) == (len(now), len(history))
 
-def seen(found: list[tuple[int, int, int, int]]) -> pa.Table:
-    """States in their order: which operation, its opened emails, when it was updated, when it was seen."""
-    return pa.concat_tables(
-        [OPERATIONS.arrow.empty_table()]
-        + [
-            scan(
-                [record(n, stats={"opened": o}, updated_at=NOON + updated * HOUR)],
-                observed_at=NOON + (5 + when) * HOUR,
-            ).operations
-            for n, o, updated, when in found
-        ]
-    )
-
-
-NOTHING = OPERATIONS.arrow.empty_table()
-
-
-@example([(0, 0, 0, 0), (1, 0, 0, 0)], [[(1, 0, 0, 1), (0, 0, 0, 1)]])  # not in the order of ids
-@example([(1, 0, 0, 0), (3, 0, 0, 0)], [[(0, 0, 0, 1), (1, 1, 1, 1), (2, 0, 0, 1), (3, 0, 0, 1)]])
-@example([(1, 0, 0, 3)], [[(1, 0, 0, 1)]])  # known, and seen earlier
-@example([(0, 0, 0, 0)], [[(9, 0, 0, 1)], [(9, 0, 0, 1)], []])  # beyond the last one
-@given(ROWS, st.lists(ROWS, max_size=4))
-def test_day_that_is_known_is_with_news_what_it_would_be_from_all_that_was_seen(before, scans):
-    """R1 to R3, R5: however the scans lie to what is known, and in whatever order they come."""
-    known = distinct_states(NOTHING, seen(before))
-    operations = newest_states(known)
-    if known.equals(operations):
-        known = operations  # as a fold has it where both files are the same
-    tables = [seen(found) for found in scans]
-    unknown, count = news(operations, tables)
-    assert tables == []
-    assert count == len({one[0] for found in scans for one in found})
-
-    history = distinct_states(NOTHING, seen([*before, *(one for found in scans for one in found)]))
-    newest = newest_states(history)
-    assert history.equals(known) or unknown.num_rows
-    if not unknown.num_rows:
-        return
-    for is_whole in {False, operations.num_rows > 0}:
-        after = merged(known, operations, unknown, is_whole=is_whole)
-        assert after.history.equals(history)
-        assert after.operations.equals(newest)
-        was = {row["operation_id"]: row for row in operations.to_pylist()}
-        now = {row["operation_id"]: row for row in newest.to_pylist()}
-        assert after.new == len(now.keys() - was.keys())
-        assert after.changed == sum(now[one] != row for one, row in was.items())
-
-
-def test_files_are_the_same_if_both_are_there_with_the_same_bytes(tmp_path: Path):
-    paths = [tmp_path / name for name in ("same", "as-well", "longer", "other", "empty", "none")]
-    for path, content in zip(paths, (b"ab", b"ab", b"abc", b"ba", b""), strict=False):
-        path.write_bytes(content)
-    assert [are_same(paths[0], path) for path in paths] == [True, True, False, False, False, False]
-    assert not are_same(paths[-1], paths[-1])
+    rebuild_operations(lake, PARTITION)
+    assert tables(lake) == (history, newest(history))
+    at_once = new_lake(tmp_path_factory.mktemp("one"))
+    put(at_once, [*then, *first])
+    merge(at_once, PARTITION)
+    assert tables(at_once) == tables(lake)

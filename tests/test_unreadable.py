@@ -14,8 +14,8 @@ from pipeline.emulator import World
 from pipeline.errors import ArchiveError
 from pipeline.lake import faults, landing, parquet
 from pipeline.lake.faults import DamagedError, UnreadableError
-from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.merge import merge
 from pipeline.oserrors import KNOWN, explain
 from pipeline.read import Archive
 from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, SLOT_COVERAGE, Table
@@ -64,7 +64,7 @@ READERS: dict[str, Callable[[Lake], object]] = {
     "rows": lambda lake: parquet.read(lake.part(OPERATIONS, PARTITION), OPERATIONS.arrow),
     "count": lambda lake: parquet.count(lake.part(OPERATIONS, PARTITION)),
     "landed": lambda lake: landing.read(first_landed(lake)),
-    "fold": lambda lake: fold(lake, PARTITION),
+    "fold": lambda lake: merge(lake, PARTITION),
     "sql": lambda lake: query.ask(lake, "FROM operations"),
     "notebook": lambda lake: Archive(lake.root).operations(),
     "publish": publish,

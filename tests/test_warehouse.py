@@ -14,8 +14,8 @@ from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
 from pipeline.export import export
 from pipeline.facts import Partition
-from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
 from pipeline.report.facts import read_accounts
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from pipeline.warehouse import publish
@@ -209,7 +209,7 @@ def test_fold_while_the_warehouse_is_published_is_in_it_or_in_the_next(tmp_path:
                 asked.append(folder)
                 if len(asked) == 2:
                     landed(lake, last)
-                    fold(lake, PARTITION)
+                    merge(lake, PARTITION)
             yield from super().partitions(folder)
 
     first = scan([record(1)], observed_at=NOON + timedelta(hours=2))

@@ -47,6 +47,10 @@ class Disk:
         if self.mode != FILE_MODE:
             self.set_mode(folder)
 
+    def remove_folder(self, folder: Path) -> None:
+        """Remove an empty folder."""
+        folder.rmdir()
+
     def create(self, file: Path) -> IO[bytes]:
         """Make a file that is not there yet, and open it for writing."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
@@ -195,6 +199,16 @@ class Files:
     def keep(self, file: Path) -> None:
         """Make a file that is as it should be last: who put it there may have been killed before that."""
         self._disk.sync_folder(file.parent)
+
+    def discard_tree(self, folder: Path) -> None:
+        """Remove a folder with all in it, if it is there: it does not matter if it comes back."""
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir():
+                self._disk.remove_folder(path)
+            else:
+                self._disk.remove(path)
+        if folder.is_dir():
+            self._disk.remove_folder(folder)
 
     def discard(self, file: Path) -> None:
         """Remove a file that nobody needs, if it is there: it does not matter if it comes back."""

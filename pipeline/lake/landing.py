@@ -68,6 +68,15 @@ class Landed:
     lookups: pa.Table
     errors: pa.Table
 
+    def small(self) -> Mapping[Table, pa.Table]:
+        """All but the states, by table."""
+        return {
+            COVERAGE: self.coverage,
+            REJECTS: self.rejects,
+            LOOKUPS: self.lookups,
+            OPERATION_ERRORS: self.errors,
+        }
+
 
 def land(lake: Lake, scan: Scan) -> Path:
     """Write a scan into the lake, durably, and return its file.

@@ -21,12 +21,18 @@ from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
 from pipeline.settings import ArchiveSettings
 
 PART = "part-0.parquet"
+PENDING = ".pending"
+"""The folder that has, for each partition with work to do, what is to be done."""
+DERIVE = "derive"
+"""Work: the delivery tables may be older than history."""
+COMPACT = "compact"
+"""Work: the tables are not in their last, compact form."""
 MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
 _BESIDE = (
     *("landing", "warehouse.duckdb", "report.html"),
-    *(".cache", ".columns", ".locks", ".marts", ".published", ".set-aside", ".sources"),
-    *(".stale", ".tmp", ".torn", ".unsealed", ".watched"),
+    *(".cache", ".columns", ".locks", ".marts", ".pending", ".published", ".set-aside", ".sources"),
+    ".tmp",
 )
 """What an archive's folder holds beside the tables and the marker."""
 
@@ -177,9 +183,23 @@ class Lake:
         except PermissionError:
             return True  # its fold will say what is wrong
 
-    def stale(self) -> set[Partition]:
-        """The partitions whose derived tables may be older than their history."""
-        return {p for p in self.partitions(".stale") if _may_exist(self.stale_marker(p))}
+    def with_work(self, work: str) -> set[Partition]:
+        """The partitions that wait for a work: `DERIVE` or `COMPACT`."""
+        return {p for p in self.partitions(PENDING) if _may_exist(self._work_marker(p, work))}
+
+    def has_work(self, partition: Partition, work: str) -> bool:
+        """Whether a partition waits for a work."""
+        return self._work_marker(partition, work).exists()
+
+    def note_work(self, partition: Partition, *work: str) -> None:
+        """Note, durably, what a partition waits for."""
+        for one in work:
+            self.files.touch(self._work_marker(partition, one))
+
+    def finish_work(self, partition: Partition, work: str) -> None:
+        """Note, durably, that a work is done."""
+        if self.has_work(partition, work):
+            self.files.remove(self._work_marker(partition, work))
 
     def lock_file(self, name: str) -> Path:
         """The lock file of that name."""
@@ -189,29 +209,13 @@ class Lake:
         """The lock that whoever changes a partition holds."""
         return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
 
-    def stale_marker(self, partition: Partition) -> Path:
-        """Exists while a partition's derived tables may be older than its history."""
-        return self._folder(".stale", partition) / "stale"
+    def pending_lookups_file(self, partition: Partition) -> Path:
+        """What is to be looked up by id of a partition; no file if nothing is."""
+        return self._folder(PENDING, partition) / "lookups.parquet"
 
-    def torn_marker(self, partition: Partition) -> Path:
-        """Exists while a partition's operations may be older than its history."""
-        return self._folder(".torn", partition) / "torn"
-
-    def watched_file(self, partition: Partition) -> Path:
-        """What is to be asked by id of a partition; no file if nothing is."""
-        return self._folder(".watched", partition) / PART
-
-    def watched(self) -> set[Partition]:
-        """The partitions with operations that are to be asked about by id."""
-        return {p for p in self.partitions(".watched") if _may_exist(self.watched_file(p))}
-
-    def unsealed_marker(self, partition: Partition) -> Path:
-        """Exists while a partition's tables are not in their last, compact form."""
-        return self._folder(".unsealed", partition) / "unsealed"
-
-    def unsealed(self) -> set[Partition]:
-        """The partitions that were written to since they were sealed, if they were."""
-        return {p for p in self.partitions(".unsealed") if _may_exist(self.unsealed_marker(p))}
+    def with_pending_lookups(self) -> set[Partition]:
+        """The partitions with operations that are to be looked up by id."""
+        return {p for p in self.partitions(PENDING) if _may_exist(self.pending_lookups_file(p))}
 
     def temporary_file(self, name: str, partition: Partition | None = None) -> Path:
         """Where a file is written before it is renamed: one place each, under the owner's lock."""
@@ -250,6 +254,9 @@ class Lake:
                 here = (Path(folder, n) for n in names if n != PART or folder not in ours)
                 found += [path for path in here if path.is_file()]
         return sorted(found)
+
+    def _work_marker(self, partition: Partition, work: str) -> Path:
+        return self._folder(PENDING, partition, work)
 
     def _folder(self, folder: str, partition: Partition, *below: str) -> Path:
         account, day = _account_id(partition), partition.day.isoformat()

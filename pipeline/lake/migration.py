@@ -5,11 +5,16 @@ and what an older version did not know is made anew.
 """
 
 import logging
+from typing import Final
 
+from pipeline.facts import Partition
 from pipeline.lake import columns
-from pipeline.lake.fold import rebuild_derived, rebuild_operations
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import COMPACT, DERIVE, PART, Lake, LakeError
+from pipeline.lake.merge import rebuild_derived, rebuild_operations
 from pipeline.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
+
+_STALE: Final = (".stale", "stale", DERIVE)
+_UNSEALED: Final = (".unsealed", "unsealed", COMPACT)
 
 log = logging.getLogger(__name__)
 
@@ -52,10 +57,35 @@ def _from_1(lake: Lake) -> None:
 
 
 def _from_2(lake: Lake) -> None:
-    """Format 2 did not say which states were fetched by id, and took them for listed ones."""
-    for partition in sorted(lake.partitions(LOOKUPS.name)):
+    """Format 2 did not say which states were fetched by id, and took them for listed ones.
+
+    What a partition waited for was in four folders, one of them for operations that may be older than
+    their history.
+    """
+    for folder, name, work in (_STALE, _UNSEALED):
+        for partition in _marked(lake, folder, name):
+            lake.note_work(partition, work)
+    looked_up = set(lake.partitions(LOOKUPS.name))
+    for partition in sorted(looked_up | _marked(lake, ".torn", "torn")):
         try:
             rebuild_operations(lake, partition)
+        except LakeError as error:
+            log.warning("%s, then `email-archive publish` makes up for it", error)
+    # Also where nothing was looked up yet.
+    for partition in sorted(looked_up | _marked(lake, ".watched", PART)):
+        try:
             rebuild_derived(lake, partition)
         except LakeError as error:
             log.warning("%s, then `email-archive publish` makes up for it", error)
+    for folder in (".stale", ".unsealed", ".torn", ".watched"):
+        lake.files.discard_tree(lake.root / folder)
+
+
+def _marked(lake: Lake, folder: str, name: str) -> set[Partition]:
+    """The partitions with a file of that name in a folder."""
+    found = set()
+    for partition in lake.partitions(folder):
+        day = f"created_date={partition.day}"
+        if (lake.root / folder / f"account_id={partition.account_id}" / day / name).exists():
+            found.add(partition)
+    return found

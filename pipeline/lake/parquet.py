@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,8 +29,7 @@ against 28 with dictionaries. Times of updates are not: zstd makes the most of t
 column has few distinct values and keeps its dictionary, the times of scans among them."""
 
 
-_BLOCK: Final = 1024 * 1024
-"""Bytes to compare at once."""
+_VERSION_KEY: Final = b"email_archive.version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ OPEN: Final = Form(level=3, row_group=128 * 1024)
 """For a file that will be replaced soon: quickly written. Level 1 saves a tenth of the time, and takes a
 tenth more for each further state of an operation in history."""
 
-SEALED: Final = Form(level=9, row_group=32 * 1024, page_index=True)
+COMPACTED: Final = Form(level=9, row_group=32 * 1024, page_index=True)
 """For one that stays: in twice the time a little smaller, with four times as many row groups to prune
 (18.6 bytes an operation against 18.9; level 15 saves another 0.2 for four times the time)."""
 
@@ -76,13 +76,7 @@ def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: F
 
 
 def replace(
-    lake: Lake,
-    table: Table,
-    partition: Partition,
-    rows: pa.Table,
-    *,
-    form: Form = OPEN,
-    encoded: pa.Buffer | None = None,
+    lake: Lake, table: Table, partition: Partition, rows: pa.Table, *, form: Form = OPEN
 ) -> None:
     """Replace a table's partition, at once and durably (R5, R6).
 
@@ -92,7 +86,17 @@ def replace(
         partition: the account and day, whose lock is held.
         rows: what it has from now on.
         form: how the file is laid out.
-        encoded: the rows as the bytes of the file, where they are encoded already.
+
+    Raises:
+        LakeError: the table's rows are facts, and a newer version that knows more of them wrote the file.
+    """
+    with replacing(lake, table, partition) as file:
+        file.write(encode(rows, form))
+
+
+@contextmanager
+def replacing(lake: Lake, table: Table, partition: Partition) -> Iterator[IO[bytes]]:
+    """The same, by what is written to a file in the block.
 
     Raises:
         LakeError: the table's rows are facts, and a newer version that knows more of them wrote the file.
@@ -101,33 +105,74 @@ def replace(
     if table in FACTS:
         require_known_columns(target, table)
     with lake.files.replacing(target, lake.temporary_file(table.name, partition)) as file:
-        file.write(encoded or encode(rows, form))
+        yield file
 
 
 def encode(table: pa.Table, form: Form = OPEN) -> pa.Buffer:
     """A table as the bytes of a Parquet file."""
-    encodings = {name: _ENCODINGS[name] for name in table.schema.names if name in _ENCODINGS}
+    table = _without_nulls(table) if form.required else table
+    sink = pa.BufferOutputStream()
+    write_batches(sink, [table], table.schema, form=form)
+    return sink.getvalue()
+
+
+def write_batches(
+    target: IO[bytes] | pa.NativeFile,
+    batches: Iterable[pa.RecordBatch | pa.Table],
+    schema: pa.Schema,
+    *,
+    form: Form = OPEN,
+    version: str | None = None,
+) -> None:
+    """Write rows as a Parquet file as they come.
+
+    Args:
+        target: the file.
+        batches: the rows, in pieces of any size.
+        schema: what they are written as.
+        form: how.
+        version: what `version` tells of the file.
+    """
+    if version is not None:
+        schema = schema.with_metadata({**(schema.metadata or {}), _VERSION_KEY: version})
+    with pq.ParquetWriter(target, schema, **_options(schema, form)) as writer:
+        for rows in _in_groups(batches, schema, form.row_group):
+            writer.write_table(rows, form.row_group)
+
+
+def _in_groups(
+    batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, rows: int
+) -> Iterator[pa.Table]:
+    """The same rows in pieces of so many, but for the last one."""
+    left = schema.empty_table()
+    for batch in batches:
+        found = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
+        left = pa.concat_tables([left, found.cast(schema)])
+        whole = left.num_rows - left.num_rows % rows
+        if whole:
+            yield left.slice(0, whole)
+            left = left.slice(whole)
+    if left.num_rows:
+        yield left
+
+
+def _options(schema: pa.Schema, form: Form) -> dict[str, Any]:
+    encodings = {name: _ENCODINGS[name] for name in schema.names if name in _ENCODINGS}
     if form.deltas:
         encodings |= {
             field.name: "DELTA_BINARY_PACKED"
-            for field in table.schema
+            for field in schema
             if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
         }
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        _without_nulls(table) if form.required else table,
-        sink,
-        compression="lz4" if form.level is None else "zstd",
-        compression_level=form.level,
-        use_dictionary=[name for name in table.schema.names if name not in encodings],
-        column_encoding=encodings,
-        row_group_size=form.row_group,
-        write_statistics=[name for name in table.schema.names if name not in COUNT_NAMES]
-        if form.statistics
-        else False,
-        write_page_index=form.page_index,
-    )
-    return sink.getvalue()
+    bounded = [name for name in schema.names if name not in COUNT_NAMES]
+    return {
+        "compression": "lz4" if form.level is None else "zstd",
+        "compression_level": form.level,
+        "use_dictionary": [name for name in schema.names if name not in encodings],
+        "column_encoding": encodings,
+        "write_statistics": bounded if form.statistics else False,
+        "write_page_index": form.page_index,
+    }
 
 
 def _without_nulls(table: pa.Table) -> pa.Table:
@@ -137,6 +182,19 @@ def _without_nulls(table: pa.Table) -> pa.Table:
         for field, column in zip(table.schema, table.columns, strict=True)
     ]
     return table.cast(pa.schema(fields, metadata=table.schema.metadata))
+
+
+def rewrite(lake: Lake, table: Table, partition: Partition, *, form: Form) -> None:
+    """Write a partition's rows once more in another form, as they come.
+
+    Raises:
+        LakeError: the file is damaged, is not of this table, or a newer version wrote it.
+    """
+    path = lake.part(table, partition)
+    known = version(path, table.arrow)
+    with replacing(lake, table, partition) as file:
+        rows = batches(path, table.arrow, rows=form.row_group)
+        write_batches(file, rows, table.arrow, form=form, version=known)
 
 
 def write_if_changed(
@@ -163,25 +221,62 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     Raises:
         LakeError: the file is damaged, is not of this table, or can't be read.
     """
-    wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    wanted = _wanted(schema, columns)
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             found = file.schema_arrow
-            if unlike := list(_unlike(found, schema)):
-                msg = (
-                    f"{path} is not a file of this archive; move it away and run again. (expected "
-                    f"{', '.join(unlike)}; got {_columns(found)})"
-                )
-                raise LakeError(msg)
+            _check(path, found, schema)
             table = file.read(columns=[name for name in wanted.names if name in found.names])
     except FileNotFoundError:
         return wanted.empty_table()
     except (pa.ArrowException, OSError) as error:
         raise faults.of_file(path, error) from error
+    return _filled(table, wanted)
+
+
+def batches(
+    path: Path,
+    schema: pa.Schema,
+    columns: Sequence[str] | None = None,
+    rows: int = OPEN.row_group,
+) -> Iterator[pa.Table]:
+    """The same, in pieces of so many rows at most, in their order.
+
+    Raises:
+        LakeError: the file is damaged, or is not of this table.
+    """
+    wanted = _wanted(schema, columns)
+    try:
+        with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
+            _check(path, file.schema_arrow, schema)
+            names = [name for name in wanted.names if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=rows, columns=names):
+                yield _filled(pa.Table.from_batches([batch]), wanted)
+    except FileNotFoundError:
+        return
+    except (pa.ArrowException, OSError) as error:
+        raise faults.of_file(path, error) from error
+
+
+def _wanted(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
+    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+
+def _filled(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Rows with the columns that their file lacks."""
     for field in wanted:
-        if field.name not in table.schema.names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table.select(wanted.names).replace_schema_metadata(None).cast(wanted)
+        if field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(wanted.names).replace_schema_metadata(None).cast(wanted)
+
+
+def _check(path: Path, found: pa.Schema, schema: pa.Schema) -> None:
+    if unlike := list(_unlike(found, schema)):
+        msg = (
+            f"{path} is not a file of this archive; move it away and run again. (expected "
+            f"{', '.join(unlike)}; got {_columns(found)})"
+        )
+        raise LakeError(msg)
 
 
 def read_derived(path: Path, schema: pa.Schema) -> pa.Table | None:
@@ -232,19 +327,31 @@ def written_by_a_newer_version(path: Path, unknown: Iterable[str]) -> LakeError:
     )
 
 
-def are_same(one: Path, other: Path) -> bool:
-    """Whether two files are there and have the same bytes: then one need not be read after the other."""
+def check(path: Path, schema: pa.Schema) -> pa.Schema | None:
+    """The schema of the file at `path`, if there is one.
+
+    Raises:
+        LakeError: the file is damaged, or is not of this table.
+    """
     try:
-        if one.stat().st_size != other.stat().st_size:
-            return False
-        # Read and not mapped: a disk that fails would end the process then.
-        with one.open("rb") as first, other.open("rb") as second:
-            while block := first.read(_BLOCK):
-                if block != second.read(_BLOCK):
-                    return False
-    except OSError:
-        return False  # what is wrong is told by who reads them
-    return True
+        with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
+            _check(path, file.schema_arrow, schema)
+            return file.schema_arrow
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError) as error:
+        raise faults.of_file(path, error) from error
+
+
+def version(path: Path, schema: pa.Schema) -> str | None:
+    """Which version of history a file was written as, or made of; None if none is known.
+
+    Raises:
+        LakeError: the file is damaged, or is not of this table.
+    """
+    found = check(path, schema)
+    version = (found.metadata or {}).get(_VERSION_KEY) if found else None
+    return version.decode() if version else None
 
 
 def count(path: Path) -> int:
@@ -259,3 +366,21 @@ def count(path: Path) -> int:
         return 0
     except (pa.ArrowException, OSError) as error:
         raise faults.of_file(path, error) from error
+
+
+def first_ids(path: Path) -> list[tuple[str, int]]:
+    """The first operation's id of each row group, and its rows; nothing if there is no file.
+
+    Raises:
+        LakeError: the file is damaged, or can't be read.
+    """
+    try:
+        metadata = pq.read_metadata(path)
+    except FileNotFoundError:
+        return []
+    except (pa.ArrowException, OSError) as error:
+        raise faults.of_file(path, error) from error
+    place = metadata.schema.names.index("operation_id")
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    bounds = ((group.column(place).statistics, group.num_rows) for group in groups)
+    return [(known.min, rows) for known, rows in bounds if known and known.has_min_max]

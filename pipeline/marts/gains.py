@@ -8,13 +8,14 @@ gains up to a moment are then sums over the operations as they were known at tha
 from datetime import timedelta
 from typing import Final
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.lake.rows import differs_from_previous
-from pipeline.lake.states import newest_first
+from pipeline import engine
+from pipeline.lake.statements import listed, newest_first
 from pipeline.schema import AGES, TIMESTAMP
 from pipeline.windows import RETENTION, SLOT
 
@@ -32,11 +33,12 @@ GAINS_VERSION: Final = b"1"
 """To be raised with any change of what is derived here: then every day is derived anew."""
 
 
-def gains(history: pa.Table) -> pa.Table:
+def gains(history: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """What each state added, when it was first seen.
 
     Args:
-        history: a partition's states, as `schema.HISTORY` and in its order; `extra` may lack.
+        history: states of whole operations, as `schema.HISTORY` and in its order; `extra` may lack.
+        connection: an in-memory connection of `engine.connect` to work in.
 
     Returns:
         One row per state that was the newest known when it was first seen: ``created_at``, ``age_us``
@@ -44,8 +46,8 @@ def gains(history: pa.Table) -> pa.Table:
         ``emails``, ``attempted``, ``delivered``, ``opened``, ``undelivered``, ``failed``. All but the
         first of the sums skip operations that lack a count which the rates need.
     """
-    states = _as_they_came(history.combine_chunks())
-    follows = ~_flags(differs_from_previous(states, ["operation_id"]))
+    states = _as_they_came(history.combine_chunks(), connection)
+    follows = _follows(states)
     rated = np.ones(states.num_rows, dtype=np.bool_)
     counts: dict[str, Ints] = {}
     for name in (*_NEEDED, *_ATTEMPTED):
@@ -101,6 +103,14 @@ def steps(gained: pa.Table) -> pa.Table:
     )
 
 
+def _follows(states: pa.Table) -> Bools:
+    """For each state whether the one before it is of the same operation."""
+    ids = states["operation_id"].combine_chunks()
+    return np.concatenate(
+        [np.zeros(min(1, len(ids)), np.bool_), _flags(pc.equal(ids[1:], ids[:-1]))]
+    )
+
+
 def _added(values: Ints, follows: Bools) -> Ints:
     """Each value less the one before it of the same operation."""
     if not follows.any():
@@ -109,13 +119,13 @@ def _added(values: Ints, follows: Bools) -> Ints:
     return values - np.where(follows, before, 0)
 
 
-def _as_they_came(history: pa.Table) -> pa.Table:
+def _as_they_came(history: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     """The states that were the newest known when they were first seen, in the order of their coming.
 
     That is history's own order, as long as newer states come later. Where a replica answered with an
     older one, or an answer came after the deadline, the operation's states are told apart one by one.
     """
-    follows = ~_flags(differs_from_previous(history, ["operation_id"]))
+    follows = _follows(history)
     seen, updated, created = (
         _ints(history[name]) for name in ("observed_at", "updated_at", "created_at")
     )
@@ -128,42 +138,23 @@ def _as_they_came(history: pa.Table) -> pa.Table:
         return history
     operation = np.cumsum(~follows)
     is_odd = np.isin(operation, operation[odd])
-    return pa.concat_tables(
-        [history.filter(pa.array(~is_odd)), _told_apart(history.filter(pa.array(is_odd)))]
-    ).combine_chunks()
+    told = _told_apart(history.filter(pa.array(is_odd)), connection)
+    return pa.concat_tables([history.filter(pa.array(~is_odd)), told]).combine_chunks()
 
 
-def _told_apart(history: pa.Table) -> pa.Table:
-    """The same, for any states: from what was seen last back to what was seen first."""
-    ranked = newest_first(_sightings(history))
-    rank = pa.array(np.arange(ranked.num_rows), pa.int64())
-    as_seen = ranked.append_column("_rank", rank).sort_by(
-        [("operation_id", "ascending"), ("observed_at", "ascending"), ("_rank", "descending")]
-    )
-    kept: list[int] = []
-    newest: tuple[str, int] | None = None
-    pairs = zip(as_seen["operation_id"].to_pylist(), as_seen["_rank"].to_pylist(), strict=True)
-    for place, (operation_id, position) in enumerate(pairs):
-        if newest is None or newest[0] != operation_id or position < newest[1]:
-            newest = (operation_id, position)
-            kept.append(place)
-    return as_seen.take(pa.array(kept, pa.int64())).select(history.schema.names)
-
-
-def _sightings(history: pa.Table) -> pa.Table:
-    """States as they were first seen, and once more those that a fetch by id returned only later."""
-    was_listed = pc.less(history["observed_at"], history["looked_up_at"])
-    looked_up = history.filter(was_listed)
-    if not looked_up.num_rows:
-        return history
+def _told_apart(history: pa.Table, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The same, for any states."""
     names = history.schema.names
-    never = pc.if_else(pc.fill_null(was_listed, fill_value=False), None, history["looked_up_at"])
-    listed = history.set_column(
-        names.index("looked_up_at"), history.schema.field("looked_up_at"), never
+    query = engine.render(
+        engine.sql("pipeline.marts", "as_they_came"),
+        columns=listed(names),
+        newest_first=newest_first([n for n in names if n not in ("observed_at", "looked_up_at")]),
     )
-    place = names.index("observed_at")
-    looked_up = looked_up.set_column(place, history.schema.field(place), looked_up["looked_up_at"])
-    return pa.concat_tables([listed, looked_up])
+    connection.register("odd_states", history)
+    try:
+        return connection.sql(query).to_arrow_table().cast(history.schema)
+    finally:
+        connection.unregister("odd_states")
 
 
 def _ints(values: pa.ChunkedArray) -> Ints:

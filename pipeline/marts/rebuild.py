@@ -1,8 +1,8 @@
 """Derived files that are damaged, derived again from the facts."""
 
 from pipeline.lake import parquet
-from pipeline.lake.fold import rebuild_derived
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import rebuild_derived
 from pipeline.marts.summarize import summarize
 from pipeline.schema import MARTS, SLOT_COVERAGE
 

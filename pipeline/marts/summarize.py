@@ -20,7 +20,8 @@ from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.faults import refusals
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import DERIVE, Lake, LakeError
+from pipeline.lake.statements import part
 from pipeline.marts.gains import GAINS_VERSION, gains, steps
 from pipeline.schema import (
     AGES,
@@ -35,6 +36,7 @@ from pipeline.schema import (
     OPERATIONS,
     SIZE_CLASSES,
     Table,
+    arrow_schema,
 )
 from pipeline.windows import SLOT
 
@@ -63,6 +65,11 @@ _PARTS: Final = {
     "names": " ".join(
         f"WHEN smallest = {smallest} THEN {engine.literal(name)}" for name, smallest in SIZE_CLASSES
     ),
+    "believed": _listed(
+        f"CASE WHEN {name} <= {MAX_PLAUSIBLE_COUNT} THEN {name} END AS {name}"
+        for name in COUNT_NAMES
+    ),
+    "most": str(MAX_PLAUSIBLE_COUNT),
     "ages": ", ".join(f"({minutes})" for _, minutes in AGES),
     "known": _listed(
         f"CASE WHEN sum(rated_operations) {_BY_THEN} > 0 THEN sum({name}) {_BY_THEN} END AS {name}"
@@ -71,9 +78,9 @@ _PARTS: Final = {
 }
 
 
-def _query(name: str) -> str:
+def _query(name: str, **parts: str) -> str:
     """One of the SQL files beside this module, filled in."""
-    return engine.render(engine.sql("pipeline.marts", name), **_PARTS)
+    return engine.render(engine.sql("pipeline.marts", name), **_PARTS, **parts)
 
 
 def mark_outdated(lake: Lake) -> None:
@@ -88,7 +95,7 @@ def mark_outdated(lake: Lake) -> None:
         return
     with lake.files.locked(lake.lock_file("marts"), "the marts"):
         for partition in lake.partitions(HISTORY.name):
-            lake.files.touch(lake.stale_marker(partition))
+            lake.note_work(partition, DERIVE)
         # After the marks: killed before, the next run makes them again (R5).
         with lake.files.replacing(note, lake.temporary_file("marts")) as file:
             file.write(json.dumps(made_by).encode())
@@ -133,71 +140,70 @@ def summarize(
         else:
             with engine.connect(spill=lake.spill) as own:
                 rows = _summarize(lake, partition, own)
-        if lake.stale_marker(partition).exists():
-            lake.files.remove(lake.stale_marker(partition))
+        lake.finish_work(partition, DERIVE)
     return rows
 
 
 @refusals()
-def summarize_folded(
-    lake: Lake,
-    partition: Partition,
-    connection: duckdb.DuckDBPyConnection,
-    operations: pa.Table,
-    history: pa.Table,
+def summarize_merged(
+    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> None:
-    """The same for a day that was just folded, whose lock is held and whose tables are at hand.
+    """The same for a day that was just merged, whose lock is held.
 
     Raises:
-        LakeError: what the day holds can't be summed up; it stays stale.
+        LakeError: what the day holds can't be summed up; it stays due.
     """
-    with _telling_what_fails(partition):
-        rows = _of_operations(lake, partition, connection, operations)
-        rows |= _of_history(lake, partition, connection, history)
-    _tell(partition, rows)
-    lake.files.remove(lake.stale_marker(partition))
+    _summarize(lake, partition, connection)
+    lake.finish_work(partition, DERIVE)
 
 
 def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
-    # One after the other: a fold has both at hand anyway, and this need not.
     with _telling_what_fails(partition):
-        operations = parquet.read(lake.part(OPERATIONS, partition), OPERATIONS.arrow)
-        rows = _of_operations(lake, partition, connection, operations)
-        del operations
-        history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
-        rows |= _of_history(lake, partition, connection, history)
+        rows = _of_operations(lake, partition, connection)
+        rows |= _of_history(lake, partition, connection)
     _tell(partition, rows)
     return rows
 
 
 def _of_operations(
-    lake: Lake,
-    partition: Partition,
-    connection: duckdb.DuckDBPyConnection,
-    operations: pa.Table,
+    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
     marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
-    believed = plausible(operations)
-    if believed is not operations:
-        _warn_of_implausible(partition, operations)
-    with _registered(connection, "operations", believed):
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
-        rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
-        connection.execute("DROP TABLE counted")
+    operations = part(OPERATIONS, lake.part(OPERATIONS, partition))
+    _warn_of_implausible(partition, connection, operations)
+    believed = _query("plausible", operations=operations)
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW operations AS {believed}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
+    rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
+    connection.execute("DROP TABLE counted")
+    connection.execute("DROP VIEW operations")
     return rows
 
 
 def _of_history(
-    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, history: pa.Table
+    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
-    with _registered(connection, "steps", steps(gains(plausible(history)))):
+    batches = parquet.batches(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
+    gained = [steps(gains(plausible(rows), connection)) for rows in _by_operation(batches)]
+    with _registered(connection, "steps", pa.concat_tables(gained)):
         return {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
 
 
+def _by_operation(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows, ordered by operation, in pieces that each have all rows of their operations."""
+    left = arrow_schema(c for c in HISTORY.columns if c.name in _HISTORY_NAMES).empty_table()
+    for batch in batches:
+        rows = pa.concat_tables([left, batch])
+        last = pc.index(rows["operation_id"], rows["operation_id"][-1]).as_py()
+        yield rows.slice(0, last)
+        left = rows.slice(last)
+    yield left
+
+
 def plausible(rows: pa.Table) -> pa.Table:
-    """Operations or history with counts above `schema.MAX_PLAUSIBLE_COUNT` as absent."""
+    """History with counts above `schema.MAX_PLAUSIBLE_COUNT` as absent."""
     for name in COUNT_NAMES:
         column = rows[name]
         if (pc.max(column).as_py() or 0) > MAX_PLAUSIBLE_COUNT:
@@ -206,18 +212,19 @@ def plausible(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def _warn_of_implausible(partition: Partition, operations: pa.Table) -> None:
-    for name in COUNT_NAMES:
-        found = operations.filter(pc.greater(operations[name], MAX_PLAUSIBLE_COUNT))
-        for operation_id, value in zip(found["operation_id"], found[name], strict=True):
-            log.warning(
-                "%s: %s of %s is %d: too large, the delivery tables leave it out",
-                partition,
-                name,
-                operation_id,
-                value.as_py(),
-                extra={"event": "implausible_count", **partition.fields()},
-            )
+def _warn_of_implausible(
+    partition: Partition, connection: duckdb.DuckDBPyConnection, operations: str
+) -> None:
+    query = _query("implausible", operations=operations)
+    for operation_id, name, value in connection.execute(query).fetchall():
+        log.warning(
+            "%s: %s of %s is %d: too large, the delivery tables leave it out",
+            partition,
+            name,
+            operation_id,
+            value,
+            extra={"event": "implausible_count", **partition.fields()},
+        )
 
 
 @contextmanager

@@ -238,10 +238,10 @@ OPERATION_ERRORS = Table(
     ),
 )
 
-WATCHED = Table(
-    "watched",
+PENDING_LOOKUPS = Table(
+    "pending_lookups",
     "internal",
-    "One row per operation and subject to be asked about by its id",
+    "One row per operation and subject to be looked up by id",
     "Operations that are not settled, and failures whose errors have not been asked for.",
     (
         RECORD_COLUMNS[0],

@@ -13,8 +13,8 @@ from assets.resources import ArchiveResource, TwilioResource
 from assets.tables import TABLES
 from pipeline.checks import CHECKS
 from pipeline.facts import Partition
-from pipeline.lake.fold import fold
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
 from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days
 from tests.support.factories import ACCOUNT, NOON, at, landed, scan
@@ -141,7 +141,7 @@ def test_schedule_asks_for_the_young_days_once_the_others_are_covered(tmp_path: 
     lake = Lake(tmp_path).open()
     for day in retained_days(NOON):
         landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
-        fold(lake, Partition(ACCOUNT, day))
+        merge(lake, Partition(ACCOUNT, day))
     assert tick(tmp_path, "2026-11-20 12:05") is None
     assert days(tick(tmp_path, "2026-11-20 12:10")) == ("2026-11-20", "2026-11-20")
     # An hour on, 13 November 15:00 has 2 hours left: its last scan is due.
@@ -160,7 +160,7 @@ def test_tick_of_a_clock_that_is_wrong_by_days_asks_for_a_run_all_the_same(
     lake = Lake(tmp_path).open()
     for day in retained_days(NOON):
         landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
-        fold(lake, Partition(ACCOUNT, day))
+        merge(lake, Partition(ACCOUNT, day))
     request = tick(tmp_path, clock)
     if clock == "2026-11-20 12:05":
         assert request is None

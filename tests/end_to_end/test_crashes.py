@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.emulator import Options, World
 from pipeline.lake import landing
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import DERIVE, Lake
 from pipeline.schema import HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
 from tests.conftest import Figures
@@ -88,7 +88,7 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(
         assert unlike_truth(emulator, tmp_path, START, [now]) == []
         assert seen <= states(rows(tmp_path, HISTORY))
         assert lake.pending() == set()
-        assert lake.stale() == set()
+        assert lake.with_work(DERIVE) == set()
         assert [path for path in (tmp_path / ".tmp").rglob("*") if path.is_file()] == []
     figures("kills of syncs, survived", killed)
 

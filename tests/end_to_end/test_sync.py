@@ -12,9 +12,9 @@ from pipeline.emulator import Options, World
 from pipeline.emulator.server import Bounds, Order
 from pipeline.facts import Partition, ScanFacts
 from pipeline.lake.files import Disk, Files
-from pipeline.lake.fold import FoldReport, fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.merge import MergeReport, merge
 from pipeline.query import ask
 from pipeline.refresh import cut
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
@@ -108,7 +108,7 @@ def test_day_is_told_once_its_windows_are_done_and_can_be_folded_while_others_ar
             told.append(partition.day)
             if len(told) == 1:
                 assert len(landed.windows) < len(windows)
-            fold(lake, partition)
+            merge(lake, partition)
 
         with OperationsClient(settings) as client:
             found = extract(client, lake, settings, windows, landed, on_day=fold_it)
@@ -168,7 +168,7 @@ def test_failure_that_is_gone_when_a_day_is_folded_again_is_no_error():
         (Partition(ACCOUNT, at(text).date()) for text in ("2026-11-20", "2026-11-21")),
         LakeError("too many open files"),
     )
-    again = FoldReport(day, *([0] * 9), None)
+    again = MergeReport(day, *([0] * 9), None)
     both = Folding(failures={day: error, other: error}) + Folding((again,))
     assert (both.folds, both.errors) == ((again,), (error,))
 

@@ -24,8 +24,8 @@ from pipeline.emulator.world import Counting
 from pipeline.facts import Answers, ScanFacts
 from pipeline.lake import landing
 from pipeline.lake.files import Files
-from pipeline.lake.fold import FoldReport
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.merge import MergeReport
 from pipeline.query import ask
 from pipeline.schema import (
     COVERAGE,
@@ -115,7 +115,7 @@ class _Told(Observer):
         self.acknowledged |= {tuple(row.values()) for row in answers.lookups.to_pylist()}
         self._turn()
 
-    def folded(self, report: FoldReport) -> None:  # noqa: ARG002 - an observer's
+    def folded(self, report: MergeReport) -> None:  # noqa: ARG002 - an observer's
         self._turn()
 
 

@@ -16,8 +16,8 @@ from pipeline.emulator import Options, World
 from pipeline.emulator.faults import Faults, Injector
 from pipeline.emulator.server import failures
 from pipeline.lake import parquet
-from pipeline.lake.fold import fold
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import COMPACT, Lake
+from pipeline.lake.merge import merge
 from pipeline.query import ask
 from pipeline.schema import (
     HISTORY,
@@ -288,7 +288,7 @@ def _rank(row: Row) -> tuple[datetime, bool, timedelta]:
 
 def unsealed(lake: Lake, now: datetime) -> Iterator[str]:
     """Days that change no more and are not in their last form."""
-    for partition in sorted(lake.unsealed()):
+    for partition in sorted(lake.with_work(COMPACT)):
         if deadline(midnight(partition.day) + DAY - SLOT) <= now:
             yield f"{partition} is not sealed"
 
@@ -297,7 +297,7 @@ def changed_by_folding_again(lake: Lake) -> Iterator[str]:
     """R5"""
     before = snapshot(lake)
     for partition in lake.partitions("history"):
-        fold(lake, partition)
+        merge(lake, partition)
     if snapshot(lake) != before:
         yield "R5: folding again changed something"
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
-from pipeline.lake.fold import fold
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
+from pipeline.lake.merge import merge
 from pipeline.marts.summarize import summarize
 from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP, Table
 from pipeline.twilio.parsing import parse_page
@@ -125,7 +125,7 @@ def summarized(lake: Lake, *scans: Scan) -> Lake:
     """A lake that holds the scans, folded and summarized."""
     landed(lake, *scans)
     for partition in lake.pending():
-        fold(lake, partition)
+        merge(lake, partition)
         summarize(lake, partition)
     return lake
 

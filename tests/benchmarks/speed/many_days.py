@@ -68,7 +68,7 @@ def make(root: Path, accounts: int, days: int) -> Lake:
                 root / table.name / f"account_id={account_id(number)}",
             )
     for partition in list(lake.partitions(tables[0].name)):
-        for left in (lake.landing_folder(partition), lake.stale_marker(partition).parent):
+        for left in (lake.landing_folder(partition), lake.pending_lookups_file(partition).parent):
             left.mkdir(parents=True, exist_ok=True)  # as a fold leaves them, empty
     return Lake(root)
 

@@ -20,7 +20,7 @@ from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.landing import land
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import DERIVE, Lake
 from pipeline.scan import observed, rejects_table
 from pipeline.schema import (
     AGES,
@@ -109,7 +109,7 @@ def _take_in(lake: Lake, scan: Scan) -> None:
     """As a sync does: what a fold has at hand is summarized at once."""
     land(lake, scan)
     check(not fold_pending(lake, summarizing=True).errors, "a day was not folded")
-    check(not lake.stale_marker(_PARTITION).exists(), "a day was not summarized")
+    check(not lake.has_work(_PARTITION, DERIVE), "a day was not summarized")
 
 
 def rescan(plan: Plan) -> list[Figure]:
@@ -231,7 +231,7 @@ def query(plan: Plan) -> list[Figure]:
             ).cast(OPERATIONS.arrow)
             temporary = lake.temporary_file("operations", partition)
             parquet.write(
-                lake, day, lake.part(OPERATIONS, partition), temporary, form=parquet.SEALED
+                lake, day, lake.part(OPERATIONS, partition), temporary, form=parquet.COMPACTED
             )
             writer.write_table(day, row_group_size=122_880)
     publish(lake)
@@ -351,5 +351,5 @@ def _mart_day(lake: Lake, day: date, luck: int) -> None:
         tables[mart] = pa.Table.from_pylist([row | counts for row in rows], schema=mart.arrow)
     for table, found in tables.items():
         temporary = lake.temporary_file(table.name, partition)
-        form = parquet.SEALED if table is COVERAGE or table is SLOT_COVERAGE else parquet.OPEN
+        form = parquet.COMPACTED if table is COVERAGE or table is SLOT_COVERAGE else parquet.OPEN
         parquet.write(lake, found, lake.part(table, partition), temporary, form=form)

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 
 from pipeline.emulator import World
 from pipeline.lake import parquet
-from pipeline.lake.layout import Lake
-from pipeline.lake.seal import can_be_sealed, seal
+from pipeline.lake.compact import can_be_compacted, compact
+from pipeline.lake.layout import COMPACT, Lake
 from pipeline.schema import HISTORY, LAKE_TABLES, OPERATIONS
 from pipeline.sync import Days, sync
 from pipeline.windows import deadline
@@ -41,7 +41,7 @@ def files(lake: Lake) -> dict[str, int]:
 
 
 def unsealed(lake: Lake) -> set[str]:
-    return {partition.day.isoformat() for partition in lake.unsealed()}
+    return {partition.day.isoformat() for partition in lake.with_work(COMPACT)}
 
 
 def test_day_is_sealed_once_its_last_deadline_has_passed_and_then_left_alone(tmp_path: Path):
@@ -77,10 +77,10 @@ def test_sealing_keeps_rows_and_order_and_prunes_by_small_row_groups(tmp_path: P
     lake = summarized(new_lake(tmp_path), scan([record(n) for n in range(40_000)]))
     before = snapshot(lake)
     order = parquet.read(lake.part(HISTORY, PARTITION), HISTORY.arrow)
-    assert can_be_sealed(lake, LAST_DEADLINE - timedelta(seconds=1)) == []
-    assert can_be_sealed(lake, LAST_DEADLINE) == [PARTITION]
-    seal(lake, PARTITION)
-    assert can_be_sealed(lake, LAST_DEADLINE) == []
+    assert can_be_compacted(lake, LAST_DEADLINE - timedelta(seconds=1)) == []
+    assert can_be_compacted(lake, LAST_DEADLINE) == [PARTITION]
+    compact(lake, PARTITION)
+    assert can_be_compacted(lake, LAST_DEADLINE) == []
     assert snapshot(lake) == before
     assert parquet.read(lake.part(HISTORY, PARTITION), HISTORY.arrow).equals(order)
     metadata = pq.ParquetFile(lake.part(OPERATIONS, PARTITION)).metadata
@@ -91,14 +91,14 @@ def test_sealing_keeps_rows_and_order_and_prunes_by_small_row_groups(tmp_path: P
 def test_day_that_is_scanned_after_it_was_sealed_is_sealed_anew(tmp_path: Path):
     """R1: what a late scan finds is added all the same."""
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
-    seal(lake, PARTITION)
+    compact(lake, PARTITION)
     late = scan([record(1), record(2)], observed_at=LAST_DEADLINE + timedelta(days=1))
     landed(lake, late)
-    assert not seal(lake, PARTITION)  # what landed is folded first
+    assert not compact(lake, PARTITION)  # what landed is folded first
     summarized(lake)
     assert parquet.count(lake.part(OPERATIONS, PARTITION)) == 2
-    assert can_be_sealed(lake, LAST_DEADLINE) == [PARTITION]
-    assert seal(lake, PARTITION)
+    assert can_be_compacted(lake, LAST_DEADLINE) == [PARTITION]
+    assert compact(lake, PARTITION)
 
 
 def test_range_by_hand_unseals_only_what_it_changes(tmp_path: Path):

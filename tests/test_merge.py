@@ -1,4 +1,4 @@
-"""land() and fold(): what a day holds after its scans, in whatever order and however often."""
+"""land() and merge(): what a day holds after its scans, in whatever order and however often."""
 
 import itertools
 import json
@@ -17,9 +17,9 @@ from pipeline.days import fold_pending, summarize_pending
 from pipeline.facts import Answers, Partition
 from pipeline.lake import landing
 from pipeline.lake.files import Disk, Files
-from pipeline.lake.fold import fold
 from pipeline.lake.landing import land, land_answers
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import DERIVE, Lake, LakeError
+from pipeline.lake.merge import merge
 from pipeline.schema import (
     COVERAGE,
     HISTORY,
@@ -70,10 +70,10 @@ def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations
         for n, m in ((2, 5), (1, 2))
     )
     lake = summarized(new_lake(tmp_path), late)
-    assert lake.stale() == set()
+    assert lake.with_work(DERIVE) == set()
     landed(lake, early)
-    fold(lake, PARTITION)
-    assert lake.stale() == {PARTITION}
+    merge(lake, PARTITION)
+    assert lake.with_work(DERIVE) == {PARTITION}
 
 
 @pytest.mark.parametrize("older", [HISTORY, OPERATIONS], ids=lambda table: table.name)
@@ -90,7 +90,7 @@ def test_publish_takes_history_and_operations_of_different_moments_together(
     lake = summarized(new_lake(tmp_path / "lake"), first)
     kept = shutil.copy(lake.part(older, PARTITION), tmp_path / "older.parquet")
     landed(lake, then, changed)
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     whole = {table.name: rows(lake, table.name) for table in (HISTORY, OPERATIONS)}
     shutil.copy(kept, lake.part(older, PARTITION))
     rebuild(lake)
@@ -110,7 +110,7 @@ def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Pa
     again = record(1, stats={"opened": opened}, updated_at=NOON + opened * HOUR)
     landed(lake, scan([again], observed_at=NOON + 6 * HOUR))
     with pytest.raises(LakeError, match="is missing, though operations of its day are there"):
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
     _, errors = rebuild(lake)
     assert len(errors) == 1
     assert lake.pending() == {PARTITION}
@@ -147,7 +147,7 @@ def test_landed_parquet_of_an_older_version_is_folded(tmp_path: Path):
     table = ipc.open_file(path).read_all()
     pq.write_table(table, path.with_suffix(".parquet"))
     path.unlink()
-    assert fold(lake, PARTITION).new == 1
+    assert merge(lake, PARTITION).new == 1
     assert [row["operation_id"] for row in rows(lake, "operations")] == [operation_id(1)]
     assert len(rows(lake, "rejects")) == len(rows(lake, "coverage")) == 1
     assert lake.landed(PARTITION) == []
@@ -165,7 +165,7 @@ def test_fetched_states_landed_by_an_earlier_version_count_as_fetched(tmp_path: 
     old = ipc.open_file(path).read_all().drop_columns(["looked_up_at"])
     with ipc.new_file(path, old.schema) as file:
         file.write_table(old)
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     (row,) = rows(lake, "operations")
     assert (row["status"], row["looked_up_at"]) == ("CANCELED", AFTER_DEADLINE)
 
@@ -190,7 +190,7 @@ def test_landed_file_with_any_damage_is_an_error_or_reads_as_a_table(
 def test_scan_that_found_nothing_lands_too(tmp_path: Path):
     """R4: "we looked, and it was empty" is a fact."""
     lake = landed(new_lake(tmp_path), scan([]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["operations"] for row in rows(lake, "coverage")] == [0]
     assert lake.landed(PARTITION) == []
 
@@ -202,7 +202,7 @@ def test_folding_keeps_every_state_and_shows_the_newest(tmp_path: Path):
         scan([record(1, stats={"delivered": 0})], observed_at=NOON + HOUR),
         scan([record(1, updated_at=NOON + HOUR)], observed_at=NOON + 2 * HOUR),
     )
-    report = fold(lake, PARTITION)
+    report = merge(lake, PARTITION)
     assert [(r["delivered"], r["observed_at"]) for r in rows(lake, "history")] == [
         (0, NOON + HOUR),
         (1, NOON + 2 * HOUR),
@@ -215,10 +215,10 @@ def test_folding_keeps_every_state_and_shows_the_newest(tmp_path: Path):
 
 def test_report_counts_new_changed_and_unchanged(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(n) for n in (1, 2, 3)], observed_at=NOON + HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     changed = record(2, stats={"opened": 1}, updated_at=NOON + HOUR)
     landed(lake, scan([record(1), changed, record(4)], observed_at=NOON + 2 * HOUR))
-    report = fold(lake, PARTITION)
+    report = merge(lake, PARTITION)
     assert (report.new, report.changed, report.unchanged) == (1, 1, 1)
     assert (report.operations, report.states) == (4, 5)
 
@@ -226,16 +226,16 @@ def test_report_counts_new_changed_and_unchanged(tmp_path: Path):
 def test_same_state_seen_again_is_one_state_first_seen_then(tmp_path: Path):
     scans = [scan([record(1)], observed_at=NOON + n * HOUR) for n in (3, 1, 2)]
     lake = landed(new_lake(tmp_path), *scans)
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["observed_at"] for row in rows(lake, "history")] == [NOON + HOUR]
 
 
 def test_absence_from_a_later_answer_removes_nothing(tmp_path: Path):
     """R1."""
     lake = landed(new_lake(tmp_path), scan([record(1), record(2)]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     landed(lake, scan([], observed_at=AFTER_DEADLINE + HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert len(rows(lake, "operations")) == 2
 
 
@@ -247,7 +247,7 @@ def test_older_state_served_later_replaces_nothing(tmp_path: Path):
         scan([newer], observed_at=NOON + 2 * HOUR),
         scan([record(1)], observed_at=NOON + 3 * HOUR),
     )
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["opened"] for row in rows(lake, "operations")] == [1]
     assert len(rows(lake, "history")) == 2
 
@@ -259,7 +259,7 @@ def test_among_equal_updated_at_the_latest_seen_wins(tmp_path: Path):
         scan([record(1, stats={"opened": 1})], observed_at=NOON + HOUR),
         scan([record(1, stats={"opened": 0})], observed_at=NOON + 2 * HOUR),
     )
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["opened"] for row in rows(lake, "operations")] == [0]
 
 
@@ -277,7 +277,7 @@ def test_state_seen_after_the_deadline_replaces_only_if_strictly_newer(
             observed_at=AFTER_DEADLINE,
         ),
     )
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["opened"] for row in rows(lake, "operations")] == [opened]
 
 
@@ -293,7 +293,7 @@ def test_deadline_is_that_of_the_slot_and_not_of_the_operation(tmp_path: Path):
         scan([states[0]], observed_at=created_at),
         scan([states[1]], observed_at=AFTER_DEADLINE + timedelta(minutes=30)),
     )
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["opened"] for row in rows(lake, "operations")] == [1]
 
 
@@ -305,7 +305,7 @@ def test_records_that_can_not_be_read_are_kept_verbatim_and_once(tmp_path: Path)
         scan([record(1), bad], observed_at=NOON + 2 * HOUR),
         scan([record(1), bad], observed_at=NOON + HOUR),
     )
-    report = fold(lake, PARTITION)
+    report = merge(lake, PARTITION)
     (reject,) = rows(lake, "rejects")
     assert json.loads(reject["raw"]) == bad
     assert reject["observed_at"] == NOON + HOUR
@@ -316,10 +316,10 @@ def test_records_that_can_not_be_read_are_kept_verbatim_and_once(tmp_path: Path)
 def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
     """R5."""
     lake = landed(new_lake(tmp_path), scan([record(1), record(2, id="")]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY, COVERAGE, REJECTS)]
     before, written = snapshot(lake), [path.stat().st_mtime_ns for path in parts]
-    report = fold(lake, PARTITION)
+    report = merge(lake, PARTITION)
     assert snapshot(lake) == before
     assert [path.stat().st_mtime_ns for path in parts] == written
     assert report.scans == 0
@@ -327,11 +327,11 @@ def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
 
 def test_rescan_with_nothing_changed_rewrites_only_coverage(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     parts = [lake.part(table, PARTITION) for table in (OPERATIONS, HISTORY)]
     written = [path.stat().st_ino for path in parts]
     landed(lake, scan([record(1)], observed_at=NOON + 2 * HOUR))
-    assert fold(lake, PARTITION).unchanged == 1
+    assert merge(lake, PARTITION).unchanged == 1
     assert [path.stat().st_ino for path in parts] == written
     assert len(rows(lake, "coverage")) == 2
 
@@ -350,7 +350,7 @@ def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
         lake = new_lake(tmp_path / str(number))
         for one in order:
             landed(lake, one)
-            fold(lake, PARTITION)
+            merge(lake, PARTITION)
         results.append(snapshot(lake))
     assert all(result == results[0] for result in results)
 
@@ -358,15 +358,15 @@ def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
 def test_state_that_an_older_scan_saw_was_first_seen_then(tmp_path: Path):
     """R5: a scan that lands late, after a newer one was folded, still tells when a state was there."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + 2 * HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     landed(lake, scan([record(1)], observed_at=NOON + HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     other = landed(
         new_lake(tmp_path / "other"),
         scan([record(1)], observed_at=NOON + HOUR),
         scan([record(1)], observed_at=NOON + 2 * HOUR),
     )
-    fold(other, PARTITION)
+    merge(other, PARTITION)
     assert snapshot(lake) == snapshot(other)
 
 
@@ -376,7 +376,7 @@ def test_two_different_states_of_one_moment_both_stay_and_one_is_chosen(tmp_path
     results = []
     for number, order in enumerate(itertools.permutations(states)):
         lake = landed(new_lake(tmp_path / str(number)), scan(order))
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
         results.append(snapshot(lake))
     assert results[0] == results[1]
     assert len(results[0][f"history {PARTITION}"]) == 2
@@ -404,11 +404,11 @@ def test_tables_are_a_function_of_what_landed(tmp_path_factory, found, cut):
         for number, opened, updated, seen in found
     ]
     at_once = landed(new_lake(tmp_path_factory.mktemp("a")), *scans)
-    fold(at_once, PARTITION)
+    merge(at_once, PARTITION)
     in_two = landed(new_lake(tmp_path_factory.mktemp("b")), *scans[:cut])
-    fold(in_two, PARTITION)
+    merge(in_two, PARTITION)
     landed(in_two, *reversed(scans[cut:]))
-    fold(in_two, PARTITION)
+    merge(in_two, PARTITION)
     assert snapshot(at_once) == snapshot(in_two)
 
     distinct = {(n, o, u): min(s for *key, s in found if key == [n, o, u]) for n, o, u, _ in found}
@@ -435,9 +435,9 @@ def test_days_and_accounts_never_share_a_file(tmp_path: Path):
     lake = landed(
         new_lake(tmp_path), scan([record(1)]), scan([record(1)], account_id=OTHER_ACCOUNT)
     )
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert list(lake.partitions("operations")) == [PARTITION]
-    fold(lake, Partition(OTHER_ACCOUNT, DAY))
+    merge(lake, Partition(OTHER_ACCOUNT, DAY))
     assert len(list(lake.partitions("operations"))) == 2
 
 
@@ -447,36 +447,36 @@ def test_damaged_landed_file_stops_its_day_with_a_message_and_loses_nothing(tmp_
     foreign = lake.landing_folder(PARTITION) / "notes.parquet"
     foreign.write_bytes(b"no parquet")
     with pytest.raises(LakeError, match=r"notes\.parquet is damaged .* moved away"):
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
     assert len(lake.landed(PARTITION)) == 2
     foreign.unlink()
-    assert fold(lake, PARTITION).new == 1
+    assert merge(lake, PARTITION).new == 1
 
 
 def test_damaged_table_is_an_error_and_never_taken_for_an_empty_one(tmp_path: Path):
     """R9."""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     lake.part(HISTORY, PARTITION).write_bytes(b"PAR1 torn")
     landed(lake, scan([record(2)]))
     with pytest.raises(LakeError, match="move it away"):
-        fold(lake, PARTITION)
+        merge(lake, PARTITION)
     assert len(lake.landed(PARTITION)) == 1
 
 
 def test_history_written_but_operations_not_is_healed_by_the_next_fold(tmp_path: Path):
     """R5: a kill between the two renames leaves the landed file, and the next fold does the rest."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     operations = lake.part(OPERATIONS, PARTITION)
     old = operations.read_bytes()
     path = land(lake, scan([record(1, stats={"opened": 1}, updated_at=NOON + HOUR)]))
     content = path.read_bytes()
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     healed = snapshot(lake)
     operations.write_bytes(old)
     path.write_bytes(content)
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert snapshot(lake) == healed
 
 
@@ -498,7 +498,7 @@ def test_folder_of_no_day_is_no_partition(tmp_path: Path):
 
 def test_foreign_files_among_the_tables_are_found(tmp_path: Path):
     lake = landed(new_lake(tmp_path), scan([record(1)]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert lake.foreign_files() == []
     foreign = lake.part(OPERATIONS, PARTITION).with_name("part-1.parquet")
     foreign.write_bytes(b"x")
@@ -508,7 +508,7 @@ def test_foreign_files_among_the_tables_are_found(tmp_path: Path):
 def test_files_are_private_and_temporaries_out_of_readers_sight(tmp_path: Path):
     """R6: temporary files never end in .parquet and never lie where a reader's glob finds them."""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     for path in lake.root.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
     temporary = lake.temporary_file("operations", PARTITION)
@@ -533,17 +533,16 @@ def test_operations_that_a_killed_fold_left_behind_history_come_up_with_the_next
     later = NOON + HOUR
     landed(lake, scan([record(1, stats={"opened": 1}, updated_at=later)], observed_at=later))
     with pytest.raises(Crash):
-        fold(Lake(lake.root, Files(DiesAtOperations())), PARTITION)
+        merge(Lake(lake.root, Files(DiesAtOperations())), PARTITION)
     (file,) = lake.landed(PARTITION)
     file.unlink()
     summarize_pending(lake)
     landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert {row["operation_id"]: row["opened"] for row in rows(lake, "operations")} == {
         operation_id(1): 1,
         operation_id(2): 2,
     }
-    assert not lake.torn_marker(PARTITION).exists()
 
 
 def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
@@ -552,7 +551,7 @@ def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
     lake.part(OPERATIONS, PARTITION).unlink()
     later = NOON + HOUR
     landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
-    fold(lake, PARTITION)
+    merge(lake, PARTITION)
     assert [row["operation_id"] for row in rows(lake, "operations")] == [
         operation_id(1),
         operation_id(2),
@@ -568,7 +567,7 @@ def test_day_that_cannot_be_derived_keeps_no_other_from_its_tables(tmp_path: Pat
     operations.write_bytes(b"no Parquet")
     (error,) = summarize_pending(lake)
     assert str(operations) in str(error)
-    assert lake.stale() == {PARTITION}
+    assert lake.with_work(DERIVE) == {PARTITION}
 
 
 def test_fold_that_summarizes_derives_what_summarize_derives(tmp_path: Path):
@@ -581,7 +580,7 @@ def test_fold_that_summarizes_derives_what_summarize_derives(tmp_path: Path):
     for one in scans:
         landed(at_once, one)
         assert not fold_pending(at_once, summarizing=True).errors
-        assert at_once.stale() == set()
+        assert at_once.with_work(DERIVE) == set()
         landed(apart, one)
         fold_pending(apart)
         summarize_pending(apart)

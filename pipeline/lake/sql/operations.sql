@@ -1,0 +1,5 @@
+-- Grain: one row per operation, by operation.
+SELECT $columns FROM operations ANTI JOIN newest USING (operation_id)
+UNION ALL
+SELECT $columns FROM newest
+ORDER BY operation_id

@@ -1,0 +1,116 @@
+"""The SQL of the lake: its statements and the rule R3, filled in with the columns of schema.py."""
+
+import glob
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from pipeline import engine
+from pipeline.lake import parquet
+from pipeline.schema import HISTORY, SETTLED_STATUSES, Column, Table
+from pipeline.windows import RETENTION, SLOT
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_MOMENTS: Final = ("observed_at", "looked_up_at")
+_STATE: Final = tuple(name for name in HISTORY.names if name not in _MOMENTS)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names as a list of columns."""
+    return ", ".join(names)
+
+
+@cache
+def statement(name: str, **parts: str) -> str:
+    """One of the statements on history and operations, filled in; `parts` are what the caller chooses."""
+    return engine.render(engine.sql("pipeline.lake", name), **_COLUMNS, **parts)
+
+
+@cache
+def small_table(table: Table) -> str:
+    """The statement that merges `new` rows of a table into the `known` ones."""
+    return engine.render(engine.sql("pipeline.lake", table.name), columns=listed(table.names))
+
+
+def part(table: Table, file: Path) -> str:
+    """The rows of a table's file, with the columns of schema.py; none if there is no file.
+
+    Raises:
+        LakeError: the file is damaged, or is not of this table.
+    """
+    found = parquet.check(file, table.arrow)
+    if found is None:
+        return nothing(table)
+    columns = listed(c.name if c.name in found.names else _null(c) for c in table.columns)
+    # What is a wildcard in the path stands for itself.
+    literal = engine.literal(glob.escape(str(file.absolute())))
+    return engine.render(engine.sql("pipeline.lake", "part"), columns=columns, file=literal)
+
+
+def comparison() -> str:
+    """What the API has `listed` now, beside what the archive had `seen`: both as sightings of states."""
+    both = "(FROM seen UNION ALL BY NAME FROM listed)"
+    return statement(
+        "comparison",
+        known_states=statement("distinct_states", sightings="seen"),
+        merged_states=statement("distinct_states", sightings=both),
+        known=statement("newest", states="known_states"),
+        merged=statement("newest", states="merged_states"),
+        now=statement("newest", states="listed"),
+        now_is_known=_same(_STATE[1:], "now", "known"),
+        merged_is_known=_same(_STATE[1:], "merged", "known"),
+    )
+
+
+def nothing(table: Table) -> str:
+    """No rows, with the columns of a table."""
+    return f"SELECT {listed(map(_null, table.columns))} WHERE false"
+
+
+def _null(column: Column) -> str:
+    return f"NULL::{column.sql_type} AS {column.name}"
+
+
+def newest_first(rest: Iterable[str] = _STATE) -> str:
+    """The order of an operation's states, the newest first (R3).
+
+    Args:
+        rest: the columns of the states, or as many of them as there are: the last to decide.
+    """
+    return engine.render(
+        engine.sql("pipeline.lake", "newest_first"),
+        deadline_us=_deadline_us("created_at"),
+        rest=listed(
+            f"{name} DESC NULLS LAST" for name in rest if name not in ("operation_id", "updated_at")
+        ),
+    )
+
+
+def _deadline_us(created_at: str) -> str:
+    return engine.render(
+        engine.sql("pipeline.lake", "deadline_us"),
+        created_at=created_at,
+        slot_us=str(SLOT // _MICROSECOND),
+        retention_us=str(RETENTION // _MICROSECOND),
+    )
+
+
+def _same(names: Iterable[str], left: str, right: str) -> str:
+    """Whether two rows are the same in some columns; NULL is the same as NULL."""
+    return " AND ".join(f"{left}.{name} IS NOT DISTINCT FROM {right}.{name}" for name in names)
+
+
+_COLUMNS: Final = {
+    "typed_columns": listed(f"{c.name} {c.sql_type}" for c in HISTORY.columns),
+    "columns": listed(HISTORY.names),
+    "state": listed(_STATE),
+    "same_state": _same(_STATE[1:], "operations", "landed"),
+    "same_row": _same(HISTORY.names[1:], "operations", "newest"),
+    "deadline_us": f"({_deadline_us('created_at')})",
+    "known_deadline_us": _deadline_us("operations.created_at"),
+    "rest": listed(name for name in _STATE if name not in ("operation_id", "updated_at")),
+    "newest_first": newest_first(),
+    "settled_statuses": listed(map(engine.literal, SETTLED_STATUSES)),
+}
