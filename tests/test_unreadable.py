@@ -113,7 +113,7 @@ def test_folder_of_another_user_is_told_with_its_owner(lake: Lake, read: Callabl
 
 
 @needs_root
-@pytest.mark.parametrize("name", [".locks", ".tmp", ".stale"])
+@pytest.mark.parametrize("name", [".locks", ".tmp", ".pending"])
 def test_hidden_folder_of_another_user_is_told_with_its_owner(lake: Lake, name: str):
     give_to_nobody(lake.root)
     take_from_nobody(lake.root / name, *(lake.root / name).rglob("*"))

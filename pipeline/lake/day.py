@@ -88,18 +88,15 @@ class Day:
         table: Table,
         batches: Iterable[pa.RecordBatch],
         version: str | None,
-        is_change: Callable[[], bool],
-    ) -> bool:
+        is_change: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Replace history or operations by rows as they come.
 
         Args:
             table: the table.
             batches: its rows.
             version: what is noted in the file as its version of history.
-            is_change: asked once all rows have come: whether they replace those that are there.
-
-        Returns:
-            What `is_change` said.
+            is_change: called once all rows have come: whether they replace those that are there.
         """
         try:
             with parquet.replacing(self.lake, table, self.partition) as target:
@@ -109,8 +106,6 @@ class Day:
                 self.lake.note_work(self.partition, COMPACT, DERIVE)
         except _UnchangedError:
             self.keep_file(table)
-            return False
-        return True
 
     def keep_file(self, table: Table) -> None:
         """Make a file that is as it should be last: whoever wrote it may have been killed before."""

@@ -6,7 +6,7 @@ ranges of ids, so that a day of any size needs the same memory, and what they gi
 
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final, NamedTuple
@@ -84,7 +84,22 @@ class StatesMerge:
             _enter(day, _Piece("", None))
             day.connection.execute("INSERT INTO all_news FROM operations")
         seen, news = day.ask(statement("counts"))
-        return self._write(seen, has_news=news > 0)
+        pieces = _cut(day, self._at_once)
+        is_first = not day.file(HISTORY).exists()
+        settled, version = self._write_history(pieces) if news else (_Settled(), None)
+        if is_first and settled.states == settled.operations > 0:
+            # Each has one state: both tables are the same rows.
+            _copy(day, HISTORY, OPERATIONS)
+            return Changes(seen, new=settled.operations, has_news=True)
+        if not settled.changed:
+            day.keep_file(HISTORY)
+            version = day.version(HISTORY)
+        counts = _Counts()
+        if settled.changed or not self._is_whole:
+            counts = self._write_operations(pieces, version, must=settled.changed > 0)
+        else:
+            day.keep_file(OPERATIONS)
+        return Changes(seen, counts.new, counts.changed, has_news=news > 0)
 
     def _keep_news(self) -> None:
         """Put the states that are not those of their operations already into the table `all_news`.
@@ -104,28 +119,42 @@ class StatesMerge:
         day.connection.execute(f"INSERT INTO all_news {news}")
         day.connection.unregister("landed")
 
-    def _write(self, seen: int, *, has_news: bool) -> Changes:
+    def _write_history(self, pieces: Sequence["_Piece"]) -> tuple["_Settled", str]:
+        """Write history, if it changes; returns what was found, and its version if it was written."""
+        day, version = self._day, secrets.token_hex(8)
+        found: list[_Settled] = []
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for piece in pieces:
+                found.append(_settle(day, piece))
+                yield from day.batches(statement("history"))
+
+        # A day that is taken together anew mostly is as it should be: it is looked at before it is written.
+        if self._is_whole or any(_settle(day, piece).changed for piece in pieces):
+            day.replace(HISTORY, batches(), version, lambda: any(one.changed for one in found))
+        return sum(found, _Settled()), version
+
+    def _write_operations(
+        self, pieces: Sequence["_Piece"], version: str | None, *, must: bool
+    ) -> "_Counts":
+        """Write operations, if they change, if they must be written, or if they are not those of history."""
         day = self._day
-        is_first = not day.file(HISTORY).exists()
-        version, pieces = day.version(HISTORY), _cut(day, self._at_once)
-        settled = _Settled()
-        if has_news:
-            version, settled = _write_history(day, pieces, version)
-        else:
-            day.keep_file(HISTORY)
-        if self._is_whole and not settled.changed:
-            day.keep_file(OPERATIONS)
-            return Changes(seen, has_news=has_news)
-        if is_first and settled.states == settled.operations > 0:
-            # Each has one state: both tables are the same rows.
-            _copy(day, HISTORY, OPERATIONS)
-            return Changes(seen, new=settled.operations, has_news=True)
-        day.view(HISTORY, _IN_PIECE)  # of the file that was written just now
+        found: list[_Counts] = []
+        day.view(HISTORY, _IN_PIECE)  # of the file that may have been written just now
         # Where operations are whole, only those with news can have another newest state.
         states = f"({statement('with_news')})" if self._is_whole else HISTORY.name
-        must = settled.changed > 0 or not self._belong_together
-        new, changed = _write_operations(day, pieces, version, states, must=must)
-        return Changes(seen, new, changed, has_news=True)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for piece in pieces:
+                found.append(_choose(day, piece, states))
+                yield from day.batches(statement("operations"))
+
+        must = must or not self._belong_together
+        if must or any(_choose(day, piece, states) != _Counts() for piece in pieces):
+            day.replace(OPERATIONS, batches(), version)
+        else:
+            day.keep_file(OPERATIONS)
+        return sum(found, _Counts())
 
 
 def _belong_together(day: Day) -> bool:
@@ -169,7 +198,7 @@ def _enter(day: Day, piece: _Piece) -> None:
     day.connection.execute(f"SET VARIABLE first_id = {first_id}; SET VARIABLE end_id = {end_id}")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Settled:
     """The operations with news: their states, themselves, and the states that history lacked."""
 
@@ -177,48 +206,37 @@ class _Settled:
     operations: int = 0
     changed: int = 0
 
-
-def _write_history(
-    day: Day, pieces: Iterable[_Piece], version: str | None
-) -> tuple[str | None, _Settled]:
-    """Write history with its new states, if there are any; returns its version."""
-    settled = _Settled()
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        for piece in pieces:
-            _enter(day, piece)
-            day.keep("states", statement("states"))
-            states, operations, changed = day.ask(statement("settled"))
-            settled.states += states
-            settled.operations += operations
-            settled.changed += changed
-            yield from day.batches(statement("history"))
-
-    new_version = secrets.token_hex(8)
-    is_written = day.replace(HISTORY, batches(), new_version, lambda: settled.changed > 0)
-    return new_version if is_written else version, settled
+    def __add__(self, other: "_Settled") -> "_Settled":
+        return _Settled(
+            self.states + other.states,
+            self.operations + other.operations,
+            self.changed + other.changed,
+        )
 
 
-def _write_operations(
-    day: Day, pieces: Iterable[_Piece], version: str | None, states: str, *, must: bool
-) -> tuple[int, int]:
-    """Write operations with the newest of some states, if they differ or if they must be written.
+def _settle(day: Day, piece: _Piece) -> _Settled:
+    """Make the table `states` of a piece."""
+    _enter(day, piece)
+    day.keep("states", statement("states"))
+    return _Settled(*day.ask(statement("settled")))
 
-    Returns:
-        How many operations are new, and how many changed.
-    """
-    counts: list[tuple[int, ...]] = []
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for piece in pieces:
-            _enter(day, piece)
-            day.keep("newest", statement("newest", states=states))
-            counts.append(day.ask(statement("changes")))
-            yield from day.batches(statement("operations"))
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How many operations are new, and how many have another newest state than before."""
 
-    day.replace(OPERATIONS, batches(), version, lambda: must or any(map(any, counts)))
-    new, changed = (sum(numbers) for numbers in zip(*counts, strict=True))
-    return new, changed
+    new: int = 0
+    changed: int = 0
+
+    def __add__(self, other: "_Counts") -> "_Counts":
+        return _Counts(self.new + other.new, self.changed + other.changed)
+
+
+def _choose(day: Day, piece: _Piece, states: str) -> _Counts:
+    """Make the table `newest` of a piece, from some states."""
+    _enter(day, piece)
+    day.keep("newest", statement("newest", states=states))
+    return _Counts(*day.ask(statement("changes")))
 
 
 def _copy(day: Day, source: Table, target: Table) -> None:
