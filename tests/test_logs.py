@@ -22,24 +22,24 @@ def events(text: str) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def test_every_scan_fold_and_publish_is_one_line_of_json(tmp_path: Path):
+def test_every_scan_merge_and_publish_is_one_line_of_json(tmp_path: Path):
     with account(WORLD, NOW, tmp_path, operation_errors=False) as (_, settings):
         done = run("--log-format", "json", "sync", cwd=tmp_path, **settings.environment())
     assert done.returncode == 0
     found = events(done.stderr)
     about = {"level": "INFO", "account_id": settings.account_sid}
-    assert len(found["scan"]) == len(found["fold"]) == 8
+    assert len(found["scan"]) == len(found["merge"]) == 8
     for one in found["scan"]:
         assert one.items() >= {**about, "complete": True, "pages": 1, "retries": 0}.items()
         assert one["window"].startswith("2026-11-")
         assert [len(request_id) for request_id in one["request_ids"]] == [34]
-    for one in found["fold"]:
+    for one in found["merge"]:
         assert one.items() >= {**about, "changed": 0, "new_rejects": 0}.items()
-    assert sum(one["new"] for one in found["fold"]) == len(WORLD.existing(NOW))
+    assert sum(one["new"] for one in found["merge"]) == len(WORLD.existing(NOW))
     (published,), (synced,) = found["publish"], found["sync"]
     assert published["warehouse"].endswith("warehouse.duckdb")
     assert synced["new"] == len(WORLD.existing(NOW))
-    told = [one for name in ("scan", "fold", "publish", "sync") for one in found[name]]
+    told = [one for name in ("scan", "merge", "publish", "sync") for one in found[name]]
     assert all(one["seconds"] > 0 and one["time"].endswith("+00:00") for one in told)
 
 
