@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline import engine
+from pipeline.collected import slot_states
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.schema import (
@@ -26,7 +27,7 @@ from pipeline.schema import (
     STATUSES,
     Table,
 )
-from pipeline.views import ask_lake, slot_states
+from pipeline.views import ask_lake
 from pipeline.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
 
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)

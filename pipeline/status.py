@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline import engine
 from pipeline.anomalies import Anomaly, latest_anomalies
+from pipeline.collected import scan_times, slot_states
 from pipeline.counting import Reading, readings
 from pipeline.facts import Partition
 from pipeline.lake.layout import DERIVE, Lake, LakeError
@@ -24,7 +25,7 @@ from pipeline.schema import (
     SLOT_COVERAGE,
     Table,
 )
-from pipeline.views import ask_lake, scan_times, slot_states, unreadable
+from pipeline.views import ask_lake, unreadable
 from pipeline.windows import CLOCK_MARGIN, midnight, retained_days
 
 _T = TypeVar("_T")

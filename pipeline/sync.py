@@ -24,7 +24,6 @@ from pipeline.days import (
 )
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
-from pipeline.lake import columns
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.faults import UnreadableError
 from pipeline.lake.files import Files
@@ -551,7 +550,6 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
             rebuild_derived(lake, partition)
         except LakeError as error:
             errors.append(error)
-    columns.look(lake)
     publish(lake)
     told = {str(error): error for error in errors}
     return summarized, tuple(told.values())

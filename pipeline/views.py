@@ -1,19 +1,18 @@
-"""The lake's tables as SQL, and the views that join them with what its coverage amounts to."""
+"""The lake's tables as SQL, and the views that join them with the states of their slots."""
 
 import glob
-from collections.abc import Collection, Iterable, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
 
 import duckdb
 import pyarrow as pa
 
-from pipeline import engine, sources
+from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
-from pipeline.lake.columns import are_uniform
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.statements import newest_first
-from pipeline.schema import AGES, COVERAGE, DELIVERY_CURVE, HISTORY, SLOT_COVERAGE, Table
+from pipeline.schema import AGES, DELIVERY_CURVE, HISTORY, Column, Table
 from pipeline.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
 MOST_YEARS = 50
@@ -23,50 +22,40 @@ _HOUR = timedelta(hours=1)
 _CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
-def select(
-    lake: Lake, table: Table, since: date = date.min, without: Collection[Partition] = ()
-) -> str:
-    """All rows of a lake table with the hive keys as proper types; none if it has no file yet.
+def select(lake: Lake, table: Table, partitions: Collection[Partition] | None = None) -> str:
+    """The rows of a lake table with the hive keys; none if it has no file.
 
     Args:
         lake: the archive.
         table: the table.
-        since: only days from then on.
-        without: partitions to leave out. With either, the files are listed; by default they are whatever
-            there is when the query runs.
+        partitions: those to read; by default whatever there is when the query runs.
     """
-    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    partitions = lake.partitions(table.name)
-    found = (lake.part(table, p) for p in partitions if p.day >= since and p not in without)
-    if path := next((path for path in found if path.exists()), None):
-        files = engine.literal(lake.glob(table))
-        if since > date.min or without:
-            listed = [path, *(other for other in found if other.exists())]
-            files = f"[{', '.join(engine.literal(glob.escape(str(p.absolute()))) for p in listed)}]"
-        rows = "rows_by_path" if "=" in str(lake.root.absolute()) else "rows"
-        return engine.render(
-            engine.sql("pipeline", "view"),
-            columns=columns,
-            nothing=_nulls(table),
-            rows=engine.render(
-                engine.sql("pipeline", rows),
-                files=files,
-                differ="false" if are_uniform(lake, table) else "true",
-            ),
-        )
-    return nothing(table)
+    found = partitions if partitions is not None else lake.partitions(table.name)
+    paths = (path for p in found if (path := lake.part(table, p)).exists())
+    first = next(paths, None)
+    if first is None:
+        return nothing(table)
+    files = engine.literal(lake.glob(table))
+    if partitions is not None:
+        listed = (engine.literal(glob.escape(str(p.absolute()))) for p in (first, *paths))
+        files = f"[{', '.join(listed)}]"
+    return engine.render(
+        engine.sql("pipeline", "rows"),
+        columns=", ".join(column.name for column in table.published),
+        files=files,
+        schema=", ".join(map(_in_file, table.columns)),
+    )
+
+
+def _in_file(column: Column) -> str:
+    name, type_ = engine.literal(column.name), engine.literal(column.sql_type)
+    return f"{name}: {{name: {name}, type: {type_}, default_value: NULL}}"
 
 
 def nothing(table: Table) -> str:
     """No rows, with a table's columns."""
-    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
-    return engine.render(
-        engine.sql("pipeline", "empty_view"), columns=columns, nothing=_nulls(table)
-    )
-
-
-def _nulls(table: Table) -> str:
-    return ", ".join(f"NULL::{c.sql_type} AS {c.name}" for c in table.published)
+    nulls = ", ".join(f"NULL::{c.sql_type} AS {c.name}" for c in table.published)
+    return engine.render(engine.sql("pipeline", "empty_view"), nothing=nulls)
 
 
 def coverage_slots(moments: str) -> str:
@@ -104,71 +93,39 @@ def operations_as_of() -> str:
     )
 
 
-def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) -> pa.Table:
-    """What the scans of every slot amount to at `now`, or at the latest scan if that is later.
-
-    Args:
-        lake: the archive.
-        now: the moment; UTC.
-        without: partitions whose files are not read: what is told of their slots means nothing.
-
-    Returns:
-        Rows of `schema.COVERAGE_SLOTS`, by account and slot.
-
-    Raises:
-        LakeError: a file is damaged or foreign.
-    """
-    moments = engine.render(engine.sql("pipeline", "asked_at"), now=engine.literal(now.isoformat()))
-    with engine.connect(spill=lake.spill) as connection:
-        connection.register(COVERAGE.name, scan_times(lake, without))
-        connection.register(SLOT_COVERAGE.name, _collected(lake, SLOT_COVERAGE, without))
-        return connection.sql(coverage_slots(moments)).to_arrow_table()
-
-
-def scan_times(lake: Lake, without: Collection[Partition] = ()) -> pa.Table:
-    """When each scan began and ended, with the hive keys.
-
-    Args:
-        lake: the archive.
-        without: partitions whose files are not read.
-
-    Raises:
-        LakeError: a file is damaged or foreign.
-    """
-    return _collected(lake, COVERAGE, without, sources.SCAN_TIMES)
-
-
-def _collected(
-    lake: Lake,
-    table: Table,
-    without: Collection[Partition],
-    columns: Sequence[str] | None = None,
-) -> pa.Table:
-    # As publishing kept them: opening the files of thousands of days would take most of the time.
-    stamps = sources.stamps(lake, table).items()
-    stamped = {partition: stamp for partition, stamp in stamps if partition not in without}
-    return sources.collect(lake, table, columns, stamped, keep=False)
-
-
 def ask_lake(
-    lake: Lake, tables: Iterable[Table], query: str, without: Collection[Partition] = ()
+    lake: Lake, tables: Collection[Table], query: str, without: Collection[Partition] = ()
 ) -> pa.Table:
-    """What a query of ours finds in some tables of the lake, by their names.
+    """The result of a query on some tables of the lake, by their names.
+
+    Args:
+        lake: the archive.
+        tables: the tables.
+        query: the query.
+        without: partitions whose files are not read.
 
     Raises:
         LakeError: a file of theirs is damaged or foreign.
     """
 
-    def asked() -> pa.Table:
+    def ask() -> pa.Table:
         with engine.connect(spill=lake.spill) as connection:
             for table in tables:
-                connection.execute(
-                    f"CREATE VIEW {table.name} AS {select(lake, table, without=without)}"
-                )
+                wanted = set(lake.partitions(table.name)) - set(without) if without else None
+                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table, wanted)}")
             return connection.sql(query).to_arrow_table()
 
+    return reading(lake, tables, ask)
+
+
+def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) -> pa.Table:
+    """The result of `ask`, which reads some tables, and is called again if a file is replaced meanwhile.
+
+    Raises:
+        LakeError: a file of theirs is damaged or foreign.
+    """
     try:
-        return engine.asking_again(asked)
+        return engine.asking_again(ask)
     except duckdb.Error as error:
         # DuckDB does not always name the file.
         for found in unreadable(lake, tables).values():

@@ -8,15 +8,14 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
-from pipeline import counting, engine, sources, version, views
-from pipeline.lake.columns import are_uniform
+from pipeline import collected, counting, engine, version, views
+from pipeline.collected import SCANNED, SUMMED, Versions
 from pipeline.lake.faults import UnreadableError, of_query, refusals
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.marts.rebuild import rebuild_damaged
@@ -24,8 +23,6 @@ from pipeline.published import has_writer, write_ahead_log
 from pipeline.schema import (
     AS_OF_MEANING,
     COUNTING,
-    COUNTING_EVIDENCE,
-    COVERAGE,
     COVERAGE_DAYS,
     COVERAGE_SLOTS,
     DELIVERY_ANOMALIES,
@@ -34,15 +31,11 @@ from pipeline.schema import (
     DELIVERY_TABLES,
     LAKE_TABLES,
     MARTS,
-    OPERATION_SIZES,
     PUBLISHED,
     PUBLISHED_CURVE,
-    SLOT_COVERAGE,
     WAREHOUSE_VIEWS,
     Table,
 )
-from pipeline.sources import Stamps
-from pipeline.windows import RETENTION
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +44,6 @@ AS_OF: Final = "operations_as_of"
 _STORAGE_VERSION: Final = "v1.4.0"
 """The oldest format whose write-ahead log names its database: DuckDB from 1.4 on reads the warehouse, and
 none of them replays the log of another file, which an older format would allow."""
-
-_SETTLING: Final = RETENTION + timedelta(days=2)
-"""How long after a day began any of its slots can get another state; a day more for safety."""
 
 ANOMALY_DAYS: Final = 28
 """How many days before a day tell what to expect of it."""
@@ -64,8 +54,8 @@ ANOMALY_FEWEST_DAYS: Final = 14
 ANOMALY_WIDTH: Final = 4
 """The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
 
-_COLLECTED: Final = (*MARTS, COVERAGE, SLOT_COVERAGE)
-"""What is looked at to tell whether anything changed."""
+_COUNTED: Final = ("slot_counts", "calendar")
+"""What the warehouse's tables have of the coverage."""
 
 _SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
 _SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
@@ -113,34 +103,37 @@ def publish(lake: Lake, *, force: bool = True) -> bool:
 def _publish(lake: Lake, *, force: bool) -> bool:
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         began = time.monotonic()
+        noted = collected.noted(lake) if lake.warehouse.exists() else {}
         # Taken before the build: what changes during it makes the next publish build again.
-        stamps = {table: sources.stamps(lake, table) for table in _COLLECTED}
-        inputs = {
-            "marts": _fingerprint(lake, stamps),
-            "coverage": "".join(_fingerprint_of(t, stamps[t]) for t in (COVERAGE, SLOT_COVERAGE)),
+        found = {table: collected.versions(lake, table) for table in (*MARTS, *SCANNED)}
+        statements = list(_statements(lake))
+        note = {
+            "made_by": _fingerprint(statements),
+            "versions": {
+                table.name: {str(partition): one for partition, one in each.items()}
+                for table, each in found.items()
+            },
+            "warehouse": noted.get("warehouse", {}),
         }
-        note = lake.root / ".published"
-        noted = _noted(note) if lake.warehouse.exists() else {}
-        if _was_written(lake, noted) or force:
-            noted = {}
-        if noted.items() >= inputs.items():
+        if _was_written(lake, note) or force:
+            noted = {**noted, "made_by": None}
+        if noted == note:
             return False
-        # So that a damaged file is noticed, be it of an old day.
-        sources.collect(lake, SLOT_COVERAGE, stamped=stamps[SLOT_COVERAGE])
-        # A scan that found nothing new can make a slot final, but most don't.
-        inputs["settled"] = _settled(lake)
-        # Looked at again: the build is to hold what made slots settled, should a fold have come between.
-        stamps |= {table: sources.stamps(lake, table) for table in (COVERAGE, SLOT_COVERAGE)}
-        if all(noted.get(name) == inputs[name] for name in ("marts", "settled")):
-            _note(lake, note, {**noted, **inputs})
+        for table in set(MARTS) - set(SUMMED):
+            # Views: a damaged file is to be noticed now.
+            known = noted.get("versions", {}).get(table.name, {})
+            collected.check_changed(lake, table, found[table], known)
+        if not _build_beside(lake, found, statements, is_needed=not _is_same(noted, note)):
+            lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
+            _note(lake, note)
             return False
-        temporary = _build_beside(lake, stamps)
-        inputs[_key(lake)] = _stamp(temporary)
-        lake.files.discard(note)  # it tells of the file that is replaced now
+        note["warehouse"] = {_key(lake): _stamp(_warehouse_beside(lake))}
+        lake.files.discard(collected.note_file(lake))  # it is of the files that are replaced now
+        lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
         _remove_log(lake)
-        lake.files.publish_file(temporary, lake.warehouse)
+        lake.files.publish_file(_warehouse_beside(lake), lake.warehouse)
         _remove_log(lake)
-        _note(lake, note, inputs)
+        _note(lake, note)
     about = {
         "event": "publish",
         "warehouse": str(lake.warehouse),
@@ -151,12 +144,19 @@ def _publish(lake: Lake, *, force: bool) -> bool:
     return True
 
 
-def _was_written(lake: Lake, noted: Mapping[str, str]) -> bool:
+def _is_same(noted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
+    """Whether nothing but the coverage is another than at the last publish."""
+    return noted.get("made_by") == note["made_by"] and all(
+        noted["versions"].get(table.name) == note["versions"][table.name] for table in SUMMED
+    )
+
+
+def _was_written(lake: Lake, note: Mapping[str, Any]) -> bool:
     """Whether another program wrote to the warehouse since it was published, or is about to."""
     if not lake.warehouse.exists():
         return False
-    is_changed = noted.get(_key(lake), "") not in ("", _stamp(lake.warehouse))
-    if not is_changed and not has_writer(lake.warehouse):
+    stamp = _stamp(lake.warehouse)
+    if note["warehouse"].get(_key(lake), stamp) == stamp and not has_writer(lake.warehouse):
         return False
     log.warning(
         "another program wrote to %s, or has it open for writing: the file is replaced, without those "
@@ -167,13 +167,19 @@ def _was_written(lake: Lake, noted: Mapping[str, str]) -> bool:
 
 
 def _key(lake: Lake) -> str:
-    """The note's key for the stamp of the file; another one in an archive that was moved."""
+    """The note's key for the version of the warehouse; another one in an archive that was moved."""
     return str(lake.warehouse.absolute())
 
 
 def _stamp(file: Path) -> str:
     stat = file.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _note(lake: Lake, note: Mapping[str, Any]) -> None:
+    file = collected.note_file(lake)
+    with lake.files.replacing(file, lake.temporary_file("published")) as target:
+        target.write(json.dumps(note).encode())
 
 
 def _remove_log(lake: Lake) -> None:
@@ -186,109 +192,149 @@ def _remove_log(lake: Lake) -> None:
         lake.files.remove(found)
 
 
-def _build_beside(lake: Lake, stamps: Mapping[Table, Stamps]) -> Path:
-    """Build the warehouse in a temporary file; its path."""
-    temporary = lake.temporary_file("warehouse.duckdb")
-    lake.files.make_folder(temporary.parent)
+def _rows_beside(lake: Lake) -> Path:
+    return lake.temporary_file("rows.duckdb")
 
-    def build() -> None:
-        _discard(lake, temporary)
+
+def _warehouse_beside(lake: Lake) -> Path:
+    return lake.temporary_file("warehouse.duckdb")
+
+
+def _build_beside(
+    lake: Lake,
+    found: Mapping[Table, Versions],
+    statements: Sequence[str],
+    *,
+    is_needed: bool,
+) -> bool:
+    """Build the rows and the warehouse in temporary files.
+
+    Args:
+        lake: the archive.
+        found: the versions of the files to build from.
+        statements: what makes the warehouse.
+        is_needed: whether the warehouse is built even if the slots that are complete are the same as before.
+
+    Returns:
+        Whether the warehouse was built too.
+    """
+    lake.files.make_folder(lake.spill.parent)
+    lake.files.make_folder(collected.rows_file(lake).parent)
+
+    def build() -> bool:
+        _discard(lake)
         with engine.connect(spill=lake.spill) as connection:
-            file, form = engine.literal(str(temporary)), engine.literal(_STORAGE_VERSION)
-            connection.execute(f"ATTACH {file} AS warehouse (STORAGE_VERSION {form})")
-            connection.execute("USE warehouse")
-            # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
-            connection.execute("SET checkpoint_threshold = '0B'")
+            _attach(connection, _rows_beside(lake), "collected")
+            collected.collect(connection, lake, {t: found[t] for t in (*SUMMED, *SCANNED)})
+            for statement in _counting_statements():
+                connection.execute(statement)
+            if not is_needed and _has_same_slots(connection, lake):
+                return False
+            _attach(connection, _warehouse_beside(lake), "warehouse")
             connection.begin()
-            _build(connection, lake, stamps)
+            for statement in statements:
+                connection.execute(statement)
             connection.commit()
             connection.execute("CHECKPOINT")
+        return True
 
     try:
-        engine.asking_again(build)
+        return engine.asking_again(build)
     except duckdb.Error as error:
-        _discard(lake, temporary)  # a full disk is not to be filled further
+        _discard(lake)  # a full disk is not to be filled further
         raise _not_built(error) from error
-    return temporary
 
 
-def _discard(lake: Lake, temporary: Path) -> None:
-    """Remove a file that DuckDB was writing, and its log."""
-    for file in (temporary, write_ahead_log(temporary)):
+def _attach(connection: duckdb.DuckDBPyConnection, file: Path, name: str) -> None:
+    path, form = engine.literal(str(file)), engine.literal(_STORAGE_VERSION)
+    connection.execute(f"ATTACH {path} AS {name} (STORAGE_VERSION {form})")
+    connection.execute(f"USE {name}")
+    # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
+    connection.execute("SET checkpoint_threshold = '0B'")
+
+
+def _discard(lake: Lake) -> None:
+    """Remove the files that DuckDB was writing, and their logs."""
+    for file in (_rows_beside(lake), _warehouse_beside(lake)):
         lake.files.discard(file)
+        lake.files.discard(write_ahead_log(file))
 
 
-def _build(
-    connection: duckdb.DuckDBPyConnection, lake: Lake, stamps: Mapping[Table, Stamps]
-) -> None:
-    def source(name: str, table: Table, columns: Sequence[str] | None = None) -> None:
-        # For the build alone: only files that changed since the last build are opened.
-        connection.register(name, sources.collect(lake, table, columns, stamps[table]))
+def _counting_statements() -> Iterator[str]:
+    """What counts the slots of each day by state, beside the rows, and keeps each slot for the build."""
+    slots = views.coverage_slots(engine.sql("pipeline", "last_scans"))
+    yield f"CREATE TEMP TABLE slots AS {slots}"
+    for name in _COUNTED:
+        yield f"CREATE TABLE {name} AS {engine.sql('pipeline', name)}"
 
+
+def _has_same_slots(connection: duckdb.DuckDBPyConnection, lake: Lake) -> bool:
+    """Whether the warehouse's tables would get no other slots than at the last publish.
+
+    A scan that found nothing new can make a slot final, but most don't.
+    """
+    try:
+        kept = engine.literal(str(collected.rows_file(lake).absolute()))
+        connection.execute(f"ATTACH {kept} AS kept (READ_ONLY)")
+        return not any(
+            connection.sql(f"(FROM {one}.{name} EXCEPT FROM {other}.{name}) LIMIT 1").fetchall()
+            for name in _COUNTED
+            for one, other in (("collected", "kept"), ("kept", "collected"))
+        )
+    except duckdb.Error:
+        return False
+
+
+def _statements(lake: Lake) -> Iterator[str]:
+    """What makes the warehouse, from the database ``collected`` and the temporary table ``slots``."""
     # DuckDB lists a view's files whenever it makes one that asks it: so they are views of nothing at first.
     for table in LAKE_TABLES:
-        _create_view(connection, table, views.nothing(table))
-    connection.execute(f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}")
-    comment = engine.literal(AS_OF_MEANING)
-    connection.execute(f"COMMENT ON MACRO TABLE {AS_OF} IS {comment}")
-    moments = engine.sql("pipeline", "last_scans")
-    _create_view(connection, COVERAGE_SLOTS, views.coverage_slots(moments))
-    _create_view(connection, COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
-    source("hourly", DELIVERY_HOURLY)
-    source(SLOT_COVERAGE.name, SLOT_COVERAGE)
-    source(COVERAGE.name, COVERAGE, sources.SCAN_TIMES)
-    _create_slots(connection, moments)
-    _create_completeness(connection)
-    connection.execute(f"CREATE TEMP TABLE calendar AS {engine.sql('pipeline', 'calendar')}")
-    source("sizes", OPERATION_SIZES)
-    source("counting_evidence", COUNTING_EVIDENCE)
-    _fill(connection, COUNTING, engine.render(engine.sql("pipeline", "counting"), **counting.PARTS))
+        yield _view(table, views.nothing(table))
+    yield f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}"
+    yield f"COMMENT ON MACRO TABLE {AS_OF} IS {engine.literal(AS_OF_MEANING)}"
+    yield _view(COVERAGE_SLOTS, views.coverage_slots(engine.sql("pipeline", "last_scans")))
+    yield _view(COVERAGE_DAYS, engine.sql("pipeline", "coverage_days"))
+    yield _completeness()
+    yield from _filled(
+        COUNTING, engine.render(engine.sql("pipeline", "counting"), **counting.PARTS)
+    )
     for table in DELIVERY_TABLES:
         summed = engine.render(engine.sql("pipeline", table.name), **_COLUMNS)
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW summed AS {summed}")
-        _fill(connection, table, engine.sql("pipeline", "rates"))
+        yield f"CREATE OR REPLACE TEMP VIEW summed AS {summed}"
+        yield from _filled(table, engine.sql("pipeline", "rates"))
     anomalies = engine.sql("pipeline", DELIVERY_ANOMALIES.name)
-    _fill(connection, DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
-    _create_view(connection, PUBLISHED_CURVE, views.delivery_curve(lake))
+    yield from _filled(DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
+    yield _view(PUBLISHED_CURVE, views.delivery_curve(lake))
     for table in LAKE_TABLES:
-        _create_view(connection, table, views.select(lake, table))
-    connection.execute("; ".join(line for table in PUBLISHED for line in _comments(table)))
+        yield _view(table, views.select(lake, table))
+    for table in PUBLISHED:
+        yield from _comments(table)
 
 
-def _create_view(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
-    """Make a view with the columns of schema.py, in its order: one that lacks is an error."""
+def _view(table: Table, query: str) -> str:
+    """A view with the columns of schema.py, in its order: one that lacks is an error."""
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
     typed = engine.render(engine.sql("pipeline", "columns"), columns=columns, query=query)
-    connection.execute(f"CREATE OR REPLACE VIEW {table.name} AS {typed}")
+    return f"CREATE OR REPLACE VIEW {table.name} AS {typed}"
 
 
-def _create_slots(connection: duckdb.DuckDBPyConnection, moments: str) -> None:
-    """What coverage_slots shows now, for the build alone, by day too.
-
-    The view itself would open the coverage of every day that the archive has.
-    """
-    connection.execute(f"CREATE TEMP TABLE slots AS {views.coverage_slots(moments)}")
-    connection.execute(f"CREATE TEMP TABLE slot_counts AS {engine.sql('pipeline', 'slot_counts')}")
-    for table in (SLOT_COVERAGE, COVERAGE):
-        connection.unregister(table.name)
-
-
-def _create_completeness(connection: duckdb.DuckDBPyConnection) -> None:
+def _completeness() -> str:
     """How far a period is known, from its slots in each state, as a macro for the build alone."""
     body = engine.sql("pipeline", "completeness")
-    arguments = "finals, closed, changing, gaps, never_asked"
-    connection.execute(f"CREATE TEMP MACRO completeness({arguments}) AS ({body})")
+    return (
+        f"CREATE TEMP MACRO completeness(finals, closed, changing, gaps, never_asked) AS ({body})"
+    )
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, table: Table, query: str) -> None:
-    """Make a table as schema.py has it, and fill it: a column that one lacks is an error."""
+def _filled(table: Table, query: str) -> Iterator[str]:
+    """A table as schema.py has it, filled: a column that one lacks is an error."""
     columns = ", ".join(
         f"{c.name} {c.sql_type}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
     )
-    connection.execute(f"CREATE TABLE {table.name} ({columns})")
+    yield f"CREATE TABLE {table.name} ({columns})"
     names = ", ".join(c.name for c in table.columns)
     rows = engine.render(engine.sql("pipeline", "columns"), columns=names, query=query)
-    connection.execute(f"INSERT INTO {table.name} BY NAME {rows}")
+    yield f"INSERT INTO {table.name} BY NAME {rows}"
 
 
 def _comments(table: Table) -> list[str]:
@@ -302,70 +348,13 @@ def _comments(table: Table) -> list[str]:
     ]
 
 
-def _fingerprint(lake: Lake, stamps: Mapping[Table, Stamps]) -> str:
-    """What the warehouse is made of: where the lake lies, its marts' files, which tables have any."""
-    digest = hashlib.sha256(str(lake.root.absolute()).encode())
-    # What makes it of them, too: another version may derive other numbers from the same files.
-    digest.update(f"{version.installed()}{_ANOMALIES}{counting.PARTS}".encode())
-    digest.update(engine.fingerprint("pipeline").encode())
-    digest.update(_STORAGE_VERSION.encode())
-    for published in PUBLISHED:
-        digest.update(f"{published.name}{published.published}".encode())
-    for mart in MARTS:
-        digest.update(_fingerprint_of(mart, stamps[mart]).encode())
-    for table in LAKE_TABLES:
-        has_files = any(True for _ in lake.partitions(table.name))
-        digest.update(f"{table.name}{has_files}{are_uniform(lake, table)}".encode())
-    return digest.hexdigest()
-
-
-def _fingerprint_of(table: Table, stamps: Stamps) -> str:
-    """Which files a table has, and when each was written."""
-    digest = hashlib.sha256()
-    for partition, stamp in stamps.items():
-        digest.update(f"{table.name}{partition}{stamp}".encode())
-    return digest.hexdigest()
-
-
-def _settled(lake: Lake) -> str:
-    """Which slots are final, closed or lost: what the coverage can add to the delivery tables.
-
-    Those of the newest days tell; an older one changes no more, or has no coverage yet.
-    """
-    days = [partition.day for partition in lake.partitions(SLOT_COVERAGE.name)]
-    recent = max(days) - _SETTLING if days else date.min
-    digest = hashlib.sha256(f"{len(days)}".encode())
-    slots = views.coverage_slots(engine.sql("pipeline", "last_scans"))
-    query = engine.render(engine.sql("pipeline", "settled_slots"), slots=slots)
-
-    def asked() -> list[tuple[object, ...]]:
-        with engine.connect(spill=lake.spill) as connection:
-            for table in (COVERAGE, SLOT_COVERAGE):
-                rows = views.select(lake, table, since=recent)
-                connection.execute(f"CREATE VIEW {table.name} AS {rows}")
-            return connection.sql(query).fetchall()
-
-    try:
-        digest.update(f"{engine.asking_again(asked)}".encode())
-    except duckdb.Error as error:
-        raise _not_built(error) from error
-    return digest.hexdigest()
+def _fingerprint(statements: Sequence[str]) -> str:
+    """Tells what makes the warehouse: the version, and SQL with the archive's path."""
+    made_by = (version.installed(), _STORAGE_VERSION, *_counting_statements(), *statements)
+    return hashlib.sha256("\n".join(made_by).encode()).hexdigest()
 
 
 def _not_built(error: duckdb.Error) -> LakeError:
     found = of_query(error)
     text = f"the warehouse can't be built, the old one stays: {found or error}"
     return UnreadableError(text) if found else LakeError(text)
-
-
-def _note(lake: Lake, note: Path, inputs: Mapping[str, str]) -> None:
-    with lake.files.replacing(note, lake.temporary_file("published")) as file:
-        file.write(json.dumps(inputs).encode())
-
-
-def _noted(note: Path) -> dict[str, str]:
-    try:
-        noted = json.loads(note.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return noted if isinstance(noted, dict) else {}

@@ -40,12 +40,12 @@ FLOORS = [
     {
         "pipeline.scan",
         "pipeline.marts",
-        "pipeline.sources",
         "pipeline.sink",
         "pipeline.views",
         "pipeline.published",
     },
     {
+        "pipeline.collected",
         "pipeline.anomalies",
         "pipeline.counting",
     },

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.collected import slot_states
 from pipeline.facts import SlotCoverage
 from pipeline.lake.coverage import cover, read_slots
 from pipeline.lake.layout import Lake
@@ -18,7 +19,6 @@ from pipeline.lake.merge import merge
 from pipeline.query import ask
 from pipeline.schema import COVERAGE, SLOT_COVERAGE
 from pipeline.sync import rebuild
-from pipeline.views import slot_states
 from pipeline.warehouse import publish
 from pipeline.windows import Window, deadline
 from tests.support.factories import (

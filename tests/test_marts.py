@@ -115,7 +115,7 @@ def test_days_that_an_older_version_summarized_get_the_marts_that_came_since(tmp
 def test_days_are_summarized_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
     lake = summarized(new_lake(tmp_path), scan([record(1)]))
     summarize_pending(lake)
-    (lake.root / ".marts").write_text(json.dumps("made by other SQL"))
+    lake.derived("marts.json").write_text(json.dumps("made by other SQL"))
     lake.part(DELIVERY_CURVE, PARTITION).unlink()
     summarize_pending(lake)
     assert lake.part(DELIVERY_CURVE, PARTITION).exists()
@@ -128,7 +128,8 @@ def test_mart_of_another_version_or_damaged_is_derived_anew(tmp_path: Path):
     older = pa.table({"question": ["opened_in_delivered"], "cumulative_operations": [1]})
     pq.write_table(older, lake.part(COUNTING_EVIDENCE, PARTITION))
     lake.part(DELIVERY_HOURLY, PARTITION).write_bytes(b"PAR1")
-    (lake.root / ".marts").write_text(json.dumps("made by other SQL"))
+    summarize_pending(lake)
+    lake.derived("marts.json").write_text(json.dumps("made by other SQL"))
     assert summarize_pending(lake) == ()
     assert snapshot(lake) == before
 

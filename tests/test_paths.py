@@ -2,7 +2,6 @@
 
 import io
 import os
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +22,7 @@ from pipeline.settings import ArchiveSettings
 from pipeline.status import status
 from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
-from tests.support.factories import at, new_lake, record, scan, summarized
+from tests.support.factories import PARTITION, at, new_lake, record, scan, summarized
 
 NOW: Final = at("2026-11-14 15:00")
 WORLD: Final = World(5, 20.0, at("2026-11-12"))
@@ -89,7 +88,7 @@ def test_folder_may_have_any_name(names: list[str], tmp_path: Path, expected: di
 def test_days_of_one_archive_are_not_read_from_another_beside_it(tmp_path: Path):
     """A name is no pattern, also where a query lists files."""
     lakes = [summarized(new_lake(tmp_path / name), scan([record(1)])) for name in ("a1", "a*")]
-    question = views.select(lakes[1], COVERAGE, since=date(2026, 11, 1))
+    question = views.select(lakes[1], COVERAGE, [PARTITION])
     with engine.connect() as connection:
         assert len(connection.sql(question).fetchall()) == 1
 

@@ -31,8 +31,7 @@ MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
 _BESIDE = (
     *("landing", "warehouse.duckdb", "report.html"),
-    *(".cache", ".columns", ".locks", ".marts", ".pending", ".published", ".set-aside", ".sources"),
-    ".tmp",
+    *(".derived", ".locks", ".pending", ".set-aside", ".tmp"),
 )
 """What an archive's folder holds beside the tables and the marker."""
 
@@ -140,9 +139,9 @@ class Lake:
         landed = (LANDED_SUFFIX, ".parquet")
         return [folder / name for name in _names(folder) if name.endswith(landed)]
 
-    def sources_file(self, table: Table) -> Path:
-        """Where the rows of a mart are kept together for the next publish."""
-        return self.root / ".sources" / f"{table.name}.parquet"
+    def derived(self, name: str) -> Path:
+        """A file that readers don't see and that can be made anew at any time."""
+        return self.root / ".derived" / name
 
     def glob(self, table: Table) -> str:
         """The pattern of all files of a table, absolute: what the warehouse's views read.

@@ -8,13 +8,17 @@ import logging
 from typing import Final
 
 from pipeline.facts import Partition
-from pipeline.lake import columns
 from pipeline.lake.layout import COMPACT, DERIVE, PART, Lake, LakeError
 from pipeline.lake.merge import rebuild_derived, rebuild_operations
 from pipeline.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
 
 _STALE: Final = (".stale", "stale", DERIVE)
 _UNSEALED: Final = (".unsealed", "unsealed", COMPACT)
+_REPLACED: Final = (
+    *(".stale", ".torn", ".unsealed", ".watched"),
+    *(".cache", ".columns", ".marts", ".published", ".sources"),
+)
+"""What `.pending` and `.derived` hold now."""
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,6 @@ def up_to_date(lake: Lake) -> Lake:
                     _from_1(lake)
                 _from_2(lake)
                 lake.mark()
-    columns.before_writing(lake)
     return lake
 
 
@@ -77,8 +80,11 @@ def _from_2(lake: Lake) -> None:
             rebuild_derived(lake, partition)
         except LakeError as error:
             log.warning("%s, then `email-archive publish` makes up for it", error)
-    for folder in (".stale", ".unsealed", ".torn", ".watched"):
-        lake.files.discard_tree(lake.root / folder)
+    for name in _REPLACED:
+        if (path := lake.root / name).is_dir():
+            lake.files.discard_tree(path)
+        else:
+            lake.files.discard(path)
 
 
 def _marked(lake: Lake, folder: str, name: str) -> set[Partition]:

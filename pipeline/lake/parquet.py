@@ -37,28 +37,15 @@ class Form:
     """How a file is laid out.
 
     Attributes:
-        level: of zstd's compression; None for LZ4 instead.
+        level: of zstd's compression.
         row_group: rows in a row group.
-        required: whether columns say that they have no NULL, if they have none: then none is looked for, in
-            half of the time. The files of a public table have one schema, whatever they hold.
-        deltas: whether every number is kept as its difference from the one before: without dictionaries
-            a file is written in two thirds of the time, and takes a little more.
-        statistics: whether the footer has the bounds of what is asked for by range, in each row group.
         page_index: whether it has those of each page.
     """
 
-    level: int | None
+    level: int
     row_group: int
-    required: bool = False
-    deltas: bool = False
-    statistics: bool = True
     page_index: bool = False
 
-
-COLLECTED: Final = Form(
-    level=None, row_group=1024 * 1024, required=True, deltas=True, statistics=False
-)
-"""For a file that this program alone reads, whole, and soon replaces: quickly written, a little larger."""
 
 OPEN: Final = Form(level=3, row_group=128 * 1024)
 """For a file that will be replaced soon: quickly written. Level 1 saves a tenth of the time, and takes a
@@ -110,7 +97,6 @@ def replacing(lake: Lake, table: Table, partition: Partition) -> Iterator[IO[byt
 
 def encode(table: pa.Table, form: Form = OPEN) -> pa.Buffer:
     """A table as the bytes of a Parquet file."""
-    table = _without_nulls(table) if form.required else table
     sink = pa.BufferOutputStream()
     write_batches(sink, [table], table.schema, form=form)
     return sink.getvalue()
@@ -158,30 +144,15 @@ def _in_groups(
 
 def _options(schema: pa.Schema, form: Form) -> dict[str, Any]:
     encodings = {name: _ENCODINGS[name] for name in schema.names if name in _ENCODINGS}
-    if form.deltas:
-        encodings |= {
-            field.name: "DELTA_BINARY_PACKED"
-            for field in schema
-            if pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type)
-        }
     bounded = [name for name in schema.names if name not in COUNT_NAMES]
     return {
-        "compression": "lz4" if form.level is None else "zstd",
+        "compression": "zstd",
         "compression_level": form.level,
         "use_dictionary": [name for name in schema.names if name not in encodings],
         "column_encoding": encodings,
-        "write_statistics": bounded if form.statistics else False,
+        "write_statistics": bounded,
         "write_page_index": form.page_index,
     }
-
-
-def _without_nulls(table: pa.Table) -> pa.Table:
-    """The table with each column that has no NULL said to have none."""
-    fields = [
-        field.with_nullable(bool(column.null_count))
-        for field, column in zip(table.schema, table.columns, strict=True)
-    ]
-    return table.cast(pa.schema(fields, metadata=table.schema.metadata))
 
 
 def rewrite(lake: Lake, table: Table, partition: Partition, *, form: Form) -> None:

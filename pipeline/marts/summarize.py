@@ -90,7 +90,7 @@ def mark_outdated(lake: Lake) -> None:
     made those that are there, so that looking costs the same however many days there are.
     """
     made_by = _fingerprint()
-    note = lake.root / ".marts"
+    note = lake.derived("marts.json")
     if _noted(lake) == made_by:
         return
     with lake.files.locked(lake.lock_file("marts"), "the marts"):
@@ -112,7 +112,7 @@ def _fingerprint() -> str:
 
 def _noted(lake: Lake) -> object:
     try:
-        return json.loads((lake.root / ".marts").read_text(encoding="utf-8"))
+        return json.loads(lake.derived("marts.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
 

@@ -112,7 +112,7 @@ def _has(file: Path, content: bytes) -> bool:
 
 def _vega(lake: Lake) -> str:
     """Vega's script; kept in the archive's folder, since making it takes seconds."""
-    kept = lake.root / ".cache" / f"vega-{version('vl-convert-python')}.js"
+    kept = lake.derived(f"vega-{version('vl-convert-python')}.js")
     try:
         return kept.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -21,7 +21,7 @@ evidence AS (
         string_split(models, ' ') AS models,
         sum(operations) AS operations,
         min(example) AS example
-    FROM counting_evidence
+    FROM collected.counting_evidence
     GROUP BY ALL
 ),
 explained AS (
@@ -30,7 +30,7 @@ explained AS (
         model,
         coalesce(sum(operations), 0)::BIGINT AS telling,
         coalesce(sum(operations) FILTER (list_contains(models, model)), 0)::BIGINT AS explained
-    FROM (SELECT DISTINCT account_id FROM hourly)
+    FROM (SELECT DISTINCT account_id FROM collected.delivery_hourly)
     CROSS JOIN (SELECT DISTINCT model FROM readings)
     LEFT JOIN evidence USING (account_id)
     GROUP BY ALL

@@ -3,7 +3,7 @@
 -- days, so that a young week would lower the rate of an old one.
 WITH settled AS (
     SELECT hourly.*, isodow(hour) AS weekday, extract('hour' FROM hour) AS hour_of_day
-    FROM hourly
+    FROM collected.delivery_hourly AS hourly
     JOIN slots ON slots.account_id = hourly.account_id AND slots.slot = hourly.hour
     WHERE state IN ('final', 'closed')
 ),

@@ -4,7 +4,7 @@ WITH days AS (
         account_id,
         created_date,
         $sums
-    FROM hourly
+    FROM collected.delivery_hourly
     GROUP BY account_id, created_date
 )
 SELECT
@@ -14,6 +14,6 @@ SELECT
         coalesce(rated_operations, 0) AS rated_operations
     ),
     completeness($slots) AS completeness
-FROM calendar
+FROM collected.calendar
 LEFT JOIN days USING (account_id, created_date)
-LEFT JOIN slot_counts USING (account_id, created_date)
+LEFT JOIN collected.slot_counts USING (account_id, created_date)

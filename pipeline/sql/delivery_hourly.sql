@@ -8,5 +8,5 @@ SELECT
         (state = 'gap')::INT,
         0
     ) AS completeness
-FROM hourly
+FROM collected.delivery_hourly AS hourly
 LEFT JOIN slots ON slots.account_id = hourly.account_id AND slots.slot = hourly.hour

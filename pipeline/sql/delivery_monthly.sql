@@ -5,8 +5,8 @@ WITH months AS (
         date_trunc('month', created_date)::DATE AS month,
         count(DISTINCT created_date) FILTER (hour IS NOT NULL) AS days,
         $sums
-    FROM calendar
-    LEFT JOIN hourly USING (account_id, created_date)
+    FROM collected.calendar
+    LEFT JOIN collected.delivery_hourly USING (account_id, created_date)
     GROUP BY account_id, month
 ),
 counts AS (
@@ -14,7 +14,7 @@ counts AS (
         account_id,
         date_trunc('month', created_date)::DATE AS month,
         $slot_sums
-    FROM slot_counts
+    FROM collected.slot_counts
     GROUP BY account_id, month
 )
 SELECT

@@ -5,8 +5,8 @@ WITH weeks AS (
         date_trunc('week', created_date)::DATE AS week,
         count(DISTINCT created_date) FILTER (hour IS NOT NULL) AS days,
         $sums
-    FROM calendar
-    LEFT JOIN hourly USING (account_id, created_date)
+    FROM collected.calendar
+    LEFT JOIN collected.delivery_hourly USING (account_id, created_date)
     GROUP BY account_id, week
 ),
 counts AS (
@@ -14,7 +14,7 @@ counts AS (
         account_id,
         date_trunc('week', created_date)::DATE AS week,
         $slot_sums
-    FROM slot_counts
+    FROM collected.slot_counts
     GROUP BY account_id, week
 )
 SELECT

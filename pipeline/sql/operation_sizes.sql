@@ -2,5 +2,5 @@
 SELECT
     sizes.*,
     completeness($slots) AS completeness
-FROM sizes
-LEFT JOIN slot_counts USING (account_id, created_date)
+FROM collected.operation_sizes AS sizes
+LEFT JOIN collected.slot_counts USING (account_id, created_date)

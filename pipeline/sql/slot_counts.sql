@@ -10,7 +10,7 @@ WITH asked AS (
 ),
 summed AS (
     SELECT account_id, min(created_date) AS first_summed, max(created_date) AS last_summed
-    FROM hourly
+    FROM delivery_hourly
     GROUP BY account_id
 ),
 days AS (

@@ -16,7 +16,6 @@ from pipeline.days import fold_pending
 from pipeline.emulator.world import World
 from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
-from pipeline.lake.columns import before_writing
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
@@ -51,7 +50,6 @@ def make(root: Path, accounts: int, days: int) -> Lake:
         days: how many days each of them has.
     """
     lake = Lake(root, Files(_Unsynced())).open()
-    before_writing(lake)
     first = Partition(account_id(0), FIRST_DAY)
     _scan_day(lake, first)
     tables = [table for table in (*LAKE_TABLES, *MARTS) if lake.part(table, first).exists()]
