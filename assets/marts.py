@@ -11,12 +11,13 @@ from assets.tables import rows_of_day
 from pipeline.days import summarize_pending
 from pipeline.facts import Partition
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.schema import DELIVERY_CURVE, DELIVERY_HOURLY, MARTS, OPERATION_SIZES
+from pipeline.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS
 
+ASSET_OF = {OPERATIONS: "operations", HISTORY: "operation_history"}
 SOURCES = {
-    DELIVERY_HOURLY: "operations",
-    OPERATION_SIZES: "operations",
-    DELIVERY_CURVE: "operation_history",
+    mart: [ASSET_OF[table] for table in inputs]
+    for mart, inputs in MART_INPUTS.items()
+    if mart.kind == "mart"
 }
 
 
@@ -26,13 +27,13 @@ SOURCES = {
     specs=[
         dg.AssetSpec(
             table.name,
-            deps=[source],
+            deps=sources,
             description=table.comment,
             group_name="marts",
             kinds={"duckdb", "parquet"},
             metadata=describe(table),
         )
-        for table, source in SOURCES.items()
+        for table, sources in SOURCES.items()
     ],
 )
 def marts(

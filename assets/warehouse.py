@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets.marts import SOURCES
 from assets.resources import ArchiveResource
 from pipeline.lake.layout import LakeError
 from pipeline.schema import PUBLISHED
@@ -9,7 +10,7 @@ from pipeline.warehouse import publish
 
 
 @dg.asset(
-    deps=["delivery_hourly", "operation_sizes", "delivery_curve", "operation_history", "coverage"],
+    deps=[*(table.name for table in SOURCES), "operation_history", "coverage"],
     group_name="warehouse",
     kinds={"duckdb"},
     description="warehouse.duckdb: views over the lake and delivery tables with rates, for SQL.",

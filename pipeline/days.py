@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
 
-from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake.compact import can_be_compacted, compact
 from pipeline.lake.day import connect
@@ -182,7 +181,7 @@ def summarize_pending(lake: Lake) -> tuple[LakeError, ...]:
     stale = sorted(lake.with_work(DERIVE))
     if not stale:
         return ()  # a connection costs more than all else of a sync with nothing due
-    with engine.connect(spill=lake.spill) as connection:
+    with connect(lake) as connection:
         for partition in stale:
             try:
                 summarize(lake, partition, connection)

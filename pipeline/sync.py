@@ -25,6 +25,7 @@ from pipeline.days import (
 from pipeline.errors import ArchiveError
 from pipeline.facts import Answers, Partition, ScanFacts
 from pipeline.lake.coverage import read_slots
+from pipeline.lake.day import connect
 from pipeline.lake.faults import UnreadableError
 from pipeline.lake.files import Files
 from pipeline.lake.landing import land, land_answers
@@ -536,7 +537,7 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
     errors = list(fold_pending(lake).errors)
     mark_outdated(lake)
     summarized = 0
-    with engine.connect(spill=lake.spill) as connection:
+    with connect(lake) as connection:
         # Also of operations: a day whose history is missing is to be told.
         for partition in sorted({*lake.partitions("history"), *lake.partitions("operations")}):
             try:

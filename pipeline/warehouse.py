@@ -31,6 +31,7 @@ from pipeline.schema import (
     DELIVERY_TABLES,
     LAKE_TABLES,
     MARTS,
+    PLAIN_MARTS,
     PUBLISHED,
     PUBLISHED_CURVE,
     WAREHOUSE_VIEWS,
@@ -305,7 +306,7 @@ def _statements(lake: Lake) -> Iterator[str]:
     anomalies = engine.sql("pipeline", DELIVERY_ANOMALIES.name)
     yield from _filled(DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
     yield _view(PUBLISHED_CURVE, views.delivery_curve(lake))
-    for table in LAKE_TABLES:
+    for table in (*LAKE_TABLES, *PLAIN_MARTS):
         yield _view(table, views.select(lake, table))
     for table in PUBLISHED:
         yield from _comments(table)

@@ -1,7 +1,8 @@
 """summarize(): a day's delivery tables from that day's operations and history alone.
 
-The cost follows what changed and not the size of the archive. Each table is one SQL file beside this
-one, with its grain on top; its columns and their meanings are in schema.py.
+The cost follows what changed and not the size of the archive. Each mart of `schema.MART_INPUTS` is the SQL
+file of its name beside this module, with its grain on top. It reads the views ``operations`` and
+``history``, or what `_prepare` makes of them.
 """
 
 import hashlib
@@ -10,47 +11,54 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import zip_longest
 from typing import Final
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import engine
 from pipeline.facts import Partition
 from pipeline.lake import parquet
+from pipeline.lake.day import connect
 from pipeline.lake.faults import refusals
 from pipeline.lake.layout import DERIVE, Lake, LakeError
-from pipeline.lake.statements import part
-from pipeline.marts.gains import GAINS_VERSION, gains, steps
+from pipeline.lake.statements import newest_first, part
 from pipeline.schema import (
     AGES,
     COUNT_NAMES,
-    COUNTING_EVIDENCE,
-    DELIVERY_CURVE,
     DELIVERY_HOURLY,
     HISTORY,
     MARTS,
     MAX_PLAUSIBLE_COUNT,
-    OPERATION_SIZES,
     OPERATIONS,
     SIZE_CLASSES,
     Table,
-    arrow_schema,
 )
 from pipeline.windows import SLOT
 
 log = logging.getLogger(__name__)
 
-_HISTORY_NAMES: Final = [name for name in HISTORY.names if name != "extra"]
+_AT_ONCE: Final = 300_000
+"""About how many states are ordered at once: as many as fit into the memory of `day.connect`."""
+
+_STATE: Final = [name for name in OPERATIONS.names if name not in ("observed_at", "extra")]
 _RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
 _SUMMED: Final = [name for name in DELIVERY_HOURLY.names if name not in ("hour", "status")]
 
-_BY_THEN: Final = "FILTER (age_minutes <= age)"
+_NEEDED: Final = (
+    *("total", "canceled", "scheduled", "queued"),
+    *("delivered", "opened", "undelivered", "failed"),
+)
+"""The counts that the rates need."""
 
 
 def _listed(lines: Iterable[str]) -> str:
     return ",\n    ".join(lines)
+
+
+def _ages_from(microseconds: str) -> str:
+    return " ".join(f"WHEN {microseconds} <= {age * 60_000_000} THEN {age}" for _, age in AGES)
 
 
 _PARTS: Final = {
@@ -72,10 +80,20 @@ _PARTS: Final = {
     "most": str(MAX_PLAUSIBLE_COUNT),
     "ages": ", ".join(f"({minutes})" for _, minutes in AGES),
     "known": _listed(
-        f"CASE WHEN sum(rated_operations) {_BY_THEN} > 0 THEN sum({name}) {_BY_THEN} END AS {name}"
-        for name in ("emails", *_RATED)
+        f"sum({name}) FILTER (is_in_effect AND is_rated) AS {name}" for name in ("emails", *_RATED)
     ),
+    # Not by their sum: counts may be as large as their type has room for.
+    "is_rated": f"({' AND '.join(f'{name} IS NOT NULL' for name in _NEEDED)})",
+    "ages_from_seen_us": _ages_from("seen_us"),
+    "ages_from_superseded_us": _ages_from("superseded_us"),
+    "newest_first": newest_first(_STATE),
 }
+
+
+_PREPARED: Final = (
+    *(("VIEW", "piece"), ("VIEW", "operations"), ("VIEW", "history")),
+    *(("TABLE", "counted"), ("TABLE", "counted_states")),
+)
 
 
 def _query(name: str, **parts: str) -> str:
@@ -105,8 +123,8 @@ def _fingerprint() -> str:
     digest = hashlib.sha256()
     for mart in MARTS:
         digest.update(f"{mart.name}{mart.arrow}{_query(mart.name)}".encode())
-    digest.update(_query("counted").encode())
-    digest.update(GAINS_VERSION + b"%d" % MAX_PLAUSIBLE_COUNT)
+    for name in ("counted", "counted_states", "plausible"):
+        digest.update(_query(name, rows="").encode())
     return digest.hexdigest()
 
 
@@ -126,7 +144,7 @@ def summarize(
     Args:
         lake: the archive.
         partition: the account and day.
-        connection: an in-memory connection of `engine.connect` to work in, for many in a row.
+        connection: one of `day.connect` to work in, for many in a row.
 
     Returns:
         The rows of each table by its name.
@@ -138,7 +156,7 @@ def summarize(
         if connection is not None:
             rows = _summarize(lake, partition, connection)
         else:
-            with engine.connect(spill=lake.spill) as own:
+            with connect(lake) as own:
                 rows = _summarize(lake, partition, own)
         lake.finish_work(partition, DERIVE)
     return rows
@@ -161,55 +179,43 @@ def _summarize(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
     with _telling_what_fails(partition):
-        rows = _of_operations(lake, partition, connection)
-        rows |= _of_history(lake, partition, connection)
+        try:
+            _prepare(lake, partition, connection)
+            rows = {mart.name: _write(lake, partition, connection, mart) for mart in MARTS}
+        finally:
+            for kind, name in _PREPARED:
+                connection.execute(f"DROP {kind} IF EXISTS {name}")
     _tell(partition, rows)
     return rows
 
 
-def _of_operations(
-    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
-) -> dict[str, int]:
-    marts = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
-    operations = part(OPERATIONS, lake.part(OPERATIONS, partition))
-    _warn_of_implausible(partition, connection, operations)
-    believed = _query("plausible", operations=operations)
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW operations AS {believed}")
+def _prepare(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection) -> None:
+    """Make what the marts are made of: the views ``operations`` and ``history``, and sums over these."""
+    for table in (OPERATIONS, HISTORY):
+        rows = part(table, lake.part(table, partition))
+        if table is OPERATIONS:
+            _warn_of_implausible(partition, connection, rows)
+        believed = _query("plausible", rows=rows)
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {believed}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE counted AS {_query('counted')}")
-    rows = {mart.name: _write(lake, partition, connection, mart) for mart in marts}
-    connection.execute("DROP TABLE counted")
-    connection.execute("DROP VIEW operations")
-    return rows
+    for number, piece in enumerate(_pieces(lake, partition)):
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW piece AS FROM history WHERE {piece}")
+        how = "INSERT INTO" if number else "CREATE OR REPLACE TEMP TABLE"
+        states = _query("counted_states")
+        connection.execute(f"{how} counted_states {'' if number else 'AS'} {states}")
 
 
-def _of_history(
-    lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
-) -> dict[str, int]:
-    batches = parquet.batches(lake.part(HISTORY, partition), HISTORY.arrow, _HISTORY_NAMES)
-    gained = [steps(gains(plausible(rows), connection)) for rows in _by_operation(batches)]
-    with _registered(connection, "steps", pa.concat_tables(gained)):
-        return {DELIVERY_CURVE.name: _write(lake, partition, connection, DELIVERY_CURVE)}
-
-
-def _by_operation(batches: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The same rows, ordered by operation, in pieces that each have all rows of their operations."""
-    left = arrow_schema(c for c in HISTORY.columns if c.name in _HISTORY_NAMES).empty_table()
-    for batch in batches:
-        rows = pa.concat_tables([left, batch])
-        last = pc.index(rows["operation_id"], rows["operation_id"][-1]).as_py()
-        yield rows.slice(0, last)
-        left = rows.slice(last)
-    yield left
-
-
-def plausible(rows: pa.Table) -> pa.Table:
-    """History with counts above `schema.MAX_PLAUSIBLE_COUNT` as absent."""
-    for name in COUNT_NAMES:
-        column = rows[name]
-        if (pc.max(column).as_py() or 0) > MAX_PLAUSIBLE_COUNT:
-            believed = pc.if_else(pc.less_equal(column, MAX_PLAUSIBLE_COUNT), column, None)
-            rows = rows.set_column(rows.schema.get_field_index(name), name, believed)
-    return rows
+def _pieces(lake: Lake, partition: Partition) -> Iterator[str]:
+    """Conditions that cut history into pieces of about `_AT_ONCE` states, each of whole operations."""
+    bounds, size = [], 0
+    for first_id, rows in parquet.first_ids(lake.part(HISTORY, partition)):
+        if size >= _AT_ONCE:
+            bounds.append(engine.literal(first_id))
+            size = 0
+        size += rows
+    for low, high in zip_longest([None, *bounds], bounds):
+        ends = [f"operation_id >= {low}" if low else "", f"operation_id < {high}" if high else ""]
+        yield " AND ".join(end for end in ends if end) or "true"
 
 
 def _warn_of_implausible(
@@ -225,16 +231,6 @@ def _warn_of_implausible(
             value,
             extra={"event": "implausible_count", **partition.fields()},
         )
-
-
-@contextmanager
-def _registered(connection: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Iterator[None]:
-    """Rows under a name, for the block alone: the connection outlives them."""
-    connection.register(name, rows)
-    try:
-        yield
-    finally:
-        connection.unregister(name)
 
 
 @contextmanager

@@ -9,10 +9,7 @@ WITH grouped AS (
         epoch_us(created_at) // $hour_us AS hour,
         status,
         CASE $classes END AS smallest,
-        -- Not by their sum: counts may be as large as their type has room for.
-        total IS NOT NULL AND canceled IS NOT NULL AND scheduled IS NOT NULL AND queued IS NOT NULL
-            AND delivered IS NOT NULL AND opened IS NOT NULL AND undelivered IS NOT NULL
-            AND failed IS NOT NULL AS is_rated,
+        $is_rated AS is_rated,
         count(*) AS operations,
         $counts
     FROM operations

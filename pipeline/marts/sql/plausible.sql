@@ -1,3 +1,3 @@
--- Grain: one row per operation. Counts that are too large to be believed are absent.
-SELECT operation_id, status, created_at, $believed
-FROM ($operations)
+-- Grain: that of the rows. Counts that are too large to be believed are absent.
+SELECT * REPLACE ($believed)
+FROM ($rows)
