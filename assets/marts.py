@@ -11,14 +11,10 @@ from assets.tables import rows_of_day
 from pipeline.days import summarize_pending
 from pipeline.facts import Partition
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS
+from pipeline.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
 
 ASSET_OF = {OPERATIONS: "operations", HISTORY: "operation_history"}
-SOURCES = {
-    mart: [ASSET_OF[table] for table in inputs]
-    for mart, inputs in MART_INPUTS.items()
-    if mart.kind == "mart"
-}
+SOURCES = {mart: [ASSET_OF[table] for table in MART_INPUTS[mart]] for mart in SHOWN_MARTS}
 
 
 @dg.multi_asset(

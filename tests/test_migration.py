@@ -133,6 +133,20 @@ def test_lake_of_this_version_is_refused_by_what_knows_only_older_ones(tmp_path:
     assert {table.name for table in LAKE_TABLES} & {p.name for p in lake.root.iterdir()} == set()
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_migrated_lake_has_at_most_five_hidden_names(tmp_path: Path, version: int):
+    """What older versions kept beside the tables is removed."""
+    lake = unpacked(version, tmp_path / "lake")
+    for name in (".columns", ".marts", ".published"):
+        (lake.root / name).write_text("{}")
+    for name in (".cache", ".sources"):
+        (lake.root / name).mkdir()
+        (lake.root / name / "file").touch()
+    rebuild(lake)
+    hidden = {path.name for path in lake.root.iterdir() if path.name.startswith(".")}
+    assert hidden <= {".derived", ".locks", ".pending", ".set-aside", ".tmp"}
+
+
 def test_lake_of_format_2_equals_itself_with_its_fetched_state_newest(tmp_path: Path):
     """R1, R2, R3: nothing is lost, and the operation that was canceled after its deadline is."""
     lake = unpacked(2, tmp_path / "lake")

@@ -92,13 +92,14 @@ DELIVERY_TABLES = (
 )
 """Sums of counts with their rates, by period or class."""
 
+SHOWN_MARTS = tuple(mart for mart in MARTS if mart is not COUNTING_EVIDENCE)
+"""Those that the warehouse and Dagster show; the evidence is summed up in `counting`."""
 PLAIN_MARTS = tuple(
     mart
-    for mart in MARTS
-    if mart.kind == "mart"
-    and mart.name not in {t.name for t in (*DELIVERY_TABLES, PUBLISHED_CURVE)}
+    for mart in SHOWN_MARTS
+    if mart.name not in {table.name for table in (*DELIVERY_TABLES, PUBLISHED_CURVE)}
 )
-"""Marts that the warehouse shows as they are."""
+"""Those of them that the warehouse shows as they are."""
 
 WAREHOUSE_TABLES = (*DELIVERY_TABLES, DELIVERY_ANOMALIES, COUNTING)
 WAREHOUSE_VIEWS = (*LAKE_TABLES, *PLAIN_MARTS, *COVERAGE_VIEWS, PUBLISHED_CURVE)
@@ -161,6 +162,7 @@ __all__ = [
     "RECORD_SCHEMA",
     "REJECTS",
     "SETTLED_STATUSES",
+    "SHOWN_MARTS",
     "SIZE_CLASSES",
     "SLOT_COVERAGE",
     "STATUSES",

@@ -38,7 +38,8 @@ _RATED = (
     Column(
         "rated_delivered",
         pa.int64(),
-        "delivered of the rated operations, as the API counts it.",
+        "delivered of the rated operations, as the API counts it. In the warehouse it is under "
+        "the account's reading.",
         "emails",
     ),
     Column("rated_opened", pa.int64(), "opened of the rated operations.", "emails"),
@@ -135,7 +136,7 @@ _PUBLISHED_SUMS = tuple(
         "rated_delivered",
         pa.int64(),
         "Delivered emails of the rated operations under the account's reading: delivered, plus opened if the "
-        "reading is exclusive.",
+        "reading is exclusive. The Parquet files' column of this name is delivered as the API counts it.",
         "emails",
     )
     if column.name == "rated_delivered"
