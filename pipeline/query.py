@@ -19,6 +19,8 @@ from pipeline.schema import LAKE_TABLES, MARTS
 
 _SELECT: Final = duckdb.StatementType.SELECT
 _EXPLAIN: Final = duckdb.StatementType.EXPLAIN
+_PIVOT: Final = duckdb.StatementType.MULTI
+"""What DuckDB makes of a PIVOT that does not name its columns: it looks the values up first."""
 _COMMENT: Final = duckdb.token_type.comment
 _OPTIONS: Final = re.compile(r"[\w\s(),]*", re.ASCII)
 """What may stand before that which an EXPLAIN explains. Spaces beyond ASCII separate words for DuckDB's
@@ -90,8 +92,12 @@ def _relation(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.Du
         if _statement_types(explained) == [_SELECT]:
             _subquery(connection, explained)
             return connection.sql(question)
+    if types == [_PIVOT] and (pivot := _pivot(question)):
+        return connection.sql(pivot)
     if types != [_SELECT]:
-        msg = "expected one query that changes nothing: SELECT, FROM, DESCRIBE, SHOW, or EXPLAIN of one"
+        msg = (
+            "expected one query that changes nothing: SELECT, FROM, PIVOT, DESCRIBE, SHOW, or EXPLAIN of one"
+        )
         raise UsageError(msg)
     return _subquery(connection, question)
 
@@ -103,6 +109,24 @@ def _statement_types(text: str) -> list[duckdb.StatementType]:
 def _subquery(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
     """The question as a subquery: there DuckDB refuses a WITH clause that writes (`WITH a AS (COPY ...)`)."""
     return connection.sql(f"FROM query({engine.literal(question)})")
+
+
+def _pivot(question: str) -> str | None:
+    """A PIVOT as a subquery, where nothing that writes can stand; None if the question is none.
+
+    `query()` does not take a PIVOT without its columns. DuckDB runs a WITH clause of a PIVOT outside of the
+    subquery too, so that it could write: one with WITH is refused.
+    """
+    if "with" in question.casefold():
+        return None
+    text = question.encode()
+    positions = [position for position, kind in duckdb.tokenize(question) if kind != _COMMENT]
+    end = positions[-1] if text[positions[-1] :].startswith(b";") else len(text)
+    pivot = f"FROM ({text[:end].decode()}\n)"
+    with suppress(duckdb.ParserException):
+        if _statement_types(pivot) == [_PIVOT]:
+            return pivot
+    return None
 
 
 def _explained(explain: str) -> str:
