@@ -334,6 +334,14 @@ def test_compressed_answers_are_read(encoding: str, compress: Callable[[bytes], 
     assert server.requests[0].headers["Accept-Encoding"] == "gzip"
 
 
+@pytest.mark.parametrize("rest", [b"<html>", b"\0" * 8, gzip.compress(b"[]"), b" " * 600_000])
+def test_bytes_after_the_gzip_body_are_an_error(rest: bytes):
+    """R9"""
+    packed = gzip.compress(body([record(1)]))
+    followed = Answer(packed + rest, headers={"Content-Encoding": "gzip"})
+    assert isinstance(error_of([followed]), DamagedAnswerError)
+
+
 def test_unknown_compression_is_an_error():
     error = error_of([Answer(b"x", headers={"Content-Encoding": "br"})])
     assert isinstance(error, DamagedAnswerError)

@@ -478,6 +478,18 @@ def test_page_size_is_halved_until_pages_come(
         assert emulator.injected == {kind: 8}
 
 
+def test_503_with_retry_after_halves_the_page_size_too(tmp_path: Path):
+    """What the server asks to wait is waited, and does not say that smaller pages may not come."""
+    waits: list[float] = []
+    faults = Faults(script=["503-retry-after"] * 2, retry_after=timedelta(seconds=7))
+    with busy(tmp_path, faults, retry_attempts=2) as (emulator, settings):
+        with OperationsClient(settings, sleep=waits.append) as client:
+            assert scan_window(client, settings.account_sid, DAY).scan.facts.complete
+        assert emulator.injected == {"503-retry-after": 2}
+        assert set(page_sizes(emulator)) == {500}
+    assert max(waits) >= 7
+
+
 def test_page_size_that_is_not_the_reason_is_kept(tmp_path: Path):
     """A server that is down for a while does not make the rest of the run slow."""
     faults = Faults(script=["500"] * 12)  # two tries of each of six sizes

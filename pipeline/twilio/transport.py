@@ -175,8 +175,9 @@ class Transport:
                     "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
                 )
                 raise AnswerTooLargeError(msg, status=response.status)
-        if received and not is_plain and not decompressor.eof:
-            msg = "the compressed response is cut off"
+        if received and not is_plain and (decompressor.unused_data or not decompressor.eof):
+            fault = "goes on after its end" if decompressor.eof else "is cut off"
+            msg = f"the compressed response {fault}"
             raise DamagedAnswerError(msg, status=response.status)
         return b"".join(parts)
 
