@@ -11,7 +11,6 @@ from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE
-from pipeline.clock import api_time
 from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
 from pipeline.facts import Partition, ScanFacts
@@ -24,6 +23,7 @@ from pipeline.sync import (
     Observer,
     extract,
     look_up_due,
+    open_at_api_time,
     plan,
     whole_days,
 )
@@ -85,12 +85,12 @@ def landed_scans(
     still tells and takes nothing away. Every run also asks what is due of single operations by their
     ids, of whatever day.
     """
-    lake = archive.lake()
-    settings = twilio.settings(lake.root, trust_clock=archive.trusts_clock())
+    settings = twilio.settings(archive.root(), trust_clock=archive.trusts_clock())
+    lake = Lake.of(settings)
     days = days_of(list(context.partition_keys))
     try:
         with OperationsClient(settings) as client:
-            now = api_time(client, lake, settings)
+            now = open_at_api_time(client, lake, settings)
             _warn_of_old_days(context, days, retained_days(now))
             windows = _windows(context, lake, settings, now, days)
             told = _Log(context.log)

@@ -444,7 +444,12 @@ def emulate(
         datetime | None, typer.Option(help="What the clock shows first (UTC); by default the time.")
     ] = None,
     rate: Annotated[
-        float, typer.Option(help="Simulated seconds per second; 0 stops the clock.", min=0)
+        float,
+        typer.Option(
+            help="Simulated seconds per second; 0 stops the clock. A sync takes a clock that gets more than "
+            "10 minutes ahead meanwhile for a wrong one.",
+            min=0,
+        ),
     ] = 1.0,
     counting: Annotated[
         Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
@@ -461,7 +466,7 @@ def emulate(
 
     The clock can be set over POST /emulator/clock, from this machine alone.
 
-    Example: email-archive emulate --port 8790 --per-day 2000 --rate 3600
+    Example: email-archive emulate --port 8790 --per-day 2000 --rate 60
     """
     with optional_imports():
         from pipeline.emulator.command import run

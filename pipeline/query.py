@@ -95,9 +95,7 @@ def _relation(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.Du
     if types == [_PIVOT] and (pivot := _pivot(question)):
         return connection.sql(pivot)
     if types != [_SELECT]:
-        msg = (
-            "expected one query that changes nothing: SELECT, FROM, PIVOT, DESCRIBE, SHOW, or EXPLAIN of one"
-        )
+        msg = "expected one query that changes nothing: SELECT, FROM, PIVOT, DESCRIBE, SHOW or EXPLAIN of one"
         raise UsageError(msg)
     return _subquery(connection, question)
 

@@ -77,7 +77,7 @@ class ArchiveSettings(BaseSettings):
         "EMAIL_ARCHIVE_TRUST_CLOCK",
         default=False,
         description="Whether to take the API's clock without comparing it with this machine's; for an "
-        "emulator in fast time.",
+        "emulator at another time.",
     )
 
     file_mode: str | None = _variable(

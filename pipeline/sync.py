@@ -275,10 +275,10 @@ def sync(
     """
     observer = observer or Observer()
     began = monotonic()
-    lake = up_to_date(Lake.of(settings, files))
-    remove_unfinished(lake)
+    lake = Lake.of(settings, files)
     with OperationsClient(settings, sleep=sleep) as client:
-        now = api_time(client, lake, settings, wall_clock)
+        now = open_at_api_time(client, lake, settings, wall_clock)
+        remove_unfinished(lake)
         # What an earlier run landed counts as scanned: first fold it.
         earlier = fold_pending(lake, observer.folded, summarizing=publishing)
         planned = plan(lake, settings, now, scope)
@@ -324,6 +324,24 @@ def sync(
     )
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
     return report
+
+
+def open_at_api_time(
+    client: OperationsClient,
+    lake: Lake,
+    settings: Settings,
+    wall_clock: Callable[[], datetime] = machine_time,
+) -> datetime:
+    """The API's time, and the archive opened for writing; a new one only once the API's clock can be right.
+
+    Raises:
+        ApiError, ClockError, LakeError: as of `sync`.
+    """
+    if lake.exists():
+        up_to_date(lake)
+    now = api_time(client, lake, settings, wall_clock)
+    up_to_date(lake)
+    return now
 
 
 def fold_now_or_later(folder: Folder, partition: Partition) -> None:
@@ -500,11 +518,12 @@ def look_up_due(
         requests += outcome.requests
         observer.looked_up(outcome)
     left = len(due) - asked - len(failures)
-    if left and not failures:
+    if left:
         log.warning(
-            "%d lookups by id are due and left for the next run: EMAIL_ARCHIVE_LOOKUP_SECONDS is %g, "
-            "EMAIL_ARCHIVE_MAX_REQUESTS is %d",
+            "%d lookups by id are due and left for the next run: %d failed, EMAIL_ARCHIVE_LOOKUP_SECONDS is "
+            "%g, EMAIL_ARCHIVE_MAX_REQUESTS is %d",
             left,
+            len(failures),
             settings.lookup_seconds,
             settings.max_requests,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
+from pydantic import SecretStr
 
 from pipeline.clock import ClockError
 from pipeline.emulator import Clock, Emulator, Faults, Options, World, running
@@ -17,6 +18,7 @@ from pipeline.schema import COVERAGE
 from pipeline.settings import Settings
 from pipeline.status import status
 from pipeline.sync import SyncReport, sync
+from pipeline.twilio.errors import CredentialsError
 from pipeline.verify import verify
 from pipeline.views import MOST_YEARS
 from tests.support.archives import rows, settings_for
@@ -85,10 +87,17 @@ def test_wrong_date_stops_a_run_before_anything_is_stored(tmp_path: Path, wrong_
 @pytest.mark.parametrize("wrong_by", WRONG, ids=str)
 def test_wrong_date_stops_a_first_sync(tmp_path: Path, wrong_by: timedelta):
     """R10: there is no scan yet to compare with."""
-    api = Api(tmp_path)
+    api = Api(tmp_path / "archive")
     with pytest.raises(ClockError, match="there is no scan yet"):
         api.sync(always(wrong_by))
-    assert snapshot(api.lake) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_first_sync_leaves_no_archive(tmp_path: Path):
+    api = Api(tmp_path / "archive")
+    with api.served() as (_, settings), pytest.raises(CredentialsError):
+        sync(settings.model_copy(update={"auth_token": SecretStr("wrong")}))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_date_stops_a_verification(tmp_path: Path):
@@ -141,12 +150,16 @@ def test_trusted_clock_is_compared_with_nothing(tmp_path: Path):
 @pytest.mark.parametrize(
     "wrong_by", [400 * DAY, YEAR_9966, 5 * HOUR, HOUR / 2, -HOUR / 2, -400 * DAY], ids=str
 )
-def test_wrong_date_within_a_run_is_asked_for_again(tmp_path: Path, wrong_by: timedelta):
-    """R4, R10: each Date that would be stored is looked at."""
+@pytest.mark.parametrize("trust_clock", [False, True])
+def test_wrong_date_within_a_run_is_asked_for_again(
+    tmp_path: Path, wrong_by: timedelta, trust_clock: bool
+):
+    """R4, R10: each Date that would be stored is looked at, whatever the run's first one was."""
     api = Api(tmp_path)
     faults = Faults(script=[None, None, "wrong-date"], wrong_by=wrong_by)
     with api.served(faults) as (emulator, settings):
-        report = sync(settings, publishing=False, sleep=lambda _: None, wall_clock=api.clock.now)
+        trusting = settings.model_copy(update={"trust_clock": trust_clock})
+        report = sync(trusting, publishing=False, sleep=lambda _: None, wall_clock=api.clock.now)
         assert emulator.injected["wrong-date"] == 1
     assert report.ok
     scans = rows(tmp_path, COVERAGE)

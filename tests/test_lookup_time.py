@@ -137,3 +137,18 @@ def test_command_shows_how_many_lookups_are_done_and_left(tmp_path: Path):
     assert left.returncode == 0
     assert json.loads(left.stdout)["lookups_left"] == FAILED
     assert f"{FAILED} lookups by id are due and left for the next run" in left.stderr
+
+
+def test_failed_lookups_say_how_many_are_left(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """The API gets a rest after a few failures, and the rest of the lookups is told of."""
+
+    def failing(request: Received) -> Answer:
+        return Answer(status=500) if request.path.endswith("/Errors") else answer(request)
+
+    with scripted(failing) as server:
+        report = sync(settings_for(server, tmp_path, retry_attempts=1), sleep=lambda _: None)
+    failed, left = len(report.lookups.failures), report.lookups.left
+    assert failed >= 3
+    assert failed + left == FAILED
+    told = f"{left} lookups by id are due and left for the next run: {failed} failed"
+    assert told in caplog.text

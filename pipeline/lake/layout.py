@@ -88,6 +88,10 @@ class Lake:
         with self.files.replacing(self.root / MARKER, self.temporary_file(MARKER)) as file:
             file.write(text.encode())
 
+    def exists(self) -> bool:
+        """Whether there is an archive."""
+        return (self.root / MARKER).exists()
+
     def must_exist(self) -> "Lake":
         """Check that there is a lake, and that this version can read its facts.
 
@@ -95,11 +99,10 @@ class Lake:
             UsageError: there is none at `root`.
             LakeError: a newer version wrote it, or its marker is damaged.
         """
-        marker = self.root / MARKER
-        if not marker.exists():
+        if not self.exists():
             msg = (
-                f"no archive in {self.root}: expected {marker}. Set EMAIL_ARCHIVE_DATA or --data to "
-                "the archive's folder, or make one with `email-archive sync`"
+                f"no archive in {self.root}: expected {self.root / MARKER}. Set EMAIL_ARCHIVE_DATA or "
+                "--data to the archive's folder, or make one with `email-archive sync`"
             )
             raise UsageError(msg)
         self.version()

@@ -59,7 +59,7 @@ _RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
 _REQUEST_IDS: Final = ("twilio-request-id", "x-request-id")
 _SECONDS: Final = re.compile(r"[0-9]{1,8}")
 _LONGEST_RUN: Final = timedelta(days=1)
-"""No answer of a run is so much older or newer than its first, whatever clock the API has."""
+"""How old a cached response may be."""
 _CLOCK_DRIFT: Final = timedelta(minutes=10)
 """How far a Date may be from what the run's first one lets expect: servers' clocks differ a little."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -387,7 +387,7 @@ class OperationsClient:
         self._first_clock = self._first_clock or (clock, time.monotonic())
         expected = self._expected(clock)
         # What comes out of a cache is older; it is not to be older than a run may be.
-        if self._is_far(clock, expected) or expected - date > _LONGEST_RUN:
+        if _is_far(clock, expected) or expected - date > _LONGEST_RUN:
             msg = (
                 f"{what}: expected a Date near {expected:%Y-%m-%dT%H:%M:%SZ}, by the Date that this run "
                 f"began with; got {date:%Y-%m-%dT%H:%M:%SZ}. Does a proxy send wrong ones?"
@@ -402,18 +402,13 @@ class OperationsClient:
         first, then = self._first_clock
         return first + timedelta(seconds=time.monotonic() - then)
 
-    def _is_far(self, clock: datetime, expected: datetime) -> bool:
-        # An emulator's clock may run faster than this machine's.
-        margin = _LONGEST_RUN if self._settings.trust_clock else _CLOCK_DRIFT
-        return abs(clock - expected) > margin
-
     def _answered_at(self, response: Response) -> datetime | None:
         """When a refusal was answered; None if it has no Date that can be right."""
         date = _date(response)
         if date is None:
             return None
         clock = date + _age(response)
-        return None if self._is_far(clock, self._expected(clock)) else clock
+        return None if _is_far(clock, self._expected(clock)) else clock
 
     def _without_secrets(self, body: bytes) -> bytes:
         """A body for a message: a proxy may show what it was sent, credentials included (R11)."""
@@ -516,6 +511,10 @@ def _age(response: Response) -> timedelta:
     """How long the answer has lain in a cache."""
     age = _SECONDS.fullmatch(response.headers.get("age", "").strip())
     return timedelta(seconds=int(age[0]) if age else 0)
+
+
+def _is_far(clock: datetime, expected: datetime) -> bool:
+    return abs(clock - expected) > _CLOCK_DRIFT
 
 
 def _date(response: Response) -> datetime | None:
