@@ -1,27 +1,36 @@
 """The command `email-archive` in a process of its own, with no settings but those that a test gives."""
 
+import atexit
+import json
 import os
 import pty
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from threading import Lock, Thread
 
 ROOT = Path(__file__).parents[2]
+_ONE_AT_A_TIME = Lock()
+
+
+def _environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The API's clock is trusted: it is an emulator's, and nothing is to depend on today's date."""
+    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return keep | {"PYTHONPATH": str(ROOT), "EMAIL_ARCHIVE_TRUST_CLOCK": "true"} | dict(given)
 
 
 def started(
     *arguments: str, cwd: Path, module: str = "pipeline.cli", **environment: str
 ) -> "subprocess.Popen[str]":
-    """`email-archive` with these arguments, or another module, under way.
-
-    The API's clock is trusted: it is an emulator's, and nothing is to depend on today's date.
-    """
-    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """`email-archive` with these arguments, or another module, under way."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env=keep | {"PYTHONPATH": str(ROOT), "EMAIL_ARCHIVE_TRUST_CLOCK": "true"} | environment,
+        env=_environment(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -30,30 +39,72 @@ def started(
 
 def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """`email-archive` with these arguments, done."""
-    with started(*arguments, cwd=cwd, **environment) as process:
-        output, errors = process.communicate(timeout=120)
-    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
+    with tempfile.NamedTemporaryFile() as output, tempfile.NamedTemporaryFile() as errors:
+        files = (os.devnull, output.name, errors.name)
+        code = _exit_code(arguments, cwd, _environment(environment), files)
+        told = (Path(file.name).read_text(encoding="utf-8") for file in (output, errors))
+        return subprocess.CompletedProcess(arguments, code, *told)
 
 
 def on_terminal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str]:
     """`email-archive` with a terminal of 200 columns: its exit code, and what it writes there."""
     ours, theirs = pty.openpty()
-    keep = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    settings = {"PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "pipeline.cli", *arguments]
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=keep | settings | environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    ) as process:
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # what Linux says of a terminal that its last writer has left
-            while part := os.read(ours, 65536):
-                shown += part
+    settings = {"COLUMNS": "200", "TERM": "xterm-256color"}
+    shown: list[bytes] = []
+    reader = Thread(target=_read_all, args=(ours, shown))
+    reader.start()
+    terminal = os.ttyname(theirs)
+    code = _exit_code(arguments, cwd, _environment(settings | environment), (terminal,) * 3)
+    os.close(theirs)
+    reader.join()
     os.close(ours)
-    return process.returncode, shown.decode()
+    return code, b"".join(shown).decode()
+
+
+def _read_all(terminal: int, shown: list[bytes]) -> None:
+    with suppress(OSError):  # what Linux says of a terminal that its last writer has left
+        while part := os.read(terminal, 65536):
+            shown.append(part)
+
+
+def _exit_code(
+    arguments: Sequence[str], cwd: Path, environment: Mapping[str, str], files: Sequence[str]
+) -> int:
+    """Run the command with these files as stdin, stdout and stderr."""
+    command = {
+        "arguments": arguments,
+        "cwd": str(cwd),
+        "environment": environment,
+        "files": files,
+    }
+    with _ONE_AT_A_TIME:
+        server = _warm()
+        assert server.stdin
+        assert server.stdout
+        try:
+            server.stdin.write(json.dumps(command) + "\n")
+            server.stdin.flush()
+            return int(server.stdout.readline())
+        except BaseException:
+            _warm.cache_clear()
+            server.kill()
+            raise
+
+
+@cache
+def _warm() -> "subprocess.Popen[str]":
+    """A process that has imported the command, which takes most of its time, and forks for each call."""
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("warm.py"))],
+        env=_environment({}),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    atexit.register(_end, server)
+    return server
+
+
+def _end(server: "subprocess.Popen[str]") -> None:
+    """Let it end by itself, as it does when nobody can tell it anything any more."""
+    server.communicate(timeout=10)
