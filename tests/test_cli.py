@@ -45,7 +45,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator
     """An archive of one sync, and the API that it came from."""
     folder = tmp_path_factory.mktemp("archive")
     with account(World(5, 300.0, at("2026-11-10")), NOW, folder) as (emulator, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         yield emulator, settings
 
 

@@ -50,14 +50,14 @@ def test_day_is_sealed_once_its_last_deadline_has_passed_and_then_left_alone(tmp
         lake = Lake(tmp_path)
         sync_all(settings)
         emulator.clock.set(START + timedelta(days=7, hours=22))
-        sync(settings)
+        sync(settings, publishing=False)
         assert unsealed(lake) >= {"2026-11-10", "2026-11-11"}
         before = snapshot(lake)
         emulator.clock.set(START + timedelta(days=7, hours=23))
-        assert sync(settings).sealed == 1
+        assert sync(settings, publishing=False).sealed == 1
         assert "2026-11-10" not in unsealed(lake)
         emulator.clock.set(START + timedelta(days=8, hours=23))
-        assert sync(settings).sealed >= 1
+        assert sync(settings, publishing=False).sealed >= 1
         assert "2026-11-11" not in unsealed(lake)
         after = snapshot(lake)
         key = f"operations {settings.account_sid} 2026-11-10"
@@ -67,7 +67,7 @@ def test_day_is_sealed_once_its_last_deadline_has_passed_and_then_left_alone(tmp
         sealed = files(lake)
         for _ in range(3):
             emulator.clock.step(timedelta(hours=5))
-            sync(settings)
+            sync(settings, publishing=False)
         assert files(lake) == sealed
         metadata = pq.ParquetFile(lake.root / next(iter(sealed))).metadata
         assert metadata.row_group(0).column(0).is_stats_set
@@ -105,8 +105,8 @@ def test_range_by_hand_unseals_only_what_it_changes(tmp_path: Path):
     with account(WORLD, START + timedelta(days=2), tmp_path) as (emulator, settings):
         sync_all(settings)
         emulator.clock.set(START + timedelta(days=9))
-        sync(settings)
-        report = sync(settings, scope=Days([START.date()]))
+        sync(settings, publishing=False)
+        report = sync(settings, scope=Days([START.date()]), publishing=False)
         assert report.sealed == 1
 
 
@@ -116,7 +116,7 @@ def test_damaged_file_is_not_sealed_and_keeps_nothing_else_from_it(tmp_path: Pat
         (part,) = (tmp_path / "history").glob("*/created_date=2026-11-10/part-0.parquet")
         part.write_bytes(b"PAR1 not really")
         emulator.clock.set(START + timedelta(days=9))
-        report = sync(settings)
+        report = sync(settings, publishing=False)
         assert unsealed(Lake(tmp_path)) >= {"2026-11-10"}
         assert "2026-11-11" not in unsealed(Lake(tmp_path))
         assert not report.ok

@@ -66,9 +66,9 @@ def test_every_file_and_folder_has_the_mode_that_is_set(
     """R11: whatever the umask: tables, warehouse, report, exports, locks, markers and what is hidden."""
     data = tmp_path / "archive"
     with umask(mask), account(WORLD, NOW, data, file_mode=setting) as (emulator, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         emulator.clock.set(at("2026-11-22 12:00"))
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         lake = Lake.of(settings)
         rebuild(lake)
         report(lake)
@@ -80,10 +80,10 @@ def test_every_file_and_folder_has_the_mode_that_is_set(
 def test_archive_that_is_there_gets_the_mode_that_is_set(tmp_path: Path):
     data = tmp_path / "archive"
     with account(WORLD, NOW, data) as (_, private):
-        sync_all(private)
+        sync_all(private, publishing=True)
         (data / "not ours").mkdir(mode=0o700)
         for setting, file_mode, folder_mode in (("0640", 0o640, 0o750), ("0600", *PRIVATE)):
-            sync_all(private.model_copy(update={"file_mode": setting}))
+            sync_all(private.model_copy(update={"file_mode": setting}), publishing=True)
             (data / "not ours").chmod(folder_mode)
             assert unlike(data, file_mode, folder_mode) == {}
 
@@ -91,15 +91,15 @@ def test_archive_that_is_there_gets_the_mode_that_is_set(tmp_path: Path):
 def test_files_that_are_there_stay_as_they_are_without_a_setting(tmp_path: Path):
     data = tmp_path / "archive"
     with account(WORLD, NOW, data) as (_, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         (data / "lake.json").chmod(0o644)
-        sync_all(settings)
+        sync_all(settings, publishing=True)
     assert stat.S_IMODE((data / "lake.json").stat().st_mode) == 0o644
 
 
 def test_command_keeps_the_mode_of_the_environment(tmp_path: Path):
     with account(WORLD, NOW, tmp_path / "archive") as (_, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
     done = run(
         "publish", cwd=tmp_path, EMAIL_ARCHIVE_DATA="archive", EMAIL_ARCHIVE_FILE_MODE="0644"
     )
@@ -117,8 +117,8 @@ def test_group_reads_all_and_writes_nothing(tmp_path: Path):
     os.chown(data, 0, group)
     data.chmod(0o2750)
     with account(WORLD, NOW, data, file_mode="0640") as (_, settings):
-        assert sync_all(settings).ok
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
+        assert sync_all(settings, publishing=True).ok
     lake = Lake(data)
     assert {path.stat().st_gid for path in data.rglob("*")} == {group}
     folders = [path for path in data.rglob("*") if path.is_dir()]

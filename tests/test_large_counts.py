@@ -103,7 +103,7 @@ def test_sync_of_impossible_counts_publishes_and_warns_of_them(
             account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, trust_clock=True
         )
         with caplog.at_level(logging.WARNING, "pipeline.marts.summarize"):
-            report = sync_all(settings)
+            report = sync_all(settings, publishing=True)
     assert report.ok
     assert report.published
     lake = Lake(tmp_path)

@@ -56,7 +56,7 @@ def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_
     options = Options(tells_unsettled=True)
     world = World(4, 1500.0, START, end=START + DAY)
     with account(world, START + DAY, tmp_path, options=options) as (emulator, settings):
-        sync(settings)
+        sync(settings, publishing=False)
         emulator.clock.set(START + 7 * DAY)
         while emulator.clock.now() < START + 12 * DAY:
             assert sync(settings, publishing=False).ok
@@ -69,16 +69,16 @@ def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_
         assert all(states[one] >= 2 for one in late)
         # Settled: nobody asks any more.
         before = len(emulator.requests)
-        sync(settings)
+        sync(settings, publishing=False)
         assert not [r for r in emulator.requests[before:] if r.path != LISTING]
 
 
 def test_operation_that_the_api_forgets_is_recorded_as_gone_and_asked_for_no_more(tmp_path: Path):
     """R1: its last state stays."""
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
-        sync(settings)
+        sync(settings, publishing=False)
         emulator.clock.set(START + 8 * DAY)
-        report = sync(settings)
+        report = sync(settings, publishing=False)
         late = unsettled(WORLD, START + DAY)
         assert late
         assert (report.lookups.asked, report.lookups.gone) == (len(late), len(late))
@@ -96,7 +96,7 @@ def test_operation_that_the_api_forgets_is_recorded_as_gone_and_asked_for_no_mor
 
 def test_failures_are_asked_for_once_and_every_error_is_kept(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path) as (_, settings):
-        report = sync(settings)
+        report = sync(settings, publishing=False)
         failed = {
             row["operation_id"]: row["failed"] for row in newest(tmp_path).values() if row["failed"]
         }
@@ -108,7 +108,7 @@ def test_failures_are_asked_for_once_and_every_error_is_kept(tmp_path: Path):
             assert json.loads(row["raw"]) == {"code": int(row["code"]), "message": row["message"]}
             assert row["observed_at"] == START + DAY
         assert found == failed
-        assert sync_all(settings).lookups.asked == 0
+        assert sync_all(settings, publishing=True).lookups.asked == 0
         summary = report.summary()
         assert (summary["lookups"], summary["failed_lookups"]) == (len(failed), [])
     counted = ask(Lake(tmp_path), "SELECT sum(occurrences)::BIGINT AS n FROM operation_errors")
@@ -117,15 +117,15 @@ def test_failures_are_asked_for_once_and_every_error_is_kept(tmp_path: Path):
 
 def test_errors_can_be_left_alone(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
-        assert sync(settings).lookups.asked == 0
+        assert sync(settings, publishing=False).lookups.asked == 0
         assert not [one for one in emulator.requests if one.path.endswith("/Errors")]
         on = settings_for(emulator, tmp_path)
-        assert sync(on).lookups.asked > 0
+        assert sync(on, publishing=False).lookups.asked > 0
 
 
 def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (_, settings):
-        sync(settings)
+        sync(settings, publishing=False)
         lake = Lake(tmp_path)
         before = read_pending_lookups(lake, settings.account_sid)
         for partition in lake.with_pending_lookups():
@@ -212,10 +212,10 @@ def test_fetch_by_id_after_deadline_wins_at_equal_updated_at(tmp_path: Path):
     operation = OneOperation(LATE, LATE)
     with scripted(operation.answer) as server:
         settings = settings_of(server, tmp_path)
-        assert sync(settings).ok
+        assert sync(settings, publishing=False).ok
         operation.now += 3 * HOUR
         operation.fetched = canceled
-        assert sync(settings).ok
+        assert sync(settings, publishing=False).ok
         (row,) = rows(tmp_path, OPERATIONS).to_pylist()
         assert (row["status"], row["looked_up_at"]) == ("CANCELED", operation.now)
         states = [(r["status"], r["looked_up_at"]) for r in rows(tmp_path, HISTORY).to_pylist()]
@@ -232,7 +232,7 @@ def test_late_listed_state_wins_once_fetched_by_id(tmp_path: Path):
     operation = OneOperation(LATE, LATE)
     with scripted(operation.answer) as server:
         settings = settings_of(server, tmp_path)
-        assert sync(settings).ok
+        assert sync(settings, publishing=False).ok
         operation.now += 3 * HOUR
         operation.listed, operation.fetched = canceled, None
         assert not sync_all(settings).ok
@@ -285,10 +285,10 @@ def test_operation_is_looked_up_until_settled_and_nothing_queued(
 def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):
     gone = Answer(b'{"errors": [{"code": 20404, "message": "no"}]}', 404, date=DATES)
     with api([record(1, stats=FAILING)], gone) as server:
-        report = sync(settings_of(server, tmp_path))
+        report = sync(settings_of(server, tmp_path), publishing=False)
         assert report.ok
         asked = len(server.requests)
-        assert sync(settings_of(server, tmp_path)).ok
+        assert sync(settings_of(server, tmp_path), publishing=False).ok
         assert len(server.requests) == asked + 1  # nothing is due: the clock alone
     assert rows(tmp_path, OPERATION_ERRORS).num_rows == 0
     (lookup,) = rows(tmp_path, LOOKUPS).to_pylist()
@@ -364,7 +364,7 @@ def test_answer_about_another_operation_is_refused(tmp_path: Path):
     """R9"""
     other = Answer(json.dumps(record(2)).encode(), date=DATES)
     with api([LATE], other) as server:
-        report = sync(settings_of(server, tmp_path))
+        report = sync(settings_of(server, tmp_path), publishing=False)
     (failure,) = report.lookups.failures
     assert operation_id(2) in str(failure.error)
     assert [one.operation_id for one in read_pending_lookups(Lake(tmp_path), ACCOUNT)] == [
@@ -376,7 +376,7 @@ def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
     """R9"""
     bad = json.dumps(LATE | {"stats": {"opened": -1}}).encode()
     with api([LATE], Answer(bad, date=DATES)) as server:
-        assert sync(settings_of(server, tmp_path)).ok
+        assert sync(settings_of(server, tmp_path), publishing=False).ok
     (reject,) = rows(tmp_path, REJECTS).to_pylist()
     assert json.loads(reject["raw"]) == json.loads(bad)
 

@@ -65,7 +65,7 @@ def test_sync_goes_on_with_an_older_lake_and_loses_nothing(old: Lake):
     with emulated(WORLD, NOW, old.root) as (emulator, settings):
         assert sync(settings).ok
         emulator.clock.step(timedelta(hours=9))
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         moments = [*SYNCS, NOW, emulator.clock.now()]
     assert old.version() == FORMAT_VERSION
     assert old.pending() == set()

@@ -68,7 +68,7 @@ def content(data: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with account(WORLD, NOW, tmp_path_factory.mktemp("plain")) as (_, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         return content(settings.data)
 
 
@@ -79,7 +79,7 @@ def test_folder_may_have_any_name(names: list[str], tmp_path: Path, expected: di
     folder.mkdir(parents=True)
     data = ArchiveSettings.load(data=folder / "data").data
     with account(WORLD, NOW, data) as (_, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
     found = content(data)
     assert {name for name in found if found[name] != expected[name]} == set()
     assert rebuild(Lake(data)) == (3, ())
@@ -96,7 +96,7 @@ def test_days_of_one_archive_are_not_read_from_another_beside_it(tmp_path: Path)
 def test_a_day_is_looked_up_by_its_file_alone_below_a_folder_with_a_key(tmp_path: Path):
     data = tmp_path / "status=raw"
     with account(WORLD, NOW, data) as (_, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
     with duckdb.connect(str(data / "warehouse.duckdb"), read_only=True) as connection:
         question = "EXPLAIN ANALYZE SELECT count(*) FROM history WHERE created_date = '2026-11-13'"
         plan = str(connection.execute(question).fetchall())
@@ -106,7 +106,7 @@ def test_a_day_is_looked_up_by_its_file_alone_below_a_folder_with_a_key(tmp_path
 def test_polars_reads_the_tables_below_a_folder_with_a_key(tmp_path: Path):
     data = tmp_path / "status=raw"
     with account(WORLD, NOW, data) as (_, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
     found = pl.read_parquet(data / "operations", hive_partitioning=True)
     assert "raw" not in found["status"].to_list()
 

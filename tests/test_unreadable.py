@@ -137,21 +137,21 @@ def test_day_of_another_user_keeps_no_other_from_the_archive(tmp_path: Path):
     """R1, R12: the sync says so, does the rest, and does that day once it may."""
     now, world = at("2026-11-14 15:00"), World(5, 20.0, at("2026-11-12"))
     with account(world, now, tmp_path / "data") as (emulator, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         day = "created_date=2026-11-13"
         give_to_nobody(tmp_path / "data")
         mine = [path for path in settings.data.rglob("*") if day in path.parts]
         take_from_nobody(*mine)
         emulator.clock.step(timedelta(hours=3))
         before = rows(settings.data, COVERAGE).num_rows
-        report = as_nobody(lambda: sync_all(settings).summary())
+        report = as_nobody(lambda: sync_all(settings, publishing=True).summary())
         assert report["published"] is False
         failures = [*(f["error"] for f in report["failed_windows"]), *report["errors"]]
         assert failures
         assert all("belongs to root" in failure for failure in failures)
         assert rows(settings.data, COVERAGE).num_rows > before
         give_to_nobody(tmp_path / "data")
-        healed = as_nobody(lambda: sync_all(settings).summary())
+        healed = as_nobody(lambda: sync_all(settings, publishing=True).summary())
         assert (healed["failed_windows"], healed["errors"], healed["published"]) == ([], [], True)
 
 

@@ -161,7 +161,7 @@ def run(folder: Path, seconds: float | None = None, *, syncs: int = 4) -> Report
     began = time.monotonic()
     with running(World(31, 300.0, START), clock=clock, options=options) as api:
         settings = settings_for(api, data, concurrency=2)
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         stop, turns, answers = context.Event(), context.Semaphore(0), context.Queue()
         everybody = [(_sync_again, settings)] * syncs
         everybody += [(_read_again, (number, data)) for number in range(len(READERS))]
@@ -184,7 +184,7 @@ def run(folder: Path, seconds: float | None = None, *, syncs: int = 4) -> Report
         clock.run(0)
         now = clock.now()
         clock.set(now.replace(microsecond=0))
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         problems = unlike_truth(api, data, START, [clock.now()])
     history = rows(data, HISTORY)
     if len(states(history)) != history.num_rows:

@@ -29,7 +29,7 @@ START = at("2026-11-10")
 
 
 def run_sync(settings: Settings) -> None:
-    assert sync_all(settings).ok
+    assert sync_all(settings, publishing=True).ok
 
 
 def started(settings: Settings) -> "multiprocessing.process.BaseProcess":
@@ -84,7 +84,7 @@ def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(
 
         now = emulator.clock.now()
         assert now < START + timedelta(days=7)
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         assert unlike_truth(emulator, tmp_path, START, [now]) == []
         assert seen <= states(rows(tmp_path, HISTORY))
         assert lake.pending() == set()

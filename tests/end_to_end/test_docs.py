@@ -119,7 +119,7 @@ def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path
     data, restored, backup = tmp_path / "data", tmp_path / "restored", tmp_path / "backup.tar"
     late = NOW.replace(hour=17)  # so that a new day begins in the midst of it
     with account(World(5, 300, NOW - timedelta(days=6)), late, data) as (_, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         before = states(rows(data, HISTORY))
         tar = TAR.format(python=sys.executable, tar=shutil.which("tar"), began=late.isoformat())
         (tmp_path / "tar").write_text(tar)

@@ -58,7 +58,7 @@ def fill(folder: Path, room: int) -> Path:
 def error_of(settings: Settings) -> str:
     """What a sync says that went wrong; nothing if all is well."""
     try:
-        report = sync_all(settings)
+        report = sync_all(settings, publishing=True)
     except (OSError, ArchiveError) as error:
         return str(error)
     return "; ".join(str(error) for error in report.errors)
@@ -69,7 +69,7 @@ def test_full_disk_is_a_clear_error_and_the_next_sync_heals(small_disk: Path, fi
     """R1, R5, R6: the archive stays as it was or knows more, and is whole, whatever had no room."""
     data = small_disk / "lake"
     with account(World(14, 600.0, START), START + timedelta(days=2), data) as (emulator, settings):
-        assert sync_all(settings).ok
+        assert sync_all(settings, publishing=True).ok
         failed = 0
         for room in ROOMS:
             emulator.clock.step(timedelta(hours=9))
@@ -82,7 +82,7 @@ def test_full_disk_is_a_clear_error_and_the_next_sync_heals(small_disk: Path, fi
             assert rows(data, OPERATIONS).num_rows >= known
             assert ask(Lake(data), "SELECT sum(operations) > 0 AS n FROM delivery_daily").num_rows
             ballast.unlink()
-            assert sync_all(settings).ok
+            assert sync_all(settings, publishing=True).ok
             assert unlike_truth(emulator, data, START, [emulator.clock.now()]) == []
         assert failed >= len(ROOMS) / 2
         assert [path for path in (data / ".tmp").rglob("*") if path.is_file()] == []

@@ -111,10 +111,10 @@ def found_at(found: dict[str, dict[str, datetime]], number: int) -> datetime:
 
 def test_nothing_due_costs_one_request(tmp_path: Path):
     with account(WORLD, START + 30 * HOUR, tmp_path) as (emulator, settings):
-        sync(settings)
+        sync(settings, publishing=False)
         before = len(emulator.requests)
         emulator.clock.step(timedelta(minutes=5))
-        report = sync(settings)
+        report = sync(settings, publishing=False)
         assert report.extraction.scans == ()
         assert [r.query for r in emulator.requests[before:]] == [{"pageSize": "1"}]
 
@@ -131,7 +131,7 @@ def test_wrong_clock_of_this_machine_changes_nothing(tmp_path: Path):
             account(WORLD, right, data) as (emulator, settings),
         ):
             for _ in range(4):
-                assert sync(settings).ok
+                assert sync(settings, publishing=False).ok
                 emulator.clock.step(4 * HOUR)
             asked.append([(one.path, one.query) for one in emulator.requests])
             found.append(snapshot(Lake(data)))

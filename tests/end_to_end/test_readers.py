@@ -75,13 +75,13 @@ def read_until(
 def test_readers_meet_nothing_but_whole_states(tmp_path: Path, read: Callable[[Path], Counted]):
     """R6"""
     with account(World(12, 400.0, START), at("2026-11-13"), tmp_path) as (emulator, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         stop, reads = context.Event(), context.Queue()
         reader = context.Process(target=read_until, args=(stop, reads, read, tmp_path))
         reader.start()
         for _ in range(5):
             emulator.clock.step(timedelta(hours=4))
-            assert sync_all(settings).ok
+            assert sync_all(settings, publishing=True).ok
         stop.set()
         found = reads.get(timeout=60)
         reader.join()

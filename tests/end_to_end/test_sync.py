@@ -153,12 +153,12 @@ def test_what_goes_wrong_in_a_fold_keeps_no_day_from_being_scanned(tmp_path: Pat
     """R1: what is not asked for now may be forgotten when the fold works again."""
     with account(WORLD, NOW, tmp_path, concurrency=1) as (emulator, settings):
         with pytest.raises(MemoryError):
-            sync(settings, scope=EVERYTHING, files=Files(_NoMemory()))
+            sync(settings, scope=EVERYTHING, files=Files(_NoMemory()), publishing=False)
         scans = len(emulator.requests)
         lake = Lake(tmp_path)
         kept = lake.pending() | set(lake.partitions("coverage"))
         assert {partition.day for partition in kept} == set(retained_days(NOW))
-        assert sync(settings).ok
+        assert sync(settings, publishing=False).ok
         assert [one for one in emulator.requests[scans:] if "startDate" in one.query] == []
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
@@ -181,7 +181,7 @@ def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
         settings = Settings(
             account_sid=ACCOUNT, auth_token="t", data=tmp_path, api_url=server.url, trust_clock=True
         )
-        report = sync(settings, scope=EVERYTHING)
+        report = sync(settings, scope=EVERYTHING, publishing=False)
     assert report.extraction.failures
     assert report.folds == ()
 
@@ -258,9 +258,9 @@ def test_operations_are_the_newest_states_of_history(tmp_path: Path):
 
 def test_sync_without_change_changes_nothing_but_coverage(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         before = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
-        report = sync_all(settings)
+        report = sync_all(settings, publishing=True)
         after = {name: rows(tmp_path, name) for name in (OPERATIONS, HISTORY, REJECTS)}
     summary = report.summary()
     assert (summary["new"], summary["changed"]) == (0, 0)
@@ -297,10 +297,10 @@ def test_days_can_be_chosen_and_a_day_past_its_deadline_adds_what_it_finds(tmp_p
     """R1, R3: the API tells such a day only in part; that takes nothing away."""
     day = at("2026-11-11").date()
     with account(WORLD, at("2026-11-13"), tmp_path) as (emulator, settings):
-        sync(settings, scope=Days([day]))
+        sync(settings, scope=Days([day]), publishing=False)
         known = rows(tmp_path, OPERATIONS)
         emulator.clock.set(at("2026-11-19 06:00"))
-        report = sync(settings, scope=Days([day]))
+        report = sync(settings, scope=Days([day]), publishing=False)
     seen = report.extraction.scans[0].operations
     assert 0 < seen < known.num_rows
     assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
@@ -321,7 +321,7 @@ def test_derived_tables_can_be_left_for_a_later_sync(tmp_path: Path):
         sync_all(settings, publishing=False)
         assert not Lake(tmp_path).warehouse.exists()
         assert rows(tmp_path, OPERATIONS).num_rows == len(WORLD.existing(NOW))
-        report = sync_all(settings)
+        report = sync_all(settings, publishing=True)
     assert report.published
     counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
     assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
@@ -330,9 +330,9 @@ def test_derived_tables_can_be_left_for_a_later_sync(tmp_path: Path):
 def test_accounts_share_a_lake_and_no_file(tmp_path: Path):
     other = Options(account_sid="AC" + "f" * 32)
     with account(WORLD, NOW, tmp_path) as (first, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         with account(World(6, 200.0, START), NOW, tmp_path, options=other) as (second, more):
-            sync_all(more)
+            sync_all(more, publishing=True)
             expected = [len(e.world.existing(NOW)) for e in (first, second)]
     query = "SELECT account_id, count(*) AS n FROM operations GROUP BY ALL ORDER BY ALL"
     assert ask(Lake(tmp_path), query).to_pylist() == [
@@ -435,11 +435,11 @@ def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path
 
 def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         (part,) = (tmp_path / "operations").glob(f"*/created_date={NOW.date()}/part-0.parquet")
         foreign = part.with_name("copy.parquet")
         foreign.write_bytes(part.read_bytes())
-        report = sync_all(settings)
+        report = sync_all(settings, publishing=True)
     assert report.foreign == (str(foreign),)
     assert foreign.exists()
     counted = ask(
@@ -452,11 +452,11 @@ def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp
     """R9: seven days of archiving nothing for one damaged file would be a loss."""
     world = World(12, 60.0, START)
     with account(world, NOW, tmp_path, operation_errors=False) as (emulator, settings):
-        assert sync(settings).ok
+        assert sync(settings, publishing=False).ok
         (damaged,) = tmp_path.glob(f"coverage/*/created_date={NOW.date()}/*.parquet")
         damaged.write_bytes(b"PAR1")
         emulator.clock.step(timedelta(hours=12))
-        report = sync(settings)
+        report = sync(settings, publishing=False)
         assert report.errors
         assert all(str(damaged) in str(error) for error in report.errors)
         found = len(rows(tmp_path, OPERATIONS))
@@ -501,12 +501,12 @@ def test_damaged_delivery_table_is_derived_again_by_the_next_sync(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     with account(WORLD, NOW, tmp_path) as (emulator, settings):
-        sync_all(settings)
+        sync_all(settings, publishing=True)
         before = ask(Lake(tmp_path), "FROM delivery_daily")
         (part,) = (tmp_path / "delivery_hourly").glob("*/created_date=2026-11-10/part-0.parquet")
         part.write_bytes(b"PAR1 not really")
         emulator.clock.step(timedelta(hours=1))
-        report = sync_all(settings)
+        report = sync_all(settings, publishing=True)
         assert report.ok
         assert report.published
         assert f"{part} can't be read, and is derived anew" in caplog.text
