@@ -403,11 +403,11 @@ def repair(
         Bounds,
         Repair,
         find,
-        folder_name,
         require_some_possible,
         summary_lines,
     )
     from pipeline.repair import repair as mend
+    from pipeline.times import iso_compact
 
     lake, now = _lake(data), machine_time()
     bounds = Bounds.by(now, _utc(after), _utc(before))
@@ -415,7 +415,7 @@ def repair(
     if apply:
         if after is None and before is None:
             require_some_possible(done.found, lake)
-        done = mend(lake, bounds, folder_name(now))
+        done = mend(lake, bounds, iso_compact(now))
     if as_json:
         typer.echo(json_figures(done.as_json()))
     else:

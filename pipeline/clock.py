@@ -8,6 +8,7 @@ from pipeline.errors import ArchiveError
 from pipeline.lake.coverage import latest_scan
 from pipeline.lake.layout import Lake
 from pipeline.settings import Settings
+from pipeline.times import iso_seconds
 from pipeline.twilio.client import OperationsClient
 from pipeline.windows import CLOCK_MARGIN, RETENTION, retained_days
 
@@ -62,14 +63,16 @@ def check(now: datetime, *, machine: datetime, last_scan: datetime | None) -> No
     """
     if abs(now - machine) <= CLOCK_MARGIN:
         return
-    clocks = f"the API's clock shows {_shown(now)}, this machine's {_shown(machine)}"
+    clocks = f"the API's clock shows {iso_seconds(now)}, this machine's {iso_seconds(machine)}"
     if (
         last_scan is None
         or not -CLOCK_MARGIN <= now - last_scan <= RETENTION
         or abs(machine - last_scan) < abs(now - last_scan)
     ):
         scanned = (
-            f"the last scan was at {_shown(last_scan)}" if last_scan else "there is no scan yet"
+            f"the last scan was at {iso_seconds(last_scan)}"
+            if last_scan
+            else "there is no scan yet"
         )
         msg = (
             f"{clocks}, and {scanned}. Nothing was scanned: what a wrong clock "
@@ -98,11 +101,7 @@ def scans_of_the_future(lake: Lake, account_id: str, now: datetime) -> ClockErro
     if latest is None or latest <= now + CLOCK_MARGIN:
         return None
     return ClockError(
-        f"the archive of {account_id} has scans of the future, the last of {_shown(latest)}; the API's "
-        f"clock shows {_shown(now)}. A sync that went by a wrong clock left them, and what is derived of "
-        "the coverage is wrong: `email-archive repair` shows them, and sets them aside"
+        f"the archive of {account_id} has scans of the future, the last of {iso_seconds(latest)}; the API's "
+        f"clock shows {iso_seconds(now)}. A sync that went by a wrong clock left them, and what is derived "
+        "of the coverage is wrong: `email-archive repair` shows them, and sets them aside"
     )
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

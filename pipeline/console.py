@@ -20,6 +20,7 @@ from pipeline.scan import FailedScan
 from pipeline.status import AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.sync import Observer
 from pipeline.terminal import message, printable
+from pipeline.times import iso_seconds
 from pipeline.twilio.client import Page
 from pipeline.verify import Comparison, Verification
 from pipeline.windows import Window
@@ -199,7 +200,7 @@ def write_verification(found: Verification) -> None:
     wide_enough(table).print(table)
     for one in found.missing[:_SHOWN_MISSING]:
         id_ = printable(one.operation_id)
-        console.print(f"missing {one.created_at:%Y-%m-%dT%H:%M:%SZ} {id_}")
+        console.print(f"missing {iso_seconds(one.created_at)} {id_}")
     if len(found.missing) > _SHOWN_MISSING:
         console.print(f"... and {len(found.missing) - _SHOWN_MISSING:,} more: see --json")
     console.print(_verdict(found))
@@ -210,8 +211,8 @@ def _verdict(found: Verification) -> str:
     text = f"{total.listed:,} operations at the API, {total.equal:,} of them equal in the archive"
     if found.missing:
         first, last = found.missing[0].created_at, found.missing[-1].created_at
-        since, until = first.replace(microsecond=0), last + timedelta(seconds=1)
-        times = f"--since {since:%Y-%m-%dT%H:%M:%SZ} --until {until:%Y-%m-%dT%H:%M:%SZ}"
+        until = last + timedelta(seconds=1)
+        times = f"--since {iso_seconds(first)} --until {iso_seconds(until)}"
         return f"{text}; {total.missing:,} missing: email-archive sync {times} fetches them"
     if found.failures:
         return f"{text}; {len(found.failures)} windows could not be listed"

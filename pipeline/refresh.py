@@ -17,7 +17,7 @@ from typing import Final
 
 from pipeline.facts import SlotCoverage, Watched
 from pipeline.settings import Settings
-from pipeline.values import parse_durations, parse_tiers
+from pipeline.values import DEFAULT_FINAL_SCANS, DEFAULT_REFRESH, parse_durations, parse_tiers
 from pipeline.windows import RETENTION, SLOT, Window, deadline
 
 WINDOW_PAGES: Final = 10
@@ -60,18 +60,8 @@ class RefreshPolicy:
         errors: whether the errors of failures are asked for.
     """
 
-    tiers: tuple[Tier, ...] = (
-        Tier(timedelta(hours=1), timedelta(minutes=10)),
-        Tier(timedelta(hours=6), timedelta(minutes=30)),
-        Tier(timedelta(hours=24), timedelta(hours=2)),
-        Tier(timedelta(days=3), timedelta(hours=8)),
-        Tier(timedelta(days=7), timedelta(days=1)),
-    )
-    final_scans: tuple[timedelta, ...] = (
-        timedelta(hours=12),
-        timedelta(hours=2),
-        timedelta(minutes=30),
-    )
+    tiers: tuple[Tier, ...] = tuple(Tier(*tier) for tier in parse_tiers(DEFAULT_REFRESH))
+    final_scans: tuple[timedelta, ...] = parse_durations(DEFAULT_FINAL_SCANS)
     window_rows: int = 10_000
     page_rows: int = 1_000
     requests: int | None = None
@@ -85,8 +75,8 @@ class RefreshPolicy:
     def of(cls, settings: Settings) -> "RefreshPolicy":
         """The policy that a user has set."""
         return cls(
-            tiers=tuple(Tier(age, every) for age, every in parse_tiers(settings.refresh)),
-            final_scans=tuple(parse_durations(settings.final_scans)),
+            tiers=tuple(Tier(*tier) for tier in settings.refresh_tiers),
+            final_scans=settings.final_scan_times,
             window_rows=WINDOW_PAGES * settings.page_size,
             page_rows=settings.page_size,
             requests=settings.max_requests,

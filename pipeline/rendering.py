@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.terminal import printable
+from pipeline.times import iso
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _INTEGERS: Final = ("tinyint", "smallint", "integer", "bigint", "hugeint", "bignum")
@@ -136,7 +137,7 @@ def _text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return iso(value)
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, Decimal):

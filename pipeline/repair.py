@@ -9,7 +9,7 @@ folder of its own in the archive.
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from pipeline.schema import (
     Table,
 )
 from pipeline.sync import rebuild
+from pipeline.times import iso, iso_seconds
 from pipeline.windows import CLOCK_MARGIN, midnight
 
 log = logging.getLogger(__name__)
@@ -72,8 +73,8 @@ class Bounds:
         latest = after or machine + CLOCK_MARGIN
         if before is not None and before > latest:
             msg = (
-                f"expected --before to be no later than {_shown(latest)}, after which no time can be right; "
-                f"got {_shown(before)}: no scan would be left"
+                f"expected --before to be no later than {iso_seconds(latest)}, after which no time can be "
+                f"right; got {iso_seconds(before)}: no scan would be left"
             )
             raise UsageError(msg)
         return cls(latest, before)
@@ -116,8 +117,8 @@ class Repair:
             "found": [
                 {
                     **one.partition.fields(),
-                    "observed_from": one.observed[0].isoformat(),
-                    "observed_to": one.observed[1].isoformat(),
+                    "observed_from": iso(one.observed[0]),
+                    "observed_to": iso(one.observed[1]),
                     "rows": dict(one.rows),
                 }
                 for one in self.found
@@ -319,11 +320,6 @@ def _dated_anew(
     return rows
 
 
-def folder_name(moment: datetime) -> str:
-    """The name of a repair's folder, by this machine's clock."""
-    return f"{moment.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
-
-
 def summary_lines(repaired: Repair) -> Iterator[str]:
     """Lines that say what was found, by account, and done."""
     by_account: dict[str, list[Impossible]] = {}
@@ -332,7 +328,7 @@ def summary_lines(repaired: Repair) -> Iterator[str]:
     for account_id, mine in by_account.items():
         first, last = (min(p.observed[0] for p in mine), max(p.observed[1] for p in mine))
         days = sorted(one.partition.day for one in mine)
-        yield f"{account_id}: observed from {_shown(first)} to {_shown(last)}, {_days(days)}"
+        yield f"{account_id}: observed from {iso_seconds(first)} to {iso_seconds(last)}, {_days(days)}"
         for table in _FACTS:
             count = sum(one.rows.get(table.name, 0) for one in mine)
             if count and table in _TAKEN_OUT:
@@ -351,7 +347,3 @@ def _days(days: Sequence[date]) -> str:
     if len(days) == 1:
         return f"created on {days[0]}"
     return f"created on {len(days)} days, {days[0]} to {days[-1]}"
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"

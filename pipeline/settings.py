@@ -5,14 +5,12 @@ is described without being quoted.
 """
 
 import difflib
-import ipaddress
 import logging
-import re
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AliasChoices,
@@ -32,13 +30,23 @@ from pydantic_settings import (
 
 from pipeline.errors import SettingsError
 from pipeline.oserrors import explain
-from pipeline.values import parse_durations, parse_mode, parse_tiers, usable_folder
+from pipeline.values import (
+    ACCOUNT_SID,
+    DEFAULT_FINAL_SCANS,
+    DEFAULT_REFRESH,
+    KEY_SID,
+    is_listed,
+    parse_durations,
+    parse_mode,
+    parse_tiers,
+    usable_folder,
+    usable_sid,
+    usable_url,
+)
 from pipeline.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
 
 log = logging.getLogger(__name__)
 
-_ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
-_KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
 _ENV_FILE: Final = ".env"
 _PREFIX: Final = "EMAIL_ARCHIVE_"
 _MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
@@ -69,7 +77,7 @@ class ArchiveSettings(BaseSettings):
     )
     final_scans: str = _variable(
         "EMAIL_ARCHIVE_FINAL_SCANS",
-        "12h,2h,30m",
+        DEFAULT_FINAL_SCANS,
         description="How long before its deadline a slot is scanned once more; the first 12h to 8h.",
     )
 
@@ -104,9 +112,14 @@ class ArchiveSettings(BaseSettings):
         return value
 
     @property
+    def final_scan_times(self) -> tuple[timedelta, ...]:
+        """How long before its deadline a slot is scanned once more."""
+        return parse_durations(self.final_scans)
+
+    @property
     def first_final_scan(self) -> timedelta:
         """How long before a slot's deadline its final scans begin."""
-        return max(parse_durations(self.final_scans))
+        return max(self.final_scan_times)
 
     @field_validator("data", "dagster_home")
     @classmethod
@@ -294,7 +307,7 @@ class Settings(ArchiveSettings):
 
     refresh: str = _variable(
         "EMAIL_ARCHIVE_REFRESH",
-        "1h:10m,6h:30m,24h:2h,3d:8h,7d:1d",
+        DEFAULT_REFRESH,
         description="How often a slot is scanned, by its age: under 1 h every 10 min, and so on.",
     )
     max_requests: int = _variable(
@@ -319,35 +332,17 @@ class Settings(ArchiveSettings):
     @field_validator("account_sid")
     @classmethod
     def _check_account(cls, value: str) -> str:
-        return _check_sid(value, _ACCOUNT_SID, "AC")
+        return usable_sid(value, ACCOUNT_SID)
 
     @field_validator("api_key_sid")
     @classmethod
     def _check_key(cls, value: str | None) -> str | None:
-        return value if value is None else _check_sid(value, _KEY_SID, "SK")
+        return value if value is None else usable_sid(value, KEY_SID)
 
     @field_validator("api_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
-        try:
-            url = urlsplit(value)
-            host, port = url.hostname, url.port
-        except ValueError as error:
-            msg = f"expected a URL like https://comms.twilio.com/v1 ({error})"
-            raise ValueError(msg) from None
-        if url.scheme not in ("https", "http") or not host or port == 0:
-            msg = "expected a URL like https://comms.twilio.com/v1"
-            raise ValueError(msg)
-        if url.username is not None or url.password is not None or url.query or url.fragment:
-            msg = "expected a URL without user, password, query or fragment"
-            raise ValueError(msg)
-        if url.scheme == "http" and not _is_loopback(host):
-            msg = (
-                "expected https: http would send the credentials in the clear, "
-                "and is only allowed to this machine"
-            )
-            raise ValueError(msg)
-        return value.rstrip("/")
+        return usable_url(value)
 
     @field_validator("refresh")
     @classmethod
@@ -380,6 +375,11 @@ class Settings(ArchiveSettings):
             raise ValueError(msg)
         return self
 
+    @property
+    def refresh_tiers(self) -> tuple[tuple[timedelta, timedelta], ...]:
+        """How often a slot is scanned: ages in rising order, each with the interval up to it."""
+        return parse_tiers(self.refresh)
+
     def environment(self) -> dict[str, str]:
         """The environment that gives another process these settings; its secrets are in the clear."""
         values = {variable: getattr(self, name) for name, variable in self.variables().items()}
@@ -393,7 +393,7 @@ class Settings(ArchiveSettings):
         """The proxy for requests to the API, or None. Plain http stays on this machine and needs none."""
         proxy = self.https_proxy or self.all_proxy
         address = urlsplit(self.api_url)
-        if proxy is None or address.scheme != "https" or _is_listed(address, self.no_proxy):
+        if proxy is None or address.scheme != "https" or is_listed(address, self.no_proxy):
             return None
         return proxy.get_secret_value()
 
@@ -415,39 +415,3 @@ def settings_table() -> list[tuple[str, str, str]]:
         default = "" if field.is_required() or field.default is None else str(field.default)
         rows.append((variable, default, field.description or ""))
     return rows
-
-
-def _check_sid(value: str, pattern: re.Pattern[str], prefix: str) -> str:
-    """`value` if it is a SID. It is not quoted in the error: it may be a secret in the wrong place."""
-    if not pattern.fullmatch(value):
-        start = (
-            f"beginning with {prefix}"
-            if value.startswith(prefix)
-            else f"not beginning with {prefix}"
-        )
-        msg = (
-            f"expected {prefix} and 32 lower-case hex digits; "
-            f"got a text of {len(value)} characters {start}"
-        )
-        raise ValueError(msg)
-    return value
-
-
-def _is_listed(address: SplitResult, no_proxy: str) -> bool:
-    """Whether NO_PROXY lists a host, with or without its port, or a domain that it is in."""
-    names = [name.strip().lstrip(".").lower() for name in no_proxy.split(",")]
-    hosts = (address.hostname or "", address.netloc.lower())
-    return any(
-        name == "*" or (name and (host == name or host.endswith(f".{name}")))
-        for name in names
-        for host in hosts
-    )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -25,6 +25,7 @@ from pipeline.schema import (
     SLOT_COVERAGE,
     Table,
 )
+from pipeline.times import iso
 from pipeline.views import ask_lake, unreadable
 from pipeline.windows import CLOCK_MARGIN, midnight, retained_days
 
@@ -131,7 +132,9 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return value.isoformat().replace("+00:00", "Z") if isinstance(value, date) else value
+    if isinstance(value, datetime):
+        return iso(value)
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveStatus:

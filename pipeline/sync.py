@@ -45,6 +45,7 @@ from pipeline.refresh import (
 )
 from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.settings import Settings
+from pipeline.times import iso
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.warehouse import publish
 from pipeline.windows import Window, retained_days, windows_between
@@ -159,7 +160,7 @@ class SyncReport:
         scans, folds = self.extraction.scans, self.folds
         return {
             "account_id": self.account_id,
-            "now": self.now.isoformat().replace("+00:00", "Z"),
+            "now": iso(self.now),
             "windows": len(scans) + len(self.extraction.failures),
             "failed_windows": [
                 {"window": str(f.window), "error": str(f.error)} for f in self.extraction.failures

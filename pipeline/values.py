@@ -1,10 +1,17 @@
 """What the texts of settings mean; a ValueError says what was expected."""
 
+import ipaddress
 import os
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+ACCOUNT_SID: Final = re.compile(r"AC[0-9a-f]{32}")
+KEY_SID: Final = re.compile(r"SK[0-9a-f]{32}")
+DEFAULT_REFRESH: Final = "1h:10m,6h:30m,24h:2h,3d:8h,7d:1d"
+DEFAULT_FINAL_SCANS: Final = "12h,2h,30m"
 
 _DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
@@ -16,7 +23,7 @@ _LONGEST_BELOW: Final = 256
 """Bytes of the longest path below the archive's folder, rounded up: that of a landed file."""
 
 
-def parse_tiers(text: str) -> list[tuple[timedelta, timedelta]]:
+def parse_tiers(text: str) -> tuple[tuple[timedelta, timedelta], ...]:
     """Ages and intervals out of a text like ``1h:10m,7d:1d``.
 
     Raises:
@@ -26,16 +33,16 @@ def parse_tiers(text: str) -> list[tuple[timedelta, timedelta]]:
     if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - a pair
         msg = "expected age:interval pairs, like 1h:10m,7d:1d"
         raise ValueError(msg)
-    return [(_duration(age), _duration(every)) for age, every in pairs]
+    return tuple((_duration(age), _duration(every)) for age, every in pairs)
 
 
-def parse_durations(text: str) -> list[timedelta]:
+def parse_durations(text: str) -> tuple[timedelta, ...]:
     """Durations out of a text like ``12h,2h,30m``.
 
     Raises:
         ValueError: it is no such text.
     """
-    return [_duration(part) for part in text.split(",")]
+    return tuple(_duration(part) for part in text.split(","))
 
 
 def _duration(text: str) -> timedelta:
@@ -79,3 +86,67 @@ def usable_folder(folder: Path) -> Path:
         msg = f"expected a path without {found[0]}: DuckDB can't open a database in it"
         raise ValueError(msg)
     return folder
+
+
+def usable_url(value: str) -> str:
+    """`value` without a slash at its end, if it is the address of an API.
+
+    Raises:
+        ValueError: it is none, or would send the credentials in the clear.
+    """
+    try:
+        url = urlsplit(value)
+        host, port = url.hostname, url.port
+    except ValueError as error:
+        msg = f"expected a URL like https://comms.twilio.com/v1 ({error})"
+        raise ValueError(msg) from None
+    if url.scheme not in ("https", "http") or not host or port == 0:
+        msg = "expected a URL like https://comms.twilio.com/v1"
+        raise ValueError(msg)
+    if url.username is not None or url.password is not None or url.query or url.fragment:
+        msg = "expected a URL without user, password, query or fragment"
+        raise ValueError(msg)
+    if url.scheme == "http" and not _is_loopback(host):
+        msg = (
+            "expected https: http would send the credentials in the clear, "
+            "and is only allowed to this machine"
+        )
+        raise ValueError(msg)
+    return value.rstrip("/")
+
+
+def usable_sid(value: str, pattern: re.Pattern[str]) -> str:
+    """`value` if it is a SID. It is not quoted in the error: it may be a secret in the wrong place."""
+    prefix = pattern.pattern[:2]
+    if not pattern.fullmatch(value):
+        start = (
+            f"beginning with {prefix}"
+            if value.startswith(prefix)
+            else f"not beginning with {prefix}"
+        )
+        msg = (
+            f"expected {prefix} and 32 lower-case hex digits; "
+            f"got a text of {len(value)} characters {start}"
+        )
+        raise ValueError(msg)
+    return value
+
+
+def is_listed(address: SplitResult, no_proxy: str) -> bool:
+    """Whether NO_PROXY lists a host, with or without its port, or a domain that it is in."""
+    names = [name.strip().lstrip(".").lower() for name in no_proxy.split(",")]
+    hosts = (address.hostname or "", address.netloc.lower())
+    return any(
+        name == "*" or (name and (host == name or host.endswith(f".{name}")))
+        for name in names
+        for host in hosts
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

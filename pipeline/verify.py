@@ -26,6 +26,7 @@ from pipeline.scan import FailedScan, Listing, scan_windows
 from pipeline.schema import COVERAGE, HISTORY
 from pipeline.settings import Settings
 from pipeline.sync import Observer
+from pipeline.times import iso, iso_seconds
 from pipeline.twilio.client import OperationsClient
 from pipeline.windows import RETENTION, Window, slot_start, windows_between
 
@@ -108,14 +109,14 @@ class Verification:
         """The same, ready for JSON: times and days as ISO 8601."""
         return {
             "account_id": self.account_id,
-            "now": _iso(self.now),
-            "since": _iso(self.start),
-            "until": _iso(self.end),
+            "now": iso(self.now),
+            "since": iso(self.start),
+            "until": iso(self.end),
             "ok": self.ok,
             **_counts(self.total),
             "days": [{"day": day.isoformat(), **_counts(one)} for day, one in self.days.items()],
             "missing_operations": [
-                {"operation_id": one.operation_id, "created_at": _iso(one.created_at)}
+                {"operation_id": one.operation_id, "created_at": iso(one.created_at)}
                 for one in self.missing
             ],
             "failed_windows": [
@@ -127,10 +128,6 @@ class Verification:
 
 def _counts(one: Comparison) -> dict[str, int]:
     return {field.name: getattr(one, field.name) for field in fields(Comparison)}
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
 
 
 def verify(
@@ -164,8 +161,8 @@ def verify(
         until = now if end is None else min(end, now)
         if start >= until:
             msg = (
-                f"expected a range that begins before it ends and before now, {now:%Y-%m-%dT%H:%M:%SZ}; "
-                f"got {start:%Y-%m-%dT%H:%M:%SZ} to {until:%Y-%m-%dT%H:%M:%SZ}"
+                f"expected a range that begins before it ends and before now, {iso_seconds(now)}; "
+                f"got {iso_seconds(start)} to {iso_seconds(until)}"
             )
             raise UsageError(msg)
         windows = windows_between(start, until)

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from pipeline.times import iso_seconds
+
 SLOT = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -108,7 +110,7 @@ class Window:
             slot += SLOT
 
     def __str__(self) -> str:
-        return f"{self.start:%Y-%m-%dT%H:%M:%SZ}/{self.end:%Y-%m-%dT%H:%M:%SZ}"
+        return f"{iso_seconds(self.start)}/{iso_seconds(self.end)}"
 
 
 def days_between(first: date, last: date) -> list[date]:

@@ -26,6 +26,7 @@ FLOORS = [
         "pipeline.process",
         "pipeline.terminal",
         "pipeline.threads",
+        "pipeline.times",
         "pipeline.values",
         "pipeline.version",
     },

@@ -9,7 +9,7 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
+from pipeline.times import iso_compact
 from pipeline.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
@@ -96,7 +97,7 @@ def land_answers(lake: Lake, answers: Answers) -> Path:
 
     It holds the partition's lock while it writes.
     """
-    name = f"{_compact(answers.asked_at)}-lookups-{secrets.token_hex(6)}"
+    name = f"{iso_compact(answers.asked_at)}-lookups-{secrets.token_hex(6)}"
     rows = {
         OPERATIONS: answers.operations,
         REJECTS: answers.rejects,
@@ -221,13 +222,8 @@ def _require_known(path: Path, names: Iterable[str], metadata: Mapping[bytes, by
 
 
 def _scan_id(facts: ScanFacts) -> str:
-    window = f"{_compact(facts.window.start)}_{_compact(facts.window.end)}"
-    return f"{_compact(facts.observed_at)}-{window}-{secrets.token_hex(6)}"
-
-
-def _compact(moment: datetime) -> str:
-    text = moment.astimezone(UTC).strftime("%Y%m%dT%H%M%S")
-    return f"{text}.{moment.microsecond:06}Z" if moment.microsecond else f"{text}Z"
+    window = f"{iso_compact(facts.window.start)}_{iso_compact(facts.window.end)}"
+    return f"{iso_compact(facts.observed_at)}-{window}-{secrets.token_hex(6)}"
 
 
 def _coverage_row(scan_id: str, facts: ScanFacts) -> dict[str, Any]:

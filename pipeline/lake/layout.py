@@ -19,6 +19,7 @@ from pipeline.facts import Partition
 from pipeline.lake.files import Files
 from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
 from pipeline.settings import ArchiveSettings
+from pipeline.values import ACCOUNT_SID
 
 PART = "part-0.parquet"
 PENDING = ".pending"
@@ -35,8 +36,7 @@ _BESIDE = (
 )
 """What an archive's folder holds beside the tables and the marker."""
 
-ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
-_ACCOUNT_FOLDER = re.compile(r"account_id=(AC[0-9a-f]{32})")
+_ACCOUNT_FOLDER = re.compile(f"account_id=({ACCOUNT_SID.pattern})")
 _DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
 
 

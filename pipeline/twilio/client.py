@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from pipeline import version
 from pipeline.settings import Settings
+from pipeline.times import iso_seconds
 from pipeline.twilio.errors import (
     AnswerTooLargeError,
     ApiError,
@@ -49,7 +50,7 @@ from pipeline.twilio.parsing import (
 from pipeline.twilio.rate_limiter import RateLimiter
 from pipeline.twilio.retry import parse_http_date, parse_retry_after, with_retries
 from pipeline.twilio.transport import Limits, Response, Transport
-from pipeline.windows import Window, require_utc
+from pipeline.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -217,8 +218,8 @@ class OperationsClient:
         """
         start, end = window.asked()
         query = {
-            "startDate": _rfc3339(start),
-            "endDate": _rfc3339(end),
+            "startDate": iso_seconds(start),
+            "endDate": iso_seconds(end),
             "pageSize": str(page_size or self.page_size.current),
         }
         if status is not None:
@@ -389,8 +390,8 @@ class OperationsClient:
         # What comes out of a cache is older; it is not to be older than a run may be.
         if _is_far(clock, expected) or expected - date > _LONGEST_RUN:
             msg = (
-                f"{what}: expected a Date near {expected:%Y-%m-%dT%H:%M:%SZ}, by the Date that this run "
-                f"began with; got {date:%Y-%m-%dT%H:%M:%SZ}. Does a proxy send wrong ones?"
+                f"{what}: expected a Date near {iso_seconds(expected)}, by the Date that this run "
+                f"began with; got {iso_seconds(date)}. Does a proxy send wrong ones?"
             )
             raise RetriableApiError(msg, status=response.status)
         return date, clock
@@ -526,8 +527,3 @@ def _date(response: Response) -> datetime | None:
 def _request_id(response: Response) -> str | None:
     found = (response.headers.get(name) for name in _REQUEST_IDS)
     return next((_excerpt(value) for value in found if value), None)
-
-
-def _rfc3339(moment: datetime) -> str:
-    """A full UTC date-time: a bare date, as in Twilio's sample, would leave the zone open."""
-    return require_utc(moment).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

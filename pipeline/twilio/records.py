@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from pipeline.schema import COUNT_NAMES
+from pipeline.times import iso
 
 KNOWN_FIELDS: Final = frozenset({"id", "status", "stats", "createdAt", "updatedAt"})
 MAX_COUNT: Final = 2**63 - 1
@@ -86,8 +87,8 @@ def record_json(row: Mapping[str, Any]) -> str:
         "id": row["operation_id"],
         "status": row["status"],
         "stats": {name: row[name] for name in COUNT_NAMES if row[name] is not None},
-        "createdAt": _rfc3339(row["created_at"]),
-        "updatedAt": _rfc3339(row["updated_at"]),
+        "createdAt": iso(row["created_at"]),
+        "updatedAt": iso(row["updated_at"]),
     }
     if row["extra"] is not None:
         extra = json.loads(row["extra"], parse_float=Decimal)
@@ -230,10 +231,6 @@ def _field(record: Mapping[str, Any], name: str) -> str:
 
 def _shown(value: Any) -> str:
     return shortened(_to_json(value), _SHOWN)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC).replace(tzinfo=None).isoformat()}Z"
 
 
 def _to_json(value: Any, *, sort: bool = False) -> str:
