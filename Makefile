@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-all lint types definitions docs check format readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test test-all lint types definitions docs check format pages readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,9 +54,13 @@ types: $(READY) ## mypy --strict
 definitions: $(READY) ## load what Dagster loads
 	env -u DAGSTER_HOME $(BIN)/dagster definitions validate -w workspace.yaml
 
-docs: $(READY) ## the pages of docs/ as a site in build/site; a broken link is an error
+docs: $(READY) ## build docs/ as a site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "open build/site/index.html"
+	@echo "python3 -m http.server --bind 127.0.0.1 --directory build/site 8000   # then open http://127.0.0.1:8000"
+
+COG := $(BIN)/cog -r -P -I . -p 'from tests.support.pages import *' --verbosity=1
+pages: $(READY) ## generate the reference in docs/: commands, settings, tables
+	$(COG) docs/commands.md docs/settings.md docs/tables.md
 
 check: lint types definitions docs test ## all of these
 
@@ -64,11 +68,19 @@ format: $(READY) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-readme: $(READY) ## write what is made in the README and docs/sql.md, their pictures and the notebook anew
-	$(BIN)/python -m tests.support.readme
+EXAMPLES := build/examples
+readme: pages ## play the demo, and generate every example of the README and docs/, the pictures and the notebook
+	rm -f $(EXAMPLES)/demo.txt
+	$(MAKE) notebook
+	$(COG) README.md docs/*.md
+	$(BIN)/python -m tests.support.pictures $(EXAMPLES)
 
-notebook: $(READY) ## execute the notebook on a new demo, and store it with what it shows
-	$(BIN)/python -m tests.support.notebook
+notebook: $(EXAMPLES)/demo.txt ## execute the notebook on the demo's archive in build/examples, and store its outputs
+	$(BIN)/python -m tests.support.notebook $(EXAMPLES)
+
+$(EXAMPLES)/demo.txt: | $(READY)
+	@rm -rf $(EXAMPLES) && mkdir -p $(EXAMPLES)
+	@cd $(EXAMPLES) && $(CURDIR)/$(BIN)/email-archive demo --no-dagster > said.txt && mv said.txt demo.txt
 
 ONLY ?=
 SCALE ?= 1

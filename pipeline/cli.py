@@ -97,7 +97,7 @@ def _options(
 ) -> None:
     """Keep Twilio email operations, which the API forgets after 7 days, for ever.
 
-    Settings come from the environment or a .env file: see the README.
+    Settings come from the environment or a .env file.
 
     Example: email-archive sync && email-archive sql "SELECT * FROM delivery_daily"
     """
@@ -202,7 +202,7 @@ def sql(
 
 @app.command()
 def export(
-    table: Annotated[str, typer.Option(help="A table or view of the warehouse; see the README.")],
+    table: Annotated[str, typer.Option(help="A table or view of the warehouse.")],
     output: Annotated[
         ExportFormat,
         typer.Option("--format", "-f", help="json is newline-delimited: one object a line."),
@@ -455,7 +455,7 @@ def emulate(
         Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
     ] = Counting.cumulative,
     faults: Annotated[
-        str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7: see the README.")
+        str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7.")
     ] = "",
     outage: Annotated[
         datetime | None,

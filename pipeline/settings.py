@@ -408,7 +408,7 @@ class Settings(ArchiveSettings):
 
 
 def settings_table() -> list[tuple[str, str, str]]:
-    """Variable, default and meaning of every setting, for the README."""
+    """Variable, default and meaning of every setting, for docs/settings.md."""
     rows = []
     for name, variable in Settings.variables().items():
         field = Settings.model_fields[name]

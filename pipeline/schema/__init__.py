@@ -1,6 +1,6 @@
 """Every table and column, once: type, meaning, unit.
 
-Parquet schemas, DuckDB comments, Dagster's column metadata and the README's tables are all made from
+Parquet schemas, DuckDB comments, Dagster's column metadata and docs/tables.md are all made from
 this package. What is not written here does not exist; a test compares it with what is materialized.
 
 All times are UTC microseconds. All counts are nullable int64: a count that the API left out is NULL,

@@ -86,17 +86,11 @@ def table(results: Sequence[Result], per_day: int) -> Table:
 
 
 def document(results: Sequence[Result], first: datetime, last: datetime, seed: int) -> str:
-    """docs/refresh.md."""
+    """The figures for docs/refresh.md."""
     sizes = list(dict.fromkeys(one.per_day for one in results))
     ended = results[0].errors.ended
     parts = [
-        f"""# What the refresh policy costs, and what it is worth
-
-Made by `make bench-refresh` in a few minutes; the code is in
-[tests/benchmarks](../tests/benchmarks/refresh.py). The figures come from the emulator's world alone
-(seed {seed}, {first:%Y-%m-%d} to {last - timedelta(seconds=1):%Y-%m-%d}), so every machine has the same.
-
-![Requests per day against what the archive misses](refresh.png)
+        f"""![Requests per day against what the archive misses](images/refresh.png)
 
 - **this policy**: the default settings, a sync every 10 minutes.
   {_of_ours(results, sizes)}
@@ -104,24 +98,25 @@ Made by `make bench-refresh` in a few minutes; the code is in
   7 days each time.
 - **{YESTERDAY}**: one listing of the UTC day before, at 00:10.
 
-Pages hold 1,000 operations. Retries and lookups by id are not counted.""",
+Pages have 1,000 operations. Retries and lookups by id are not counted. The figures come from the
+emulator's world (seed {seed}, {first:%Y-%m-%d} to {last - timedelta(seconds=1):%Y-%m-%d}) and are the
+same on every machine.""",
         *(_section(results, per_day) for per_day in sizes),
         _first_and_last(results, ended),
         _targets(results, sizes),
-        f"""## How it is measured
+        f"""### How it is measured
 
-No request is made: a simulation counts them. The windows are planned by the very `plan_due` that
-`email-archive sync` uses, from the coverage that its scans leave, and their pages are counted in the
-emulator's world. A test holds this against real syncs of the emulator over HTTP: the requests of
-each sync, what is known of each slot, and each archived count agree.
+A simulation counts the requests; none is made. Windows are planned by the function that `email-archive
+sync` uses, from the coverage of the simulated scans, and their pages are counted in the emulator's
+world. A test compares this with real syncs of the emulator over HTTP: the requests of each sync, the
+coverage of each slot, and each archived count agree.
 
-The world begins 8 days before the {(last - first) // DAY} measured days, and so do the policies. What is
-*missing* is what the truth has and the archive has not: deliveries or opens, in any operation that
-lives at that moment, known to the archive or not; counts only grow. Over time it is integrated on a
-grid of 5 minutes, on a sample in which large operations have more chances and less weight. At the end
-it is counted on each of {ended:,} operations, against the truth in the last full minute of
-its 7 days. For both sizes it is measured on the operations of the larger account: the hours have
-the same rhythm there, and the luck of a single large mailing weighs less.""",
+World and policies start 8 days before the {(last - first) // DAY} measured days. *Missing* are
+deliveries or opens that the truth has and the archive has not, in all operations younger than 7 days.
+The average over time is computed every 5 minutes on a sample in which large operations have more
+chances and less weight. The final numbers are compared for each of {ended:,} operations with the truth
+in the last full minute of its 7 days. Both sizes use the operations of the larger account, where single
+large mailings weigh less.""",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -141,7 +136,7 @@ def _of_ours(results: Sequence[Result], sizes: Sequence[int]) -> str:
 
 
 def _section(results: Sequence[Result], per_day: int) -> str:
-    head = f"""## {per_day:,} operations a day
+    head = f"""### {per_day:,} operations a day
 
 Deliveries / opens that the archive misses per {_PER:,} operations, on average:
 
@@ -164,11 +159,11 @@ def _first_and_last(results: Sequence[Result], ended: int) -> str:
         "final numbers equal to the truth",
         "lost",
     ]
-    head = f"""## First seen, last seen
+    head = f"""### First seen, last seen
 
-From an operation's creation to the first scan that finds it; from the last scan that finds it to the
-end of its 7 days; and what the archive then has for ever. All {ended:,} operations whose
-7 days ended in the measured days are counted.
+The time from an operation's creation to the first scan that finds it, the time from the last scan that
+finds it to the end of its 7 days, and what the archive has from then on. All {ended:,} operations whose
+7 days ended during the measured days are counted.
 
 | | {" | ".join(columns)} |
 | --- |{" ---: |" * len(columns)}
@@ -194,7 +189,7 @@ def _distinct(results: Sequence[Result]) -> list[tuple[str, Result]]:
 
 
 def _targets(results: Sequence[Result], sizes: Sequence[int]) -> str:
-    head = "## Targets\n\n| | {} |\n| --- | {} |\n".format(
+    head = "### Targets\n\n| | {} |\n| --- | {} |\n".format(
         " | ".join(f"{per_day:,} a day" for per_day in sizes),
         " | ".join("---" for _ in sizes),
     )
@@ -202,14 +197,14 @@ def _targets(results: Sequence[Result], sizes: Sequence[int]) -> str:
     rows = [f"| {name} | {' | '.join(c[name] for c in columns)} |" for name in columns[0]]
     return f"""{head}{_lines(rows)}
 
-- **Requests.** Whoever looks for new operations every 10 minutes makes {FINDING} listings a day at the
-  least. Where 7 days fit on few pages, 1/{PART} of the rescan's requests are fewer than that; twice as many
-  are the target there.
-- **Freshness.** Deliveries come within minutes, and what counts is how soon a new operation is seen.
-  Opens come over hours and days: what is looked at less often then misses more of them, for a while.
-- **Final numbers.** What still changes between the last final scan, when 30 minutes or less are left
-  to the deadline of its slot, and the end of an operation's 7 days is not known. A slot's deadline is
-  that of its first operation; the last one lives an hour longer."""
+- **Requests.** Looking for new operations every 10 minutes takes at least {FINDING} listings a day. If
+  7 days fit on few pages, 1/{PART} of the rescan's requests is less than that. The target is then twice
+  as many.
+- **Freshness.** Deliveries arrive within minutes, so they depend on how soon a new operation is found.
+  Opens arrive over hours and days, and a slot that is scanned less often lags behind in opens.
+- **Final numbers.** Changes between the last final scan, up to 30 minutes before the slot's deadline,
+  and the end of an operation's 7 days are not observed. The deadline is that of the slot's first
+  operation; the last one is kept an hour longer."""
 
 
 def targets(results: Sequence[Result], per_day: int) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 ``python -m tests.benchmarks.refresh`` plays 14 days on the emulator's clock, at two sizes of account,
 for this policy and three that a naive connector might have. It shows the figures, and writes them to
-``docs/refresh.md`` and ``docs/refresh.png``. Nothing waits, and no machine's clock is read: the same
+``docs/refresh.md`` and ``docs/images/refresh.png``. Nothing waits, and no machine's clock is read: the same
 code always has the same figures.
 
 The world begins 8 days before the measured days, and every policy runs from its beginning. So
@@ -30,6 +30,7 @@ from tests.benchmarks.errors import Errors, Population, measure
 from tests.benchmarks.model import Log, archive, rescan, yesterday_once
 from tests.benchmarks.output import HOURLY, OURS, QUARTERLY, YESTERDAY, Result, document, table
 from tests.benchmarks.picture import draw
+from tests.benchmarks.speed.report import replace_between
 
 SEED: Final = 1
 START: Final = datetime(2026, 9, 1, tzinfo=UTC)
@@ -99,9 +100,10 @@ def main() -> None:
     console = Console()
     for per_day in SIZES:
         console.print(table(results, per_day))
-    (_DOCS / "refresh.md").write_text(document(results, FIRST, LAST, SEED))
-    draw(results, (LAST - FIRST) // DAY, _DOCS / "refresh.png")
-    console.print("written: docs/refresh.md, docs/refresh.png", highlight=False)
+    text = f"\n{document(results, FIRST, LAST, SEED)}\n"
+    replace_between(_DOCS / "refresh.md", "<!-- figures -->\n", "<!-- end of figures -->", text)
+    draw(results, (LAST - FIRST) // DAY, _DOCS / "images" / "refresh.png")
+    console.print("written: docs/refresh.md, docs/images/refresh.png", highlight=False)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.support import readme
+from tests.support import pages
 
 
 @dataclass(frozen=True)
 class Demo:
-    """A folder in which the demo was played, as ``data/demo``, and what it said."""
+    """A folder with the demo's archive in ``data/demo`` and its output in ``demo.txt``."""
 
     folder: Path
     said: str
@@ -26,10 +26,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
     """Played by one worker of pytest-xdist; the others wait for it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "the-demo"
-    said = folder / "said.txt"
+    said = folder / "demo.txt"
     with FileLock(folder.with_suffix(".lock")):
         if not said.exists():
             folder.mkdir()
-            text = readme.run_demo(folder)
+            text = pages.run("email-archive demo --no-dagster", folder)
             said.write_text(text)
     return Demo(folder, said.read_text())

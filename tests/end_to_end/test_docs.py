@@ -1,4 +1,4 @@
-"""The pages of docs/: what they name is there, what they tell to type works, the site needs no network."""
+"""README and docs/: generated parts are current, commands and links work, the site needs no network."""
 
 import os
 import re
@@ -19,10 +19,14 @@ from pipeline.cli import app
 from pipeline.emulator import World
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS
 from pipeline.settings import Settings, settings_table
+from tests.end_to_end.conftest import Demo
 from tests.support.archives import account, rows, states, sync_all
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+EXAMPLE = re.compile(r"\[\[\[cog (demo|show)\(")
+SLOW_EXAMPLE = re.compile(r"\[\[\[cog (status|verify)_")
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 COMMAND = re.compile(r"(?<![-\"\w])(?<!-[ou] )(?<!srv/)email-archive((?: [^\s|>&#;]+)+)")
@@ -87,16 +91,98 @@ def test_pages_name_only_settings_that_exist():
     assert {name: page for name, page in named.items() if name not in known} == {}
 
 
+def test_reference_is_current():
+    """`make pages` generates it again."""
+    assert_current(["docs/commands.md", "docs/settings.md", "docs/tables.md"])
+
+
+def test_examples_show_what_the_demo_gives(demo: Demo):
+    """`make readme` generates them again."""
+    pages = [
+        str(page.relative_to(ROOT))
+        for page in PAGES
+        if EXAMPLE.search(page.read_text()) and not SLOW_EXAMPLE.search(page.read_text())
+    ]
+    assert {"README.md", "docs/sql.md", "docs/notebook.md"} <= set(pages)
+    assert_current(pages, demo.folder)
+
+
+@pytest.mark.slow
+def test_examples_of_coverage_show_what_an_outage_leaves(demo: Demo):
+    assert_current(["docs/coverage.md"], demo.folder)
+
+
+def assert_current(pages: list[str], folder: Path | None = None) -> None:
+    """That cog would write what is there."""
+    command = [sys.executable, "-m", "cogapp", "--check", "--diff", "-P", "-I", "."]
+    ran = subprocess.run(
+        [*command, "-p", "from tests.support.pages import *", *pages],
+        cwd=ROOT,
+        env=dict(os.environ) | ({"EXAMPLES": str(folder)} if folder else {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_sql_cookbook_has_twenty_answers_that_fit_a_page():
+    text = (ROOT / "docs" / "sql.md").read_text()
+    queries = [code for kind, code in BLOCK.findall(text) if kind == "sql"]
+    answers = [code for kind, code in BLOCK.findall(text) if kind == "text"]
+    assert len(queries) == len(answers) == 20
+    for query, answer in zip(queries, answers, strict=True):
+        assert len(answer.splitlines()) >= 4, query  # no rows is an answer too
+        assert max(len(line) for line in (query + answer).splitlines()) <= 100, query
+
+
+def test_readme_is_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 180
+    assert len(text.encode()) <= 9_000
+
+
+def test_readme_and_contributing_name_targets_that_make_has():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for page, required in (("README.md", {"demo", "test"}), ("CONTRIBUTING.md", {"check"})):
+        text = (ROOT / page).read_text()
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)
+        assert required <= set(named) <= set(targets), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_paths_lead_to_files(page: Path):
+    """Anchors within docs/ are checked by mkdocs."""
+    text = BLOCK.sub("", page.read_text())
+    links = [page.parent / link for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)]
+    paths = re.findall(r"`((?:pipeline|assets|tests|docs|notebooks)/[\w./-]+)`", text)
+    assert [one for one in [*links, *map(ROOT.joinpath, paths)] if not one.exists()] == []
+
+
+def test_first_run_of_the_readme_works(tmp_path: Path):
+    with account(World(5, 50, NOW - timedelta(days=1)), NOW, tmp_path / "data") as (_, settings):
+        run_block("README.md", "first run", settings, tmp_path / "data")
+    assert (tmp_path / "data" / "report.html").exists()
+
+
+def test_files_page_names_everything_in_an_archive(tmp_path: Path):
+    with account(World(5, 50, NOW - timedelta(days=1)), NOW, tmp_path) as (_, settings):
+        sync_all(settings)
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("files.md", "tables.md"))
+    named = {name.strip("/,") for line in text.splitlines() for name in re.split(r"[ `]+", line)}
+    named |= {name.partition("/")[0] for name in named}
+    assert {path.name for path in tmp_path.iterdir()} - named == set()
+
+
 def test_units_of_systemd_run_commands_that_are_installed():
-    page = (ROOT / "docs" / "production.md").read_text()
-    units = [block for kind, block in BLOCK.findall(page) if kind == "ini"]
-    assert len(units) == 4
     started = []
-    for unit in units:
-        parsed = ConfigParser(interpolation=None, strict=True)
-        parsed.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation does
-        parsed.read_string(unit)
-        started += [parsed["Service"]["ExecStart"]] if "Service" in parsed else []
+    for page in ("cron.md", "dagster.md"):
+        for kind, unit in BLOCK.findall((ROOT / "docs" / page).read_text()):
+            if kind == "ini":
+                parsed = ConfigParser(interpolation=None, strict=True)
+                parsed.optionxform = str  # type: ignore[assignment,method-assign]  # as documented
+                parsed.read_string(unit)
+                started += [parsed["Service"]["ExecStart"]] if "Service" in parsed else []
     programs = [Path(shlex.split(line)[0]).name for line in started]
     assert programs == ["email-archive", "dagster-daemon", "dagster-webserver"]
     assert all(Path(sys.executable).with_name(program).exists() for program in programs)
@@ -106,11 +192,8 @@ def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path)
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir"]
     subprocess.run([*command, str(tmp_path)], cwd=ROOT, check=True)
     pages = sorted(tmp_path.glob("*.html"))
-    assert {page.stem for page in PAGES if page.name != "README.md"} <= {
-        page.stem for page in pages
-    }
+    assert {page.stem for page in DOCS} <= {page.stem for page in pages}
     assert [page.name for page in pages if LOADED.search(page.read_text())] == []
-    assert "Emails successfully delivered" in (tmp_path / "tables.html").read_text()
 
 
 @pytest.mark.slow
@@ -124,8 +207,8 @@ def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path
         tar = TAR.format(python=sys.executable, tar=shutil.which("tar"), began=late.isoformat())
         (tmp_path / "tar").write_text(tar)
         (tmp_path / "tar").chmod(0o700)
-        told("backup", settings, data, backup, first=tmp_path)
-        told("restore", settings, restored, backup)
+        run_block("docs/backup.md", "backup", settings, data, backup=backup, first=tmp_path)
+        run_block("docs/backup.md", "restore", settings, restored, backup=backup)
         history, operations = rows(restored, HISTORY), rows(restored, OPERATIONS)
         assert before <= states(history)
         assert set(operations["operation_id"].to_pylist()) == set(
@@ -158,12 +241,18 @@ for name in names:
 """
 
 
-def told(
-    name: str, settings: Settings, data: Path, backup: Path, first: Path | None = None
+def run_block(
+    page: str,
+    name: str,
+    settings: Settings,
+    data: Path,
+    *,
+    backup: Path | None = None,
+    first: Path | None = None,
 ) -> None:
-    """Run what the page has under this name."""
-    page = (ROOT / "docs" / "production.md").read_text()
-    (script,) = re.findall(rf"<!-- tested: {name} -->\n```sh\n(.*?)```", page, re.DOTALL)
+    """Run the block of a page that is marked ``<!-- tested: name -->``, with `first` first in PATH."""
+    text = (ROOT / page).read_text()
+    (script,) = re.findall(rf"<!-- tested: {name} -->\n```sh\n(.*?)```", text, re.DOTALL)
     user, secret = settings.basic_auth()
     programs = str(Path(sys.executable).parent)
     environment = {
@@ -175,8 +264,10 @@ def told(
         "TWILIO_AUTH_TOKEN": secret,
         "BACKUP": str(backup),
     }
+    # The account and the folder are this test's.
+    script = re.sub(r"^export .*\n", "", script, flags=re.MULTILINE)
     ran = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607 - the one that a user has
-        env=environment, cwd=backup.parent, capture_output=True, text=True, check=False,
+        ["bash", "-euo", "pipefail", "-c", script],  # noqa: S607 - the user's
+        env=environment, cwd=data.parent, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,11 +1,12 @@
-"""The notebook: executed on the demo's archive, and stored with what it then shows.
+"""The notebook: executed on the demo's archive, and stored with its outputs.
 
-``python -m tests.support.notebook`` does both; a test compares what it shows with what is stored.
+``python -m tests.support.notebook FOLDER`` does both, with the demo in ``FOLDER/data/demo``. A test
+compares the stored outputs.
 """
 
 import os
 import re
-import tempfile
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,4 @@ def store(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    from tests.support.readme import run_demo
-
-    with tempfile.TemporaryDirectory() as temporary:
-        run_demo(Path(temporary))
-        store(Path(temporary))
+    store(Path(sys.argv[1]).resolve())
