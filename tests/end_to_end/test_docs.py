@@ -25,6 +25,7 @@ from tests.support.archives import account, rows, states, sync_all
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+WRITTEN = [page for page in PAGES if page.name != "commands.md"]  # which is made of the commands
 EXAMPLE = re.compile(r"\[\[\[cog (demo|show)\(")
 SLOW_EXAMPLE = re.compile(r"\[\[\[cog (status|verify)_")
 BLOCK = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -35,7 +36,7 @@ LOADED = re.compile(r"<(?:script|img|link|iframe)[^>]+(?:src|href)=\"?(https?:)?
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
 def test_pages_name_only_commands_and_options_that_exist(page: Path):
     told = [
         match[1].split('"')[0].split()
@@ -160,7 +161,8 @@ def test_links_and_paths_lead_to_files(page: Path):
 
 
 def test_first_run_of_the_readme_works(tmp_path: Path):
-    with account(World(5, 50, NOW - timedelta(days=1)), NOW, tmp_path / "data") as (_, settings):
+    now = datetime.now(UTC)  # by which `status` judges
+    with account(World(5, 50, now - timedelta(days=1)), now, tmp_path / "data") as (_, settings):
         run_block("README.md", "first run", settings, tmp_path / "data")
     assert (tmp_path / "data" / "report.html").exists()
 
