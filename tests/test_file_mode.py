@@ -37,11 +37,11 @@ def umask(mask: int) -> Iterator[None]:
 
 
 def modes(data: Path) -> dict[str, int]:
-    """The mode of everything in an archive; its warehouse without being read-only."""
+    """The mode of everything in an archive; its databases without being read-only."""
     found = {}
     for path in (data, *data.rglob("*")):
         mode = stat.S_IMODE(path.stat().st_mode)
-        if path.name == "warehouse.duckdb":
+        if path.suffix == ".duckdb":
             assert mode & 0o222 == 0
             mode |= 0o200
         found[str(path.relative_to(data))] = mode
