@@ -5,23 +5,23 @@ every state with the moment when the scan began, by the API's clock (R10).
 """
 
 import logging
-import math
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.cutting import Ended, may_be_capped, outgrows, parts_of
 from pipeline.errors import ArchiveError
 from pipeline.facts import Scan, ScanFacts
-from pipeline.refresh import WINDOW_PAGES, cut
+from pipeline.refresh import WINDOW_PAGES
 from pipeline.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
 from pipeline.threads import workers
 from pipeline.twilio.client import OperationsClient, Page
@@ -34,26 +34,8 @@ log = logging.getLogger(__name__)
 MAX_PAGES: Final = 2 * WINDOW_PAGES
 """A window that fills more pages than this is cut while it runs."""
 
-_WORTH_CUTTING: Final = 8
-"""A listing is given up early for its parts only if it is expected to take so many times as many pages
-as it has taken: its parts list them again."""
-
-_PATIENCE: Final = 3
-"""Up to so many budgets a listing goes on if it expects half as many pages again at the most; beyond, if it
-expects ever fewer."""
-
 _RESTARTS: Final = 2
 """Listings that are begun anew after a refused page token, if the window can't be cut instead."""
-
-_MANY: Final = 12
-"""Parts that a capped window is cut into at the most."""
-
-_ROUND: Final = 500
-"""A listing that ends with a multiple of so many records may have been capped there, without a word."""
-
-_Ended: TypeAlias = Literal["complete", "outgrown", "capped"]
-"""How a listing ended: with its last page; with its budget; or before its end, as an API does that refuses
-tokens beyond a number of results, or stops there."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
@@ -98,7 +80,7 @@ def scan_window(
         client: the API.
         account_id: the account that the client's credentials read.
         window: what to list.
-        on_page: told of each page as it arrives.
+        on_page: called with each page as it arrives.
         max_pages: the budget, in pages full of the window's own operations. A window that outgrows it
             comes back with the parts to scan instead, as does one whose listing the API ends
             early. A window of a second can't be cut, and is listed to its end.
@@ -107,6 +89,53 @@ def scan_window(
         ApiError: a page could not be had; nothing of the window counts then.
     """
     began = time.monotonic()
+    listed = _list_with_restarts(client, account_id, window, on_page, max_pages)
+    observed_at = min(page.observed_at for page in listed.pages)
+    inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *listed.found])
+    states, operations = _distinct(inside)
+    rejects = [one for page in listed.pages for one in page.rejects if _may_lie_in(one, window)]
+    records = sum(page.records for page in listed.pages)
+    is_complete = listed.ended == "complete"
+    facts = ScanFacts(
+        account_id=account_id,
+        window=window,
+        # A page out of a cache is older than its turn: the scan is as old as its oldest page.
+        observed_at=observed_at,
+        completed_at=max(page.observed_at for page in listed.pages),
+        complete=is_complete,
+        pages=len(listed.pages),
+        requests=listed.requests,
+        retries=listed.requests - len(listed.pages),
+        records=records,
+        operations=operations,
+        outside=records - inside.num_rows - len(rejects),
+        duplicates=inside.num_rows - states.num_rows,
+        rejects=len(rejects),
+    )
+    _log_scan(facts, listed.pages, time.monotonic() - began)
+    scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
+    parts = () if is_complete else parts_of(window, inside, listed.pages, listed.ended)
+    return Listing(scan, drift(states), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The pages of a window, of each the operations created in it, and how the listing ended."""
+
+    pages: Sequence[Page]
+    found: Sequence[pa.Table]
+    ended: Ended
+    requests: int = 0
+
+
+def _list_with_restarts(
+    client: OperationsClient,
+    account_id: str,
+    window: Window,
+    on_page: Callable[[Page], None],
+    max_pages: int,
+) -> _Listed:
+    """List a window; begin anew where a token is refused, or pages of this size fail."""
     requests = refused_tokens = 0
 
     def count(page: Page) -> None:
@@ -117,8 +146,7 @@ def scan_window(
     while True:
         size = client.page_size.current
         try:
-            pages, found, ended = _list(client, window, size, count, max_pages)
-            break
+            return replace(_list(client, window, size, count, max_pages), requests=requests)
         except PageTokenError as error:
             refused_tokens += 1
             if refused_tokens > _RESTARTS:
@@ -137,51 +165,6 @@ def scan_window(
                 *(error, size, window, smaller, smaller),
                 extra=_about(account_id, window, error),
             )
-    is_complete = ended == "complete"
-    # What was answered out of a cache is older than its turn: the scan is as old as its oldest page.
-    moments = [page.observed_at for page in pages]
-    observed_at, completed_at = min(moments), max(moments)
-    inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *found])
-    states, operations = _distinct(inside)
-    rejects = [reject for page in pages for reject in page.rejects if _may_lie_in(reject, window)]
-    facts = ScanFacts(
-        account_id=account_id,
-        window=window,
-        observed_at=observed_at,
-        completed_at=completed_at,
-        complete=is_complete,
-        pages=len(pages),
-        requests=requests,
-        retries=requests - len(pages),
-        records=sum(page.records for page in pages),
-        operations=operations,
-        outside=sum(page.records for page in pages) - inside.num_rows - len(rejects),
-        duplicates=inside.num_rows - states.num_rows,
-        rejects=len(rejects),
-    )
-    log.info(
-        "scanned %s %s: %d operations, %d pages",
-        account_id,
-        window,
-        facts.operations,
-        facts.pages,
-        extra={
-            "event": "scan",
-            "account_id": account_id,
-            "window": str(window),
-            "complete": is_complete,
-            "operations": facts.operations,
-            "pages": facts.pages,
-            "requests": facts.requests,
-            "retries": facts.retries,
-            "rejects": facts.rejects,
-            "seconds": round(time.monotonic() - began, 6),
-            "request_ids": [page.request_id for page in pages if page.request_id],
-        },
-    )
-    scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
-    parts = () if is_complete else _parts(window, inside, pages, ended)
-    return Listing(scan, drift(states), parts)
 
 
 def _list(
@@ -190,8 +173,7 @@ def _list(
     page_size: int,
     on_page: Callable[[Page], None],
     max_pages: int,
-) -> tuple[list[Page], list[pa.Table], _Ended]:
-    """The pages of a window, of each the operations created in it, and how the listing ended."""
+) -> _Listed:
     pages: list[Page] = []
     found: list[pa.Table] = []
     can_be_cut = window.end - window.start > _SMALLEST
@@ -206,78 +188,16 @@ def _list(
             if not may_be_cut:
                 raise
             log.warning("%s is cut: %s", window, error)
-            return pages, found, "capped"
+            return _Listed(pages, found, "capped")
         if page is None:
-            return pages, found, "capped" if may_be_cut and _may_be_capped(pages) else "complete"
+            is_capped = may_be_cut and may_be_capped(pages)
+            return _Listed(pages, found, "capped" if is_capped else "complete")
         pages.append(page)
         on_page(page)
         found.append(_inside(page.operations, window))
         has_more = can_be_cut and page.next_token is not None
-        if has_more and _outgrows(window, pages, found, max_pages):
-            return pages, found, "outgrown"
-
-
-def _may_be_capped(pages: Sequence[Page]) -> bool:
-    records = sum(page.records for page in pages)
-    return records > 0 and records % _ROUND == 0
-
-
-def _outgrows(
-    window: Window, pages: Sequence[Page], found: Sequence[pa.Table], max_pages: int
-) -> bool:
-    """Whether the rest of a window is better listed in parts."""
-    inside = sum(table.num_rows for table in found)
-    is_full = inside >= max_pages * max(page.records for page in pages)
-    if not inside or not (is_full or len(pages) * _WORTH_CUTTING <= max_pages):
-        return False
-    expected = _expected_pages(window, pages)
-    if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
-        return True
-    # What is nearly done is not begun again for a little more speed: its parts would list again all
-    # that was listed. The longer it has gone on the less may be left: more may come than expected.
-    left = max_pages * max_pages / len(pages)
-    if len(pages) < _PATIENCE * max_pages:
-        left = max(left, len(pages) / 2)
-    return is_full and not len(pages) < expected < len(pages) + left
-
-
-def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
-    """How many pages a window will take, if what came so far is in order of creation; else 0.
-
-    The reference documents no order. So this only says when to cut, and never what was covered (R4).
-    """
-    created = pa.concat_arrays([c for p in pages for c in p.operations["created_at"].chunks])
-    first, last = created[0].as_py(), created[-1].as_py()
-    end = min(window.end, pages[0].observed_at)
-    if pc.all(pc.less_equal(created[:-1], created[1:]), min_count=0).as_py():
-        listed = last - window.start
-    elif pc.all(pc.greater_equal(created[:-1], created[1:])).as_py():
-        listed = end - last
-    else:
-        return 0.0
-    if first == last or listed <= timedelta():
-        return 0.0
-    return len(pages) * float((end - window.start) / listed)
-
-
-def _parts(
-    window: Window, listed: pa.Table, pages: Sequence[Page], ended: _Ended
-) -> tuple[Window, ...]:
-    """A window that was not listed completely, in two or more.
-
-    How many is a guess: if the API answers in order of creation, what came spans a part of the window
-    that tells the rest. If it does not, that guess is too small, and parts will be cut again. A big window of
-    many slots is cut into pairs of these at least: rates change with the hours.
-    """
-    in_order = _expected_pages(window, pages)
-    if ended == "capped":
-        return tuple(cut(window, max(min(math.ceil(in_order / len(pages)), _MANY), 2)))
-    created = listed["created_at"]
-    span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
-    # Not more than a hundred times: a burst in the first second says little of the rest of the day.
-    expected = min(max(len(pages) / max(span, 0.01), in_order), 100 * len(pages))
-    slots = sum(1 for _ in window.slots())
-    return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), slots // 2, 2)))
+        if has_more and outgrows(window, pages, found, max_pages):
+            return _Listed(pages, found, "outgrown")
 
 
 def scan_windows(
@@ -350,6 +270,29 @@ class _StoppedError(Exception):
 def _raise_if(stop: threading.Event) -> None:
     if stop.is_set():
         raise _StoppedError
+
+
+def _log_scan(facts: ScanFacts, pages: Sequence[Page], seconds: float) -> None:
+    log.info(
+        "scanned %s %s: %d operations, %d pages",
+        facts.account_id,
+        facts.window,
+        facts.operations,
+        facts.pages,
+        extra={
+            "event": "scan",
+            "account_id": facts.account_id,
+            "window": str(facts.window),
+            "complete": facts.complete,
+            "operations": facts.operations,
+            "pages": facts.pages,
+            "requests": facts.requests,
+            "retries": facts.retries,
+            "rejects": facts.rejects,
+            "seconds": round(seconds, 6),
+            "request_ids": [page.request_id for page in pages if page.request_id],
+        },
+    )
 
 
 def _about(account_id: str, window: Window, error: ArchiveError) -> dict[str, object]:

@@ -39,6 +39,7 @@ FLOORS = [
         "pipeline.lake",
     },
     {
+        "pipeline.cutting",
         "pipeline.scan",
         "pipeline.marts",
         "pipeline.sink",
