@@ -70,7 +70,7 @@ def commands() -> None:
     """The help of every command."""
     for name in ("", *typer.main.get_command(app).commands):  # type: ignore[attr-defined]  # a group
         print(f"\n## email-archive {name}".rstrip(), "\n\n```text", sep="")
-        print(_invoked([*name.split(), "--help"], columns=90), "```", sep="")
+        print(_invoked([*name.split(), "--help"], columns=88), "```", sep="")
 
 
 def demo() -> None:
