@@ -25,10 +25,12 @@ from pipeline.schema import (
     DELIVERY_CURVE,
     DELIVERY_HOURLY,
     HISTORY,
+    HIVE_KEYS,
     OPERATION_SIZES,
     OPERATIONS,
     REJECTS,
     TIMESTAMP,
+    Column,
     Table,
     arrow_schema,
 )
@@ -39,12 +41,43 @@ Bound: TypeAlias = date | datetime | str
 
 
 @dataclass(frozen=True)
+class TableReader:
+    """Reads one table of an archive."""
+
+    root: Path | str
+    table: Table
+
+    def __call__(
+        self,
+        start: Bound | None = None,
+        end: Bound | None = None,
+        columns: Sequence[str] | None = None,
+        account_id: str | None = None,
+    ) -> pd.DataFrame:
+        """The rows of a range, as a data frame with Arrow types.
+
+        Args:
+            start: where the range begins, UTC: a date, which means its midnight, a time with a zone, or
+                either as ISO 8601 text. None leaves that side open.
+            end: before where it ends.
+            columns: which columns, in which order; `account_id` and `created_date` are two of them. All by
+                default.
+            account_id: one account's rows alone.
+
+        Raises:
+            UsageError: there is no archive, or an argument can't be meant.
+            LakeError: a file is damaged or foreign, or a newer version wrote the lake.
+        """
+        return _read(self, start, end, columns, account_id)
+
+
+@dataclass(frozen=True)
 class Archive:
     """An archive to read from.
 
     ``Archive("data").operations(start="2026-11-01", end="2026-12-01", columns=["status", "opened"])``
 
-    Every method takes the same arguments and gives a data frame with Arrow types:
+    Every table is read with the same arguments, and comes as a data frame with Arrow types:
 
     - ``start``, ``end``: a half-open range ``[start, end)`` of UTC; a date, a time with a zone, or
       either as ISO 8601 text; a date means its midnight. None leaves that side open.
@@ -78,135 +111,81 @@ class Archive:
             as_of: the operations as they were known at that moment: those that had been seen by then, each
                 in the newest of the states that had been (R3). None for what is known now.
         """
-        moment = _moment(as_of, "as_of")
-        return self._read(
-            OPERATIONS,
-            "created_at",
-            start=start,
-            end=end,
-            columns=columns,
-            account_id=account_id,
-            as_of=moment,
-        )
+        reader = TableReader(self.root, OPERATIONS)
+        return _read(reader, start, end, columns, account_id, as_of=_moment(as_of, "as_of"))
 
-    def history(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def history(self) -> TableReader:
         """Every distinct state of the operations created in the range, when it was first seen."""
-        return self._read(
-            HISTORY, "created_at", start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, HISTORY)
 
-    def coverage(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def coverage(self) -> TableReader:
         """The scans whose window begins in the range; one row per scan."""
-        return self._read(
-            COVERAGE, "window_start", start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, COVERAGE)
 
-    def rejects(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def rejects(self) -> TableReader:
         """The records that could not be read, by the day they came for; bounds count as days."""
-        return self._read(
-            REJECTS, None, start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, REJECTS)
 
-    def delivery_hourly(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def delivery_hourly(self) -> TableReader:
         """Operations and sums of counts, as the API counts them, per hour of creation and status.
 
         Whether `rated_delivered` leaves out what was opened is in the warehouse's table `counting`.
         """
-        return self._read(
-            DELIVERY_HOURLY, "hour", start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, DELIVERY_HOURLY)
 
-    def operation_sizes(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def operation_sizes(self) -> TableReader:
         """Operations and sums of counts per day of creation and size class; bounds count as days."""
-        return self._read(
-            OPERATION_SIZES, None, start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, OPERATION_SIZES)
 
-    def delivery_curve(
-        self,
-        start: Bound | None = None,
-        end: Bound | None = None,
-        columns: Sequence[str] | None = None,
-        account_id: str | None = None,
-    ) -> pd.DataFrame:
+    @property
+    def delivery_curve(self) -> TableReader:
         """What was known per hour of creation and age; an age that is not reached yet has what is known.
 
         The warehouse's `delivery_curve` says when the hour was looked at, and leaves such ages out.
         """
-        return self._read(
-            DELIVERY_CURVE, "hour", start=start, end=end, columns=columns, account_id=account_id
-        )
+        return TableReader(self.root, DELIVERY_CURVE)
 
-    def _read(
-        self,
-        table: Table,
-        time_column: str | None,
-        *,
-        start: Bound | None,
-        end: Bound | None,
-        columns: Sequence[str] | None,
-        account_id: str | None,
-        as_of: datetime | None = None,
-    ) -> pd.DataFrame:
-        lake = Lake(Path(self.root).expanduser()).must_exist()
-        names = [column.name for column in table.published] if columns is None else list(columns)
-        by_name = {column.name: column for column in table.published}
-        if unknown := [name for name in names if name not in by_name]:
-            msg = (
-                f"expected columns of {table.name}: {', '.join(by_name)}; got {', '.join(unknown)}"
-            )
-            raise UsageError(msg)
-        begin, stop = _moment(start, "start"), _moment(end, "end")
-        needed = [name for name in table.names if name in {*names, time_column}]
 
-        def read(partition: Partition) -> pa.Table:
-            if as_of is not None:
-                return _known(lake, partition, as_of).select(needed)
-            return parquet.read(lake.part(table, partition), table.arrow, needed)
+def _read(
+    reader: TableReader,
+    start: Bound | None,
+    end: Bound | None,
+    columns: Sequence[str] | None,
+    account_id: str | None,
+    *,
+    as_of: datetime | None = None,
+) -> pd.DataFrame:
+    table, lake = reader.table, Lake(Path(reader.root).expanduser()).must_exist()
+    by_name = {column.name: column for column in table.published}
+    names = list(by_name) if columns is None else list(columns)
+    if unknown := [name for name in names if name not in by_name]:
+        msg = f"expected columns of {table.name}: {', '.join(by_name)}; got {', '.join(unknown)}"
+        raise UsageError(msg)
+    begin, stop = _moment(start, "start"), _moment(end, "end")
+    time = table.time_column if table.time_column in table.columns else None
+    needed = [c.name for c in table.columns if c.name in names or c == time]
 
-        parts = [
-            _between(_keyed(partition, read(partition)), time_column, begin, stop)
-            for partition in lake.partitions(table.name)
-            if account_id in (None, partition.account_id)
-            and (begin is None or partition.day >= begin.date())
-            and (stop is None or midnight(partition.day) < stop)
-        ]
-        schema = arrow_schema([by_name[name] for name in names])
-        rows = pa.concat_tables(
-            [schema.empty_table(), *(p.select(names).cast(schema) for p in parts)]
-        )
-        frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
-        return frame
+    def read(partition: Partition) -> pa.Table:
+        if as_of is not None:
+            return _known(lake, partition, as_of).select(needed)
+        return parquet.read(lake.part(table, partition), table.arrow, needed)
+
+    parts = [
+        _between(_keyed(partition, read(partition)), time, begin, stop)
+        for partition in lake.partitions(table.name)
+        if account_id in (None, partition.account_id)
+        and (begin is None or partition.day >= begin.date())
+        and (stop is None or midnight(partition.day) < stop)
+    ]
+    schema = arrow_schema([by_name[name] for name in names])
+    rows = pa.concat_tables([schema.empty_table(), *(p.select(names).cast(schema) for p in parts)])
+    frame: pd.DataFrame = rows.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
 
 
 def _known(lake: Lake, partition: Partition, as_of: datetime) -> pa.Table:
@@ -221,24 +200,21 @@ def _known(lake: Lake, partition: Partition, as_of: datetime) -> pa.Table:
 
 def _keyed(partition: Partition, rows: pa.Table) -> pa.Table:
     """A partition's rows with its hive keys as columns."""
-    keys = {
-        "account_id": pa.repeat(partition.account_id, rows.num_rows),
-        "created_date": pa.repeat(pa.scalar(partition.day, pa.date32()), rows.num_rows),
-    }
-    for name, values in keys.items():
-        rows = rows.append_column(name, values)
+    for column, key in zip(HIVE_KEYS, (partition.account_id, partition.day), strict=True):
+        rows = rows.append_column(
+            column.name, pa.repeat(pa.scalar(key, column.type), rows.num_rows)
+        )
     return rows
 
 
 def _between(
-    rows: pa.Table, time_column: str | None, start: datetime | None, end: datetime | None
+    rows: pa.Table, time: Column | None, start: datetime | None, end: datetime | None
 ) -> pa.Table:
-    if time_column is None:
-        return rows
-    if start is not None:
-        rows = rows.filter(pc.greater_equal(rows[time_column], pa.scalar(start, TIMESTAMP)))
-    if end is not None:
-        rows = rows.filter(pc.less(rows[time_column], pa.scalar(end, TIMESTAMP)))
+    """The rows of a range; all of them, if their table has no time but their day's."""
+    if time and start is not None:
+        rows = rows.filter(pc.greater_equal(rows[time.name], pa.scalar(start, TIMESTAMP)))
+    if time and end is not None:
+        rows = rows.filter(pc.less(rows[time.name], pa.scalar(end, TIMESTAMP)))
     return rows
 
 
