@@ -39,10 +39,10 @@ $(DAGSTER_HOME)/dagster.yaml:
 	@printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > $@
 
 test: $(READY) ## run the tests
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist worksteal
 
 test-all: $(READY) ## run the tests that take long too
-	$(BIN)/pytest -n auto --dist loadfile -m ''
+	$(BIN)/pytest -n auto --dist worksteal -m ''
 
 lint: $(READY) ## ruff: lint and format
 	$(BIN)/ruff check .

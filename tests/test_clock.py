@@ -22,6 +22,7 @@ from pipeline.twilio.errors import CredentialsError
 from pipeline.verify import verify
 from pipeline.views import MOST_YEARS
 from tests.support.archives import rows, settings_for
+from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import at, snapshot
 
@@ -66,7 +67,7 @@ def always(wrong_by: timedelta) -> Faults:
     return Faults(rates={"wrong-date": 1.0}, wrong_by=wrong_by)
 
 
-WRONG = [400 * DAY, YEAR_9966, -6 * 365 * DAY, 3 * DAY, 5 * HOUR, -5 * HOUR]
+WRONG = some([400 * DAY, -6 * 365 * DAY, 5 * HOUR, YEAR_9966, 3 * DAY, -5 * HOUR], 3)
 """Days, and what a proxy makes of it that takes its own time zone for GMT."""
 
 
@@ -110,7 +111,9 @@ def test_wrong_date_stops_a_verification(tmp_path: Path):
         verify(settings, start=NOW - DAY, wall_clock=api.clock.now)
 
 
-@pytest.mark.parametrize("machine", [-2 * HOUR, 2 * HOUR, -56 * 365 * DAY, 3650 * DAY], ids=str)
+@pytest.mark.parametrize(
+    "machine", some([-2 * HOUR, 3650 * DAY, 2 * HOUR, -56 * 365 * DAY], 2), ids=str
+)
 def test_wrong_clock_of_the_machine_is_only_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, machine: timedelta
 ):
@@ -148,7 +151,7 @@ def test_trusted_clock_is_compared_with_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "wrong_by", [400 * DAY, YEAR_9966, 5 * HOUR, HOUR / 2, -HOUR / 2, -400 * DAY], ids=str
+    "wrong_by", some([400 * DAY, HOUR / 2, -HOUR / 2, YEAR_9966, 5 * HOUR, -400 * DAY], 3), ids=str
 )
 @pytest.mark.parametrize("trust_clock", [False, True])
 def test_wrong_date_within_a_run_is_asked_for_again(

@@ -18,6 +18,7 @@ from pipeline.report.write import report
 from pipeline.status import status
 from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
+from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import at
 from tests.support.users import NOBODY, as_nobody, needs_root, reachable
@@ -58,7 +59,7 @@ def unlike(data: Path, file_mode: int, folder_mode: int) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("setting", "file_mode", "folder_mode", "mask"),
-    [(None, *PRIVATE, 0), ("0640", 0o640, 0o750, 0o077), ("0644", 0o644, 0o755, 0)],
+    some([(None, *PRIVATE, 0), ("0640", 0o640, 0o750, 0o077), ("0644", 0o644, 0o755, 0)], 2),
 )
 def test_every_file_and_folder_has_the_mode_that_is_set(
     setting: str | None, file_mode: int, folder_mode: int, mask: int, tmp_path: Path

@@ -14,6 +14,7 @@ from pipeline.schema import COUNT_NAMES, MAX_PLAUSIBLE_COUNT
 from pipeline.settings import Settings
 from pipeline.warehouse import publish
 from tests.support.archives import sync_all
+from tests.support.cases import some
 from tests.support.factories import (
     ACCOUNT,
     DAY,
@@ -30,6 +31,7 @@ from tests.support.scripted_api import Answer, Received, scripted
 
 LARGEST = 2**63 - 1
 NEEDED_BY_RATES = set(COUNT_NAMES) - {"recipients", "attempts", "sent"}
+SOME_FIRST = sorted(COUNT_NAMES, key=lambda name: name not in ("total", "sent", "opened"))
 PERIODS = ("delivery_hourly", "delivery_daily", "delivery_weekly", "delivery_monthly")
 
 
@@ -43,7 +45,7 @@ def rows(lake: Lake, query: str) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in ask(lake, query).to_pylist()]
 
 
-@pytest.mark.parametrize("name", COUNT_NAMES)
+@pytest.mark.parametrize("name", some(SOME_FIRST, 3))
 def test_largest_count_is_left_out_of_sums_and_rates(tmp_path: Path, name: str):
     odd = [record(n, stats={name: LARGEST}) for n in (1, 2, 3)]
     lake = published(tmp_path, *odd, record(4))

@@ -1,6 +1,7 @@
 """The way back for an archive that a wrong clock has dated: `email-archive repair`."""
 
 import json
+import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pipeline.schema import COVERAGE, HISTORY, LOOKUPS, OPERATION_ERRORS, OPERAT
 from pipeline.status import status
 from pipeline.windows import RETENTION
 from tests.support.archives import rows, states
+from tests.support.cases import some
 from tests.support.command import run
 from tests.support.disks import Crash, CrashingDisk
 from tests.support.factories import (
@@ -50,7 +52,7 @@ def answers(lake: Lake, sql: str) -> list[dict[str, Any]]:
     return ask(lake, sql).to_pylist()
 
 
-@pytest.mark.parametrize("wrong_by", [400 * DAY, 3 * DAY, YEAR_9966], ids=str)
+@pytest.mark.parametrize("wrong_by", some([3 * DAY, YEAR_9966, 400 * DAY], 2), ids=str)
 def test_repaired_archive_is_as_if_the_clock_had_never_been_wrong(
     tmp_path: Path, wrong_by: timedelta
 ):
@@ -235,13 +237,14 @@ def mixed(folder: Path) -> Lake:
 
 def test_repair_that_was_killed_is_done_by_the_next_one(tmp_path: Path, steps_to_try: int):
     """R5: killed before each of its steps, or before some of them."""
-    done = mixed(tmp_path / "done")
+    shutil.copytree(mixed(tmp_path / "before").root, tmp_path / "done")
+    done = Lake(tmp_path / "done")
     disk = CrashingDisk(0)
     repair(Lake(done.root, Files(disk)), BOUNDS, "first")
     expected = snapshot(done)
     assert {key for key in expected if str(LATER.date()) in key} == set()
     for moment in range(1, disk.count, steps_to_try):
-        lake = mixed(tmp_path / str(moment))
+        lake = Lake(shutil.copytree(tmp_path / "before" / "lake", tmp_path / str(moment)))
         with pytest.raises(Crash):
             repair(Lake(lake.root, Files(CrashingDisk(moment))), BOUNDS, "first")
         repair(Lake(lake.root), BOUNDS, "second")

@@ -66,7 +66,7 @@ def tables(lake: Lake) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 LATE = RETENTION_HOURS + 3
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @example([([(0, 0, 0), (1, 0, 0)], 2, False)], [([(1, 0, 0), (0, 0, 0)], 3, False)], 1)
 @example([([(1, 0, 0)], 3, False)], [([(1, 0, 0)], 2, False)], 1)  # known, and seen earlier
 @example([([(0, 0, 0)], 2, False)], [([(0, 1, 0)], LATE, False)], 1)  # listed late: gives way

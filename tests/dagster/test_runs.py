@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,29 @@ def metadata(instance: dg.DagsterInstance, key: str) -> dict[str | None, Mapping
     return found
 
 
-def test_job_brings_the_archive_from_the_api_to_sql(
-    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
-):
-    emulator, defs = emulated
-    assert run_job(instance, defs).success
-    assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
-    counted = ask(Lake(tmp_path), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
+@dataclass(frozen=True)
+class Done:
+    """A run of all days, and what it left: to be read only."""
+
+    emulator: Emulator
+    data: Path
+    defs: dg.Definitions
+    instance: dg.DagsterInstance
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    data = tmp_path_factory.mktemp("done")
+    with account(WORLD, NOW, data) as (emulator, settings), dg.DagsterInstance.ephemeral() as one:
+        defs = definitions(data, emulator.url, settings.account_sid)
+        yield Done(emulator, data, defs, one, run_job(one, defs))
+
+
+def test_job_brings_the_archive_from_the_api_to_sql(done: Done):
+    assert done.result.success
+    assert unlike_truth(done.emulator, done.data, START, [NOW]) == []
+    counted = ask(Lake(done.data), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
     assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
 
 
@@ -130,11 +147,8 @@ def test_delivery_tables_are_derived_once_in_a_run_and_again_when_they_are_wante
     assert all(part.exists() for part in parts)
 
 
-def test_every_day_of_the_range_is_materialized_with_its_own_figures(
-    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
-):
-    _, defs = emulated
-    run_job(instance, defs)
+def test_every_day_is_materialized_with_its_own_figures(done: Done):
+    instance = done.instance
     last = WORLD.existing(NOW).stop
     expected = {}
     for day in retained_days(NOW):
@@ -323,11 +337,8 @@ def test_day_past_its_deadline_adds_what_it_finds_warns_and_keeps_the_rest(
     assert any("past the API's retention of 7 days" in message for message in messages)
 
 
-def test_all_checks_pass_on_sound_data(
-    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
-):
-    _, defs = emulated
-    evaluations = run_job(instance, defs).get_asset_check_evaluations()
+def test_all_checks_pass_on_sound_data(done: Done):
+    evaluations = done.result.get_asset_check_evaluations()
     assert {one.check_name: one.passed for one in evaluations} == {
         "every_window_scanned": True,
         "every_day_folded": True,
@@ -346,12 +357,8 @@ def test_all_checks_pass_on_sound_data(
     }
 
 
-def test_check_can_be_run_by_itself(
-    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
-):
+def test_check_can_be_run_by_itself(done: Done):
     """Several are one step, of which any part can be wanted; over all days that the archive has."""
-    _, defs = emulated
-    assert run_job(instance, defs).success
     for check in (
         ("operations", "rejects"),
         ("operations", "operation_ids"),
@@ -359,7 +366,7 @@ def test_check_can_be_run_by_itself(
         ("coverage", "no_gaps"),
         ("coverage", "deadlines_held"),
     ):
-        evaluations = run_checks(instance, defs, check).get_asset_check_evaluations()
+        evaluations = run_checks(done.instance, done.defs, check).get_asset_check_evaluations()
         assert [(one.asset_key.to_user_string(), one.check_name) for one in evaluations] == [check]
         assert evaluations[0].passed
 
