@@ -334,7 +334,11 @@ def test_compressed_answers_are_read(encoding: str, compress: Callable[[bytes], 
     assert server.requests[0].headers["Accept-Encoding"] == "gzip"
 
 
-@pytest.mark.parametrize("rest", [b"<html>", b"\0" * 8, gzip.compress(b"[]"), b" " * 600_000])
+@pytest.mark.parametrize(
+    "rest",
+    [b"<html>", b"\0" * 8, gzip.compress(b"[]"), b" " * 600_000],
+    ids=["a page", "zeros", "another body", "blanks"],
+)
 def test_bytes_after_the_gzip_body_are_an_error(rest: bytes):
     """R9"""
     packed = gzip.compress(body([record(1)]))

@@ -13,9 +13,10 @@ import pytest
 
 from pipeline.counting import CLEAR_SHARE, FEWEST_OPERATIONS
 from pipeline.emulator.world import Counting, World
+from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.schema import COUNT_NAMES, PUBLISHED
+from pipeline.schema import COUNT_NAMES, COUNTING_EVIDENCE, PUBLISHED
 from pipeline.status import status
 from pipeline.sync import sync
 from pipeline.warehouse import publish
@@ -25,6 +26,7 @@ from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import (
     ACCOUNT,
+    DAY,
     NOON,
     OTHER_ACCOUNT,
     PARTITION,
@@ -77,26 +79,47 @@ def rates(lake: Lake) -> tuple[float, float, str, bool]:
 # What an operation shows.
 
 
+CASES = CASE.findall(PAGE.read_text())
+
+
+def account_of(case: int) -> str:
+    return f"AC{case:032x}"
+
+
+@pytest.fixture(scope="module")
+def documented(tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """An archive with an account for each documented case, of as many operations as decide."""
+    scans = []
+    for case, (state, counts, *_) in enumerate(CASES):
+        stats = {name: int(n) for name, n in (part.split() for part in counts.split(", "))}
+        records = [counted(n, state, **stats) for n in range(FEWEST_OPERATIONS)]
+        scans.append(scan(records, account_id=account_of(case)))
+    lake = summarized(new_lake(tmp_path_factory.mktemp("documented")), *scans)
+    publish(lake)
+    return lake
+
+
 @pytest.mark.parametrize(
-    ("status", "counts", "models", "shows"),
-    [pytest.param(*found, id=f"{found[0]} {found[1]}") for found in CASE.findall(PAGE.read_text())],
+    ("case", "models", "shows"),
+    [
+        pytest.param(number, models, shows, id=f"{state} {counts}")
+        for number, (state, counts, models, shows) in enumerate(CASES)
+    ],
 )
 def test_operation_shows_what_the_documented_case_says(
-    tmp_path: Path, status: str, counts: str, models: str, shows: str
+    documented: Lake, case: int, models: str, shows: str
 ):
-    stats = {name: int(n) for name, n in (part.split() for part in counts.split(", "))}
-    # As many as decide, so that `counting` says what they show.
-    records = [counted(n, status, **stats) for n in range(FEWEST_OPERATIONS)]
-    lake = published(tmp_path, records)
-    evidence = snapshot(lake)[f"counting_evidence {PARTITION}"]
+    partition = Partition(account_of(case), DAY)
+    evidence = snapshot(documented, [COUNTING_EVIDENCE])[f"counting_evidence {partition}"]
     if models.strip() == "all":
         assert evidence == []
     else:
         expected = "" if models.strip() == "none" else models.strip().replace(",", "")
         assert [tuple(row.values()) for row in evidence] == [(expected, 5, operation_id(0))]
-    decided = {
-        q: row["reading"] for q in (OPENED, DELIVERED) if (row := counting(lake, q))["decided"]
-    }
+    decisions = ask(
+        documented, f"FROM counting WHERE account_id = '{account_of(case)}'"
+    ).to_pylist()
+    decided = {row["question"]: row["reading"] for row in decisions if row["decided"]}
     assert decided == shown(shows)
 
 

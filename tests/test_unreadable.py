@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -50,11 +51,22 @@ SYSTEM = [
 PART = Path("/srv/archive/operations/part-0.parquet")
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that is published, of which something waits to be merged, and a copy of it."""
+    lake = summarized(new_lake(tmp_path_factory.mktemp("made")), scan([record(1), record(2)]))
     publish(lake)
-    return landed(lake, scan([record(3)], observed_at=NOON + timedelta(hours=3)))
+    landed(lake, scan([record(3)], observed_at=NOON + timedelta(hours=3)))
+    shutil.copytree(lake.root, lake.root.with_name("copy"))
+    return lake.root
+
+
+@pytest.fixture
+def lake(made: Path) -> Lake:
+    """The archive as it was made, where it was made: its warehouse knows its own path."""
+    shutil.rmtree(made)
+    shutil.copytree(made.with_name("copy"), made)
+    return Lake(made)
 
 
 def first_landed(lake: Lake) -> Path:
