@@ -46,7 +46,7 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
 
 def _embedded(drawn: Iterable["Figure"]) -> dict[str, dg.MarkdownMetadataValue]:
     """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
-    from pipeline.report.pictures import png
+    from pipeline.report.png import png
 
     found, size = {}, 0
     for figure in drawn:

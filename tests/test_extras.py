@@ -63,6 +63,6 @@ def test_extras_hold_each_optional_module():
 
 def test_missing_module_of_ours_stays_a_bug(tmp_path: Path):
     code = "sys.argv[1:] = ['report']\nfrom pipeline.cli import main; main()"
-    done = run_without(("pipeline.report.facts",), code, tmp_path)
+    done = run_without(("pipeline.report.data",), code, tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr

@@ -9,7 +9,7 @@ import pytest
 from pipeline.checks import CHECKS, failing_rows
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.report.facts import read_accounts
+from pipeline.report.data import read_accounts
 from pipeline.schema import COUNT_NAMES, MAX_PLAUSIBLE_COUNT
 from pipeline.settings import Settings
 from pipeline.warehouse import publish

@@ -18,7 +18,7 @@ from pipeline.export import export
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake
 from pipeline.published import write_ahead_log
-from pipeline.report.facts import read_accounts
+from pipeline.report.data import read_accounts
 from pipeline.status import status
 from pipeline.warehouse import publish
 from tests.support.disks import CountingDisk, Crash, CrashingDisk

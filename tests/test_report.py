@@ -15,11 +15,11 @@ from pipeline.emulator.world import World
 from pipeline.errors import UsageError
 from pipeline.facts import Scan
 from pipeline.lake.layout import Lake
-from pipeline.report import facts, palette
-from pipeline.report.facts import Account, read_accounts
+from pipeline.report import data, palette
+from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import figures
-from pipeline.report.page import change, render
-from pipeline.report.pictures import png
+from pipeline.report.html import change, render
+from pipeline.report.png import png
 from pipeline.report.write import draw, report
 from pipeline.schema import AGES
 from pipeline.warehouse import publish
@@ -104,7 +104,7 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
 def test_accounts_that_one_page_has_no_room_for_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(facts, "MOST_ACCOUNTS", 1)
+    monkeypatch.setattr(data, "MOST_ACCOUNTS", 1)
     lake = published(
         tmp_path,
         on(DAY, record(1), account_id=ACCOUNT),

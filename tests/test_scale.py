@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.lake.layout import Lake
 from pipeline.query import ask
-from pipeline.report.facts import read_accounts
+from pipeline.report.data import read_accounts
 from pipeline.warehouse import publish
 from tests.benchmarks.speed.many_days import account_id, make
 

@@ -16,7 +16,7 @@ from pipeline.export import export
 from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
-from pipeline.report.facts import read_accounts
+from pipeline.report.data import read_accounts
 from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
 from pipeline.warehouse import publish
 from pipeline.windows import Window

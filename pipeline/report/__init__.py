@@ -1,6 +1,6 @@
-"""The report: one page of pictures and figures, made of the published warehouse.
+"""The report: one HTML page of charts and figures, made from the published warehouse.
 
-`facts` asks the warehouse, `charts` draws what it answers, `sentences` says it in words, and `page` puts
-both into one file that needs no network. `pictures` has the same charts as PNG. Nothing here knows the
-lake's files: what SQL can't tell, the report does not show.
+`data` queries the warehouse, `charts` draws, `sentences` has the text, `figures` combines both, and `html`
+makes one page that needs no network. `png` draws the same charts as PNG. The report reads the warehouse
+alone, never the lake's files.
 """

@@ -1,29 +1,28 @@
-"""Which charts the report has of an account: each with its title and its text alternative."""
+"""The charts of an account, each with its title and its text alternative."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.report import charts, sentences
-from pipeline.report.facts import Account
+from pipeline.report import charts, sentences, series
+from pipeline.report.data import Account
 
 LEGEND: Final = (
     "filled: final; hollow: still changing; pale: partly known or closed; ◆ unusual, with the range "
     "expected; ✕ lost hours"
 )
-"""How charts over time are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A chart with its words.
+    """A chart with its title and text.
 
     Attributes:
-        key: what it is called in the page, in file names and in Dagster.
-        title: what it shows.
-        text: the same in a sentence, for those who don't see it.
+        key: its name in the page, in file names and in Dagster.
+        title: its title.
+        text: the text alternative: what the chart shows, in sentences.
         chart: the chart.
-        note: how it is read; empty if it needs no telling.
+        note: how to read it; may be empty.
     """
 
     key: str
@@ -34,7 +33,7 @@ class Figure:
 
 
 _READ: Final = {"delivery_rate", "open_rate", "delivery_curve", "open_rate_by_hour", "sizes"}
-"""The figures that depend on how the counts are read."""
+"""Figures that depend on the reading of the counts."""
 
 
 def figures(account: Account) -> Iterator[Figure]:
@@ -52,11 +51,11 @@ def _figures(account: Account) -> Iterator[Figure]:
         "volume",
         f"Emails by {unit} of creation",
         sentences.volume(account),
-        charts.volume(account.series, is_weekly=account.is_weekly),
+        series.volume(account.series, is_weekly=account.is_weekly),
         LEGEND,
     )
-    for name, title in charts.RATE_NAMES.items():
-        chart = charts.rate(account.series, account.anomalies, name, is_weekly=account.is_weekly)
+    for name, title in sentences.RATE_NAMES.items():
+        chart = series.rate(account.series, account.anomalies, name, is_weekly=account.is_weekly)
         yield Figure(name, f"{title} by {unit}", sentences.rate(account, name), chart, LEGEND)
     if account.curve:
         yield Figure(

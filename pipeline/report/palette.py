@@ -1,9 +1,8 @@
 """The report's colours, in a light and a dark scheme.
 
-They are Okabe and Ito's, which people with every kind of colour vision tell apart, made darker on white
-and lighter on black until they stand out from the ground by 3:1, and text by 4.5:1 (WCAG 2.2, 1.4.3 and
-1.4.11). Charts name them by their keys; `themed` fills them in, here for PNG and in the page's script
-for the reader's scheme. No chart tells anything by colour alone.
+They are Okabe and Ito's palette for every kind of colour vision, with a contrast to the background of at
+least 3:1, and 4.5:1 for text (WCAG 2.2, 1.4.3 and 1.4.11). Charts use the keys. `themed` replaces them
+with colours, here for PNG and in the page's script for the reader's scheme. Colour is never the only sign.
 """
 
 from typing import Any, Final, TypeAlias
@@ -69,11 +68,11 @@ CONFIG: Final[dict[str, Any]] = {
         "offset": 10,
     },
 }
-"""Vega-Lite's configuration, colours by their keys."""
+"""Vega-Lite's configuration, with keys for colours."""
 
 
 def themed(value: Any, palette: Palette) -> Any:
-    """A specification with its colours filled in; the page's script does the same."""
+    """A specification with colours instead of keys; page.js does the same."""
     match value:
         case dict():
             return {name: themed(one, palette) for name, one in value.items()}

@@ -1,4 +1,4 @@
-"""report(): the page, written whole or not at all."""
+"""report(): write the page atomically."""
 
 import logging
 import time
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.lake.layout import Lake
-from pipeline.report import page
-from pipeline.report.facts import Account, read_accounts
+from pipeline.report import html
+from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import Figure, figures
 from pipeline.sink import opened
 
@@ -25,7 +25,7 @@ class Drawn:
 
     Attributes:
         content: the HTML, in UTF-8.
-        accounts: what it shows, each with its figures.
+        accounts: the accounts shown, each with its figures.
     """
 
     content: bytes
@@ -37,10 +37,10 @@ class Report:
     """A page that was written.
 
     Attributes:
-        path: where it lies, absolute.
-        accounts: what it shows, each with its figures.
-        size: bytes.
-        is_new: whether it is another page than the one that was there, which is left alone else.
+        path: the file, absolute.
+        accounts: the accounts shown, each with its figures.
+        size: in bytes.
+        is_new: whether the page differs from the file before; an equal file is not rewritten.
     """
 
     path: Path
@@ -54,9 +54,9 @@ def report(lake: Lake, output: Path | None = None, *, account_id: str | None = N
 
     Args:
         lake: the archive.
-        output: the file to make or to replace, a pipe or a device; ``report.html`` in the archive's folder
-            by default. Of a symbolic link, what it leads to.
-        account_id: this account alone; None for all.
+        output: the file to create or replace, a pipe or a device; by default ``report.html`` in the archive's
+            folder. A symbolic link is followed.
+        account_id: only this account; None for all.
 
     Raises:
         UsageError: there is no archive, warehouse, account or folder of that name.
@@ -78,19 +78,19 @@ def report(lake: Lake, output: Path | None = None, *, account_id: str | None = N
         "new": is_new,
         "seconds": round(time.monotonic() - began, 6),
     }
-    log.info("wrote %s" if is_new else "%s is as it was", target, extra=about)
+    log.info("wrote %s" if is_new else "%s is unchanged", target, extra=about)
     return Report(target, drawn.accounts, len(drawn.content), is_new)
 
 
 def draw(lake: Lake, *, account_id: str | None = None) -> Drawn:
-    """Make the report of the published warehouse, and write it nowhere.
+    """Make the report of the published warehouse without writing it.
 
-    It holds aggregates alone, less than 1 MB an account, and 0.9 MB of script: see `facts` for the
-    bounds. The same warehouse gives the same page.
+    It has aggregates alone: less than 1 MB per account (`data` has the limits) and 0.9 MB of script. The
+    same warehouse gives the same page.
 
     Args:
         lake: the archive.
-        account_id: this account alone; None for all.
+        account_id: only this account; None for all.
 
     Raises:
         UsageError: there is no archive, warehouse or account of that name.
@@ -99,24 +99,24 @@ def draw(lake: Lake, *, account_id: str | None = None) -> Drawn:
     found, left_out = read_accounts(lake, account_id)
     accounts = [(account, tuple(figures(account))) for account in found]
     has_charts = any(drawn for _, drawn in accounts)
-    text = page.render(accounts, left_out, _vega(lake) if has_charts else "")
+    text = html.render(accounts, left_out, _vega(lake) if has_charts else "")
     return Drawn(text.encode(), accounts)
 
 
 def _has(file: Path, content: bytes) -> bool:
-    """Whether a regular file has this content already."""
+    """Whether a regular file already has this content."""
     if not file.is_file() or file.stat().st_size != len(content):
         return False
     return file.read_bytes() == content
 
 
 def _vega(lake: Lake) -> str:
-    """Vega's script; kept in the archive's folder, since making it takes seconds."""
+    """Vega's script, cached in the archive's folder: building it takes seconds."""
     kept = lake.derived(f"vega-{version('vl-convert-python')}.js")
     try:
         return kept.read_text(encoding="utf-8")
     except FileNotFoundError:
-        script = page.vega()
+        script = html.vega()
     with lake.files.replacing(kept, lake.temporary_file("vega.js")) as file:
         file.write(script.encode())
     return script

@@ -13,7 +13,7 @@ from assets.report import _embedded as embedded
 from pipeline.demo import OUTAGE
 from pipeline.lake.layout import Lake
 from pipeline.read import Archive
-from pipeline.report.facts import Account, read_accounts
+from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import figures
 from tests.end_to_end.conftest import Demo
 from tests.support import page

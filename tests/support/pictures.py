@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 
 from pipeline.lake.layout import Lake
-from pipeline.report.facts import read_accounts
+from pipeline.report.data import read_accounts
 from pipeline.report.figures import figures
-from pipeline.report.pictures import png
+from pipeline.report.png import png
 
 _IMAGES = Path(__file__).parents[2] / "docs" / "images"
 

@@ -1,6 +1,7 @@
-"""The report's charts as PNG: for Dagster, and wherever a page can't go."""
+"""The report's charts as PNG, for Dagster."""
 
 import io
+import textwrap
 from typing import Any, Final
 
 import vl_convert
@@ -10,23 +11,22 @@ from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, LIGHT, themed
 
 _FONT: Final = "DejaVu Sans, Helvetica, Arial, sans-serif"  # vl-convert brings no font of its own
-_LEGIBLE: Final = 105
-"""Characters of a subtitle's line."""
+_LINE: Final = 105  # characters in a subtitle's line, at a width of 640
 
 
 def png(
     figure: Figure, *, width: int = 640, scale: float = 1.0, is_explained: bool = True
 ) -> bytes:
-    """A figure on white, with its title; the same figure gives the same bytes on one machine.
+    """A figure on white, with its title; reproducible on one machine.
 
     Args:
-        figure: what to draw.
-        width: of the plot, in pixels.
-        scale: pixels of the picture for each of these.
-        is_explained: with how it is read, below the title.
+        figure: the figure.
+        width: of the plot, in units of the drawing.
+        scale: pixels per unit.
+        is_explained: whether to show the figure's note below the title.
     """
     spec = figure.chart.to_dict()
-    subtitle = _lines(figure.note, width * _LEGIBLE // 640) if is_explained else []
+    subtitle = textwrap.wrap(figure.note, width * _LINE // 640) if is_explained else []
     drawn: dict[str, Any] = themed(
         spec
         | {
@@ -44,7 +44,7 @@ def png(
 
 
 def _packed(picture: bytes) -> bytes:
-    """The picture in a third of the bytes: a chart has few colours, and the ground's is kept as it is."""
+    """The picture with a palette of 256 colours: a third of the bytes."""
     packed = io.BytesIO()
     with Image.open(io.BytesIO(picture)) as image:
         few = image.convert("RGB").quantize(
@@ -55,15 +55,6 @@ def _packed(picture: bytes) -> bytes:
 
 
 def vegalite_version() -> str:
-    """The newest Vega-Lite that vl-convert has: the charts are of Altair's, which is no newer."""
+    """The newest Vega-Lite that vl-convert has, which is at least as new as Altair's."""
     versions = vl_convert.get_vegalite_versions()
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
-
-
-def _lines(text: str, length: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if len(lines[-1]) + len(word) >= length:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return lines

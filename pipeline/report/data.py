@@ -1,7 +1,6 @@
-"""What the report tells of an account: the answers of the warehouse, as rows.
+"""The data of the report: rows queried from the published warehouse.
 
-The page stays small because everything here is an aggregate, and bounded: days become weeks where there
-are too many of them, and calendars end after half a year.
+All of it is aggregated and limited, so that the page stays small.
 """
 
 from collections.abc import Sequence
@@ -24,44 +23,43 @@ Row: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[Row]
 
 MOST_DAYS: Final = 200
-"""A longer archive is shown by weeks."""
+"""A longer archive is shown by week."""
 
 RECENT_DAYS: Final = 28
-"""The most days that the headline and the size classes are of."""
+"""Days in the headline and the size classes."""
 
 CURVE_DAYS: Final = 90
-"""The days of creation that the delivery curves are of."""
+"""Days of creation in the delivery curves."""
 
 CALENDAR_WEEKS: Final = 26
-"""The weeks that the calendar of coverage has; earlier days are counted."""
+"""Weeks in the calendar of coverage; earlier days are only counted."""
 
 MOST_ACCOUNTS: Final = 8
-"""Accounts on one page; those with the most operations."""
+"""Accounts on one page: those with the most operations."""
 
 _LAST_AGE: Final = AGES[-1][1]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What is shown of one account; each list is the answer of the SQL file of its name.
+    """The data of one account. A list has the rows of the SQL file of its name.
 
     Attributes:
         account_id: the account.
         operations: operations in the archive.
         first_day: the first UTC day with operations; None if there are none.
         last_day: the last one.
-        as_of: the account's latest scan, UTC: what the report is true for.
-        is_weekly: whether `series` is of weeks, and not of days.
-        headline: sums and rates by the period's name: recent, and where there are any settled and
-            settled_before.
-        reading: how the counts are read for the rates; None if nothing says so.
+        as_of: the account's latest scan, UTC.
+        is_weekly: whether `series` has weeks instead of days.
+        headline: sums and rates by period: recent and, if there are such days, settled and settled_before.
+        reading: the reading of the counts that the rates use; None if there is none.
         series: volume and rates over time.
-        anomalies: days and rates that left their band, in the time of `series`.
-        judged_days: the days that have an expected range, by rate.
-        curve: what was delivered and opened by each age, between two bounds.
+        anomalies: unusual rates within the time of `series`.
+        judged_days: by rate, the number of days with an expected range.
+        curve: bounds of what was delivered and opened, by age.
         weekday_hour: 168 rows.
-        sizes: by size class, over those of the last 28 days that are known whole so far.
-        coverage: how far each day is known.
+        sizes: by size class, over those of the last 28 days without lost or unknown hours.
+        coverage: the state of each day.
     """
 
     account_id: str
@@ -82,14 +80,14 @@ class Account:
 
 
 def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Account], list[str]]:
-    """Ask the published warehouse about its accounts.
+    """Query the published warehouse.
 
     Args:
         lake: the archive.
-        account_id: this account alone; None for all, the one with the most operations first.
+        account_id: only this account; None for all, the one with the most operations first.
 
     Returns:
-        The accounts that one page has room for, and the ids of those that it has not.
+        At most `MOST_ACCOUNTS` accounts, and the ids of the others.
 
     Raises:
         UsageError: there is no archive, no warehouse, or no such account.
@@ -97,8 +95,8 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
     """
     try:
         with open_warehouse(lake) as connection:
-            _keep_slots(connection)
-            found = _ask(connection, "accounts")
+            _copy_coverage(connection)
+            found = _query(connection, "accounts")
             known = [row["account_id"] for row in found]
             if account_id is not None:
                 if account_id not in known:
@@ -106,7 +104,7 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
                     raise UsageError(msg)
                 found = [row for row in found if row["account_id"] == account_id]
             shown = found[:MOST_ACCOUNTS]
-            since = _keep_curves(connection, [row["account_id"] for row in shown])
+            since = _copy_curves(connection, [row["account_id"] for row in shown])
             accounts = [_read(connection, row, since.get(row["account_id"])) for row in shown]
             return accounts, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
     except duckdb.CatalogException as error:
@@ -119,10 +117,10 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         raise unanswered(error) from error
 
 
-def _keep_slots(connection: duckdb.DuckDBPyConnection) -> None:
-    """Keep the two coverage views of all accounts as temporary tables of the same names.
+def _copy_coverage(connection: duckdb.DuckDBPyConnection) -> None:
+    """Copy the two coverage views into temporary tables of the same names.
 
-    Each query of such a view opens every day's files: one for each account would make the report's cost grow
+    A query of such a view opens the files of every account. With one query per account, the cost would grow
     with the square of their number.
     """
     connection.execute("CREATE TEMP TABLE coverage_slots AS FROM coverage_slots")
@@ -130,17 +128,17 @@ def _keep_slots(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE TEMP TABLE coverage_days AS {days}")
 
 
-def _keep_curves(
+def _copy_curves(
     connection: duckdb.DuckDBPyConnection, accounts: Sequence[str]
 ) -> dict[str, datetime]:
-    """Keep the newest days of delivery_curve of all accounts as the temporary table recent_curves.
+    """Copy the newest days of delivery_curve into the temporary table recent_curves.
 
     Returns:
-        The hour after which an account's curves begin; none for an account without a final hour.
+        By account, the hour after which its curves begin. Accounts without a final hour have none.
     """
     since: dict[str, datetime] = {
         row["account_id"]: row["newest_hour"] - timedelta(days=CURVE_DAYS)
-        for row in _ask(connection, "newest_known", last_age=_LAST_AGE)
+        for row in _query(connection, "newest_known", last_age=_LAST_AGE)
         if row["account_id"] in accounts
     }
     if since:
@@ -152,26 +150,26 @@ def _keep_curves(
 
 def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | None) -> Account:
     account = row["account_id"]
-    series = _ask(connection, "daily", account=account)
+    series = _query(connection, "daily", account=account)
     is_weekly = len(series) > MOST_DAYS
     if is_weekly:
-        series = _ask(connection, "weekly", account=account)
+        series = _query(connection, "weekly", account=account)
     first = series[0]["period"] if series else None
-    anomalies = _ask(connection, "anomalies", account=account)
+    anomalies = _query(connection, "anomalies", account=account)
     curve = {"account": account, "since": since, "last_age": _LAST_AGE}
     return Account(
         **row,
         is_weekly=is_weekly,
         headline={
             one["period"]: one
-            for one in _ask(connection, "headline", account=account, days=RECENT_DAYS)
+            for one in _query(connection, "headline", account=account, days=RECENT_DAYS)
         },
         reading=next((one for one in _readings(connection) if one.account_id == account), None),
         series=series,
         anomalies=[one for one in anomalies if first is not None and one["created_date"] >= first],
         judged_days={
             one["rate"]: one["days"]
-            for one in _ask(
+            for one in _query(
                 connection,
                 "judged_days",
                 account=account,
@@ -179,10 +177,10 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | Non
                 fewest_days=ANOMALY_FEWEST_DAYS,
             )
         },
-        curve=_ask(connection, "curve", **curve) if since else [],
-        weekday_hour=_ask(connection, "weekday_hour", account=account),
-        sizes=_ask(connection, "sizes", account=account, days=RECENT_DAYS),
-        coverage=_ask(connection, "coverage", account=account),
+        curve=_query(connection, "curve", **curve) if since else [],
+        weekday_hour=_query(connection, "weekday_hour", account=account),
+        sizes=_query(connection, "sizes", account=account, days=RECENT_DAYS),
+        coverage=_query(connection, "coverage", account=account),
     )
 
 
@@ -191,7 +189,7 @@ def _readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
     return [Reading(**row) for row in found]
 
 
-def _ask(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:
+def _query(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:
     query = engine.sql("pipeline.report", name)
     rows: Rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
     return rows

@@ -1,7 +1,7 @@
-"""The page: words, tables and charts in one file that needs no network.
+"""The report's HTML: text, tables and charts in one file that needs no network.
 
-Its script is Vega's, once for all charts; charts are JSON beside it. A policy in the page itself forbids
-every request, so that nobody learns who reads it.
+It includes Vega once, and each chart as JSON. A content security policy forbids every request, so that
+opening the page tells no server about its reader.
 """
 
 import json
@@ -15,16 +15,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from pipeline.report import charts, sentences
-from pipeline.report.facts import Account, Row
+from pipeline.report.data import Account, Row
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
-from pipeline.report.pictures import vegalite_version
+from pipeline.report.png import vegalite_version
 
 _SNIPPET: Final = "window.drawChart = vegaEmbed;"
 _CARDS: Final = (
     ("emails", "Emails", False),
     ("operations", "Operations", False),
-    *((name, title, True) for name, title in charts.RATE_NAMES.items()),
+    *((name, title, True) for name, title in sentences.RATE_NAMES.items()),
 )
 
 
@@ -34,9 +34,9 @@ def render(
     """The page as HTML.
 
     Args:
-        accounts: a section each, with its figures.
-        left_out: accounts that have none; the page names them.
-        vega: what `vega` gives.
+        accounts: the accounts, each with its figures: one section each.
+        left_out: accounts without a section; the page names them.
+        vega: the script that `vega` returns.
     """
     environment = Environment(
         loader=PackageLoader("pipeline.report"),
@@ -51,7 +51,7 @@ def render(
         left_out=left_out,
         style=Markup(_file("page.css")),  # noqa: S704 - our own file
         script=Markup(_file("page.js")),  # noqa: S704 - our own file
-        vega=Markup(vega),  # noqa: S704 - what Vega's bundle is made of
+        vega=Markup(vega),  # noqa: S704 - built by vl-convert
         has_charts=any(section["figures"] for section in sections),
         themes=_json({"light": LIGHT, "dark": DARK}),
         colours=Markup(_colours()),  # noqa: S704 - our own palette
@@ -63,7 +63,7 @@ def render(
 def vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as a script of some 900 kB that sets ``drawChart``; takes seconds."""
     bundle = vl_convert.javascript_bundle(_SNIPPET, vegalite_version())
-    # Inside a page, nothing may look like the script's end.
+    # Within HTML, "</script" would end the script.
     bundle = bundle.replace("</script", "<\\/script")
     return f"(() => {{{bundle}}})();"
 
@@ -75,17 +75,17 @@ _MEANINGS: Final = (
     ("Undelivered rate", "undelivered emails / attempted emails"),
     ("Failure rate", "failed emails / attempted emails"),
     ("Attempted", "all emails but the canceled, scheduled and queued ones"),
-    ("Final", "every hour had its last scan shortly before the API began to forget it"),
-    ("Still changing", "hours are still scanned: numbers can rise, opens above all"),
+    ("Final", "every hour had its last scan shortly before its deadline"),
+    ("Still changing", "hours are still scanned: numbers can rise, opens most of all"),
     ("Closed", "past its deadline without a final scan: late changes may be missing"),
     (
         "Partly known",
-        "hours lie before the archive: what the API still had of them counts here, and is not all",
+        "some hours were past their deadline at the first scan: only what the API still had is counted",
     ),
-    ("Gap", "an hour was not scanned in time, and is lost; its day has no rates"),
+    ("Gap", "an hour was not scanned before its deadline and is lost; its day has no rates"),
     (
         "Unusual",
-        "a rate that is not what the 28 days before it let expect: their median, give or take chance",
+        "a rate outside the range expected from the median of the 28 days before",
     ),
 )
 
@@ -111,19 +111,19 @@ def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
             }
             for figure in drawn
         },
-        "rates": charts.RATE_NAMES,
+        "rates": sentences.RATE_NAMES,
         "series": [
             row
             | {
-                "name": charts.named(row["period"], is_weekly=account.is_weekly),
-                "known": charts.how_known(row),
+                "name": sentences.named(row["period"], is_weekly=account.is_weekly),
+                "known": sentences.how_known(row),
             }
             for row in account.series
         ],
         "anomalies": [
             {
-                "day": charts.named(one["created_date"]),
-                "rate": charts.RATE_NAMES[one["rate"]],
+                "day": sentences.named(one["created_date"]),
+                "rate": sentences.RATE_NAMES[one["rate"]],
                 "value": sentences.percent(one["value"]),
                 "expected": f"{one['low']:.2%} to {one['high']:.2%}",
                 "emails": f"{one['emails']:,}",
@@ -135,7 +135,7 @@ def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     }
 
 
-def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - of a table
+def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - from _CARDS
     settled, before = account.headline.get("settled"), account.headline.get("settled_before")
 
     def shown(period: Row) -> str:
@@ -154,7 +154,7 @@ def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -
 
 
 def change(period: Row, before: Row, name: str) -> str:
-    """How a figure differs from the period before; empty if one of the two has none."""
+    """The change from the period before; empty if one of the two has no value."""
     new, old = period[name], before[name]
     if new is None or old is None:
         return ""
@@ -176,7 +176,7 @@ def _spec(chart: charts.Chart, text: str) -> Markup:
 
 
 def _json(value: Any) -> Markup:
-    """JSON that can't end the script that it lies in."""
+    """JSON that can be embedded in a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped on this line
 
