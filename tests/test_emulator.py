@@ -23,7 +23,7 @@ from pipeline.emulator import (
     World,
     running,
 )
-from pipeline.emulator.server import Bounds, Order
+from pipeline.emulator.listing import Bounds, Order
 from tests.support.factories import at, rfc3339
 
 START = datetime(2026, 11, 1, tzinfo=UTC)

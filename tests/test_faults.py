@@ -20,7 +20,7 @@ from pipeline.emulator.faults import (
     RECORDS,
     REFUSALS,
 )
-from pipeline.emulator.server import Order
+from pipeline.emulator.listing import Order
 from pipeline.errors import UsageError
 from pipeline.scan import Listing, scan_window, scan_windows
 from pipeline.schema import OPERATIONS, REJECTS

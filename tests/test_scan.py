@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from pipeline.emulator import Clock, Options, World, running
-from pipeline.emulator.server import Bounds, Order
+from pipeline.emulator.listing import Bounds, Order
 from pipeline.errors import ArchiveError
 from pipeline.scan import FailedScan, Listing, scan_window, scan_windows
 from pipeline.settings import Settings

@@ -1,6 +1,5 @@
-"""The API on this machine: a world of operations, computed, and a server that serves it."""
+"""An emulator of the API: `world` computes operations, `server` serves them, `faults` injects faults."""
 
-from pipeline.emulator.clock import Clock
 from pipeline.emulator.faults import FAULTS, Faults
 from pipeline.emulator.server import (
     DEMO_ACCOUNT_SID,
@@ -10,6 +9,7 @@ from pipeline.emulator.server import (
     Served,
     running,
 )
+from pipeline.emulator.simulated_clock import Clock
 from pipeline.emulator.world import World
 
 __all__ = [

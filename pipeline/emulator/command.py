@@ -1,12 +1,12 @@
-"""What `email-archive emulate` does: serve a world, and say how to reach it."""
+"""The command `email-archive emulate`: serve a world, and print how to reach it."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from typing import get_args
 
-from pipeline.emulator.clock import Clock
 from pipeline.emulator.faults import Faults
 from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
+from pipeline.emulator.simulated_clock import Clock
 from pipeline.emulator.world import Counting, World
 from pipeline.errors import UsageError
 
@@ -26,10 +26,10 @@ def run(
     outage: date | None,
     say: Callable[[str], None],
 ) -> None:
-    """Serve until interrupted; `say` is told the settings that a sync against it needs.
+    """Serve until interrupted; `say` is called with the settings that a sync needs.
 
     Raises:
-        UsageError: an argument can't be meant, or the address can't be bound.
+        UsageError: an argument is invalid, or the address can't be bound.
     """
     reading = next((one for one in get_args(Counting) if one == counting), None)
     if reading is None or per_day <= 0:

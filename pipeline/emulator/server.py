@@ -1,26 +1,23 @@
-"""The API over HTTP for a world: faithful to the reference, and to what it leaves open.
+"""The API over HTTP for a world, as the reference describes it.
 
-Where the reference leaves something open, `Options` chooses: the order of results, whether the bounds
-are included, how full pages are. Pages are computed when they are asked for; a page token holds the
-place where the next page begins, tied to the filters that it was made for.
+Where the reference leaves something open, `Options` chooses. Pages are computed on request. A page token
+holds the place where the next page begins, and is bound to the filters of its listing.
 """
 
 import asyncio
-import base64
-import binascii
 import hmac
 import json
 import secrets
 import socket
 import threading
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -35,29 +32,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from pipeline.emulator.clock import Clock
-from pipeline.emulator.faults import SCOPE, Faults, Injector, Unreliable
-from pipeline.emulator.query import (
-    INVALID_PAGE_TOKEN,
+from pipeline.emulator.faults import SCOPE, Faults, Injector
+from pipeline.emulator.listing import Bounds, Listing, Order
+from pipeline.emulator.middleware import Unreliable
+from pipeline.emulator.request import (
     MAX_PAGE_SIZE,
     RefusedError,
+    error_response,
     moment_of,
-    next_second,
     page_size,
     read_token,
+    require_local,
     write_token,
 )
+from pipeline.emulator.simulated_clock import Clock
 from pipeline.emulator.world import World, chances
 from pipeline.errors import UsageError
-from pipeline.schema import STATUSES
 from pipeline.windows import RETENTION
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0123456789abcdef" * 2
-DEMO_AUTH_TOKEN: Final = "emulator-auth-token"  # noqa: S105 - opens nothing but this emulator
+DEMO_AUTH_TOKEN: Final = "emulator-auth-token"  # noqa: S105 - valid for this emulator only
 DESCRIPTION: Final = Path(__file__).with_name("openapi.json")
-"""What is served, as OpenAPI: written from the reference page."""
+"""The API as OpenAPI, written from the reference."""
 
-_BLOCK: Final = 64
 _CLOCK_YEARS: Final = (1970, 9000)
 _FASTEST: Final = 1e9
 _ERRORS: Final = (
@@ -65,32 +62,29 @@ _ERRORS: Final = (
     (60302, "The sender's domain is not verified"),
     (60303, "The content could not be rendered for this recipient"),
 )
-"""What may fail in this emulator; the reference names no codes."""
-
-Order = Literal["oldest", "newest", "scrambled"]
-Bounds = Literal["inclusive", "exclusive", "start_inclusive", "end_inclusive"]
+"""Errors of failed emails. The reference names no codes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the emulated API behaves where the real one's reference leaves it open.
+    """How the emulated API behaves where the reference leaves it open.
 
     Attributes:
         account_sid: the account whose credentials are accepted.
         auth_token: its token.
         api_key_sid: an API key that is accepted too; None for none.
-        api_key_secret: that key's secret.
+        api_key_secret: the key's secret.
         order: of the results.
-        bounds: which of startDate and endDate are included themselves.
-        page_limit: operations that a page holds at the most, whatever is asked for.
-        empty_pages: let a third of the pages be empty, with a token to go on.
-        records_key: where a page keeps its records.
-        fading: for so long beyond the retention listings still tell of fewer and fewer operations, half
-            of them at first; 0 for none.
-        latency_seconds: what each answer is held back for, in real seconds.
-        tells_unsettled: tell of an operation by its id beyond the retention while it is not settled,
-            and for a day afterwards.
-        faults: what goes wrong; None for nothing.
+        bounds: which of startDate and endDate are inclusive.
+        page_limit: the most operations in a page, whatever the pageSize.
+        empty_pages: whether a third of the pages are empty, with a token for the next one.
+        records_key: the name of a page's list of records.
+        fading: for how long after the retention a listing still has some operations: half of them at
+            first, then fewer; 0 for none.
+        latency_seconds: delay of each response, in real seconds.
+        tells_unsettled: whether an operation can be fetched by id after the retention while it is not
+            settled, and for a day afterwards.
+        faults: injected faults; None for none.
     """
 
     account_sid: str = DEMO_ACCOUNT_SID
@@ -110,7 +104,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request that was answered: what a test may look at. Credentials are not kept."""
+    """A request and the status of its response, for tests. Credentials are not kept."""
 
     method: str
     path: str
@@ -125,105 +119,75 @@ def create_app(
     served: Callable[[Served], None] = lambda _: None,
     injector: Injector | None = None,
 ) -> ASGIApp:
-    """The API and the emulator's own control endpoints as an ASGI application.
+    """The API and the emulator's control endpoints as an ASGI application.
 
     Args:
-        world: what is served.
-        clock: what time it is there; ``POST /emulator/clock`` sets it, from this machine alone.
-        options: how the API behaves.
-        served: is told of each request that was answered.
-        injector: what goes wrong; None for nothing.
+        world: the operations.
+        clock: the API's clock. ``POST /emulator/clock`` sets it, from this machine only.
+        options: the API's behaviour.
+        served: callback, called with each request that got a response.
+        injector: injects faults; None for none.
     """
+    api = _Api(world, clock, options, injector or Injector(Faults()))
 
-    def stamp(response: Response) -> None:
+    def finish(request: Request, response: Response) -> Response:
         response.headers["Date"] = format_datetime(clock.now().replace(microsecond=0), usegmt=True)
         response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
+        query = dict(request.query_params)
+        served(Served(request.method, request.url.path, query, response.status_code))
+        return response
 
-    def api(
-        answer: Callable[[Request], Any],
+    def endpoint(
+        content: Callable[[Request], Any],
     ) -> Callable[[Request], Awaitable[Response]]:
         async def respond(request: Request) -> Response:
-            if options.latency_seconds:
-                await asyncio.sleep(options.latency_seconds)
-            try:
-                _authorize(request, options)
-                response: Response = JSONResponse(answer(request))
-            except RefusedError as refusal:
-                response = _envelope(refusal)
-            stamp(response)
-            query = dict(request.query_params)
-            served(Served(request.method, request.url.path, query, response.status_code))
-            return response
+            await asyncio.sleep(options.latency_seconds)
+            _authorize(request, options)
+            return finish(request, JSONResponse(content(request)))
 
         return respond
 
-    def listing(request: Request) -> dict[str, Any]:
-        return _listing(request, world, clock.now(), options, injector)
-
-    def fetch(request: Request) -> dict[str, Any]:
-        now, fault = clock.now(), request.scope.get(SCOPE)
-        if injector and fault == "stale":
-            injector.count(fault)
-            now -= injector.faults.stale_by
-        record = _fetch(request.path_params["operation_id"], world, now, options)
-        number = world.number_of(record["id"])
-        if injector is None or number is None:
-            return record
-        return injector.spoiled(number, record, fault)
-
-    def errors(request: Request) -> dict[str, Any]:
-        return _errors(request, world, clock.now(), options)
-
     async def control(request: Request) -> Response:
-        try:
-            _only_from_here(request)
-            if request.method == "POST":
-                _turn(clock, await request.body())
-        except RefusedError as refusal:
-            return _envelope(refusal)
-        return JSONResponse({"now": _text(clock.now()), "rate": clock.rate})
+        require_local(request)
+        if request.method == "POST":
+            _set_clock(clock, await request.body())
+        now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return JSONResponse({"now": now, "rate": clock.rate})
 
     async def description(request: Request) -> Response:
-        try:
-            _only_from_here(request)
-        except RefusedError as refusal:
-            return _envelope(refusal)
-        return JSONResponse(json.loads(DESCRIPTION.read_bytes()))
+        require_local(request)
+        return Response(DESCRIPTION.read_bytes(), media_type="application/json")
 
     async def refuse(request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
-        answered = _envelope(RefusedError(status, HTTPStatus(status).phrase))
-        answered.headers.update((error.headers or {}) if isinstance(error, HTTPException) else {})
-        stamp(answered)
-        served(Served(request.method, request.url.path, dict(request.query_params), status))
-        return answered
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+        return finish(request, error_response(error))
 
     app = Starlette(
         routes=[
-            Route("/v1/Emails/Operations", api(listing), methods=["GET"]),
-            Route("/v1/Emails/Operations/{operation_id}", api(fetch), methods=["GET"]),
-            Route("/v1/Emails/Operations/{operation_id}/Errors", api(errors), methods=["GET"]),
+            Route("/v1/Emails/Operations", endpoint(api.listing)),
+            Route("/v1/Emails/Operations/{operation_id}", endpoint(api.operation)),
+            Route("/v1/Emails/Operations/{operation_id}/Errors", endpoint(api.errors)),
             Route("/emulator/clock", control, methods=["GET", "POST"]),
-            Route("/emulator/openapi.json", description, methods=["GET"]),
+            Route("/emulator/openapi.json", description),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
         exception_handlers={HTTPException: refuse},
     )
-    app.router.redirect_slashes = False  # the API is documented to answer, and not to redirect
+    app.router.redirect_slashes = False  # the API answers with 404 and does not redirect
     return Unreliable(app, injector, clock.now, "/v1/") if injector else app
 
 
 @dataclass(frozen=True)
 class Emulator:
-    """An emulator that is running.
+    """A running emulator.
 
     Attributes:
         url: the API's base URL.
-        world: what it serves.
-        clock: what time it is there.
-        options: how it behaves.
-        requests: the requests that it has answered.
-        injected: how often each fault came.
+        world: its operations.
+        clock: its clock.
+        options: its behaviour.
+        requests: the requests that got a response.
+        injected: how often each fault was injected.
     """
 
     url: str
@@ -243,7 +207,7 @@ def running(
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> Iterator[Emulator]:
-    """Serve in a thread of this process, on a free port by default, while the block lasts."""
+    """Serve in a thread of this process, by default on a free port, until the block ends."""
     requests: list[Served] = []
     options = options or Options()
     injector = Injector(options.faults) if options.faults else None
@@ -276,16 +240,16 @@ def serve(
     """Serve until interrupted.
 
     Args:
-        world: what is served.
-        clock: what time it is there.
-        options: how the API behaves.
+        world: the operations.
+        clock: the API's clock.
+        options: the API's behaviour.
         host: the address to bind.
-        port: the port; 0 takes a free one.
-        allow_remote: whether `host` may be one that other machines can reach.
-        ready: is told the API's base URL once requests are accepted.
+        port: the port; 0 for a free one.
+        allow_remote: whether `host` may be an address that other machines can reach.
+        ready: callback, called with the API's base URL once requests are accepted.
 
     Raises:
-        UsageError: `host` can be reached from elsewhere and that is not allowed, or can't be bound.
+        UsageError: `host` can be reached from elsewhere without `allow_remote`, or can't be bound.
     """
     if host not in ("127.0.0.1", "::1", "localhost") and not allow_remote:
         msg = f"{host} can be reached by other machines: add --allow-remote if that is meant"
@@ -303,244 +267,96 @@ def serve(
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
-    # Date comes from the emulator's clock, not from the machine's.
+    # Date comes from the emulator's clock.
     return uvicorn.Config(
         app, log_level="warning", access_log=False, date_header=False, server_header=False
     )
 
 
-# The API.
+@dataclass(frozen=True, slots=True)
+class _Api:
+    """The API's three endpoints."""
+
+    world: World
+    clock: Clock
+    options: Options
+    injector: Injector
+
+    def listing(self, request: Request) -> dict[str, Any]:
+        """One page of operations."""
+        fault = request.scope.get(SCOPE)
+        options = self.options
+        listing = Listing(
+            world=self.world,
+            now=self._now(fault),
+            order=options.order,
+            bounds=options.bounds,
+            fading=options.fading,
+            empty_pages=options.empty_pages,
+            injector=self.injector,
+            fault=fault,
+        )
+        records, token = listing.page(request.query_params, options.page_limit)
+        return _page(request, options.records_key, records, token)
+
+    def operation(self, request: Request) -> dict[str, Any]:
+        """One operation by its id."""
+        fault = request.scope.get(SCOPE)
+        number, record = self._find(request, self._now(fault))
+        return self.injector.spoiled(number, record, fault)
+
+    def errors(self, request: Request) -> dict[str, Any]:
+        """One error per failed email, in pages like those of a listing: the reference leaves it open."""
+        number, record = self._find(request, self.clock.now())
+        query = request.query_params
+        size = min(page_size(query.get("pageSize")), self.options.page_limit)
+        filters: list[str | None] = [record["id"]]
+        token = query.get("pageToken")
+        place, _ = read_token(token, filters) if token is not None else (0, False)
+        failed = record["stats"]["failed"]
+        stop = min(place + size, failed)
+        following = write_token(stop, filters, is_empty=False) if stop < failed else None
+        return _page(request, "errors", failures(self.world, number, range(place, stop)), following)
+
+    def _now(self, fault: str | None) -> datetime:
+        now = self.clock.now()
+        stale = self.injector.counted(fault, "stale")
+        return now - self.injector.faults.stale_by if stale else now
+
+    def _find(self, request: Request, now: datetime) -> tuple[int, dict[str, Any]]:
+        """The number and the record of the operation in the path."""
+        operation_id = request.path_params["operation_id"]
+        number = self.world.number_of(operation_id)
+        records = [] if number is None else self.world.records([number], now)
+        if number is None or not records or not self._is_available(number, records[0], now):
+            raise RefusedError(404, f"The requested resource {operation_id} was not found")
+        return number, records[0]
+
+    def _is_available(self, number: int, record: dict[str, Any], now: datetime) -> bool:
+        if now < datetime.fromisoformat(record["createdAt"]) + RETENTION:
+            return True
+        if not self.options.tells_unsettled:
+            return False
+        yesterday = self.world.records([number], now - timedelta(days=1))
+        return any(one["status"] in ("SCHEDULED", "PROCESSING") for one in yesterday)
 
 
-def _listing(
-    request: Request, world: World, now: datetime, options: Options, injector: Injector | None
-) -> dict[str, Any]:
-    query = request.query_params
-    fault = request.scope.get(SCOPE)
-    size = min(page_size(query.get("pageSize")), options.page_limit)
-    status = query.get("status")
-    if status is not None and status not in STATUSES:
-        raise RefusedError(400, f"status must be one of {', '.join(STATUSES)}")
-    filters = [query.get("startDate"), query.get("endDate"), status]
-    if injector and fault == "stale":
-        injector.count(fault)
-        now -= injector.faults.stale_by
-    matching = _matching(world, now, options, filters[0], filters[1])
-    order = _Ordered(world.seed, options.order, matching)
-    token = query.get("pageToken")
-    place, was_empty = read_token(token, filters) if token is not None else (order.first, False)
-    size, end = _limits(order, place, size, injector, fault, has_token=token is not None)
-    leaves_empty = options.empty_pages and chances(world.seed, np.array([place]))[0] < 1 / 3
-    if injector and fault == "empty-pages" and not was_empty:
-        injector.count(fault)
-        leaves_empty = True
-    if leaves_empty and not was_empty:
-        records, following, is_empty = [], place, True
-    else:
-        numbers, following = order.page(place, size)
-        if injector and fault == "duplicates":
-            injector.count(fault)
-            # Those of the page before come too, and the last one twice.
-            again = order.page(max(place - 3, order.first), min(3, place - order.first))[0]
-            numbers = [*again, *numbers, *numbers[-1:]]
-        if injector and fault == "reordered":
-            injector.count(fault)
-            numbers = numbers[1::2] + numbers[::2]
-        records = _known(world, numbers, now, options.fading)
-        records = [record for record in records if status in (None, record["status"])]
-        if injector:
-            ids = world.columns(numbers, now)["operation_id"].tolist()
-            records = _answered(records, dict(zip(ids, numbers, strict=True)), now, injector, fault)
-        is_empty = False
-    more = following < end
-    following_token = write_token(following, filters, is_empty=is_empty) if more else None
-    if injector and fault == "token-loop" and token is not None:
-        injector.count(fault)
-        following_token = token
-    return {
-        options.records_key: records,
-        "pagination": {"next": following_token, "self": str(request.url)},
-    }
-
-
-def _limits(
-    order: "_Ordered",
-    place: int,
-    size: int,
-    injector: Injector | None,
-    fault: str | None,
-    *,
-    has_token: bool,
-) -> tuple[int, int]:
-    """The size of a page, and where its listing ends."""
-    if injector is None:
-        return size, order.end
-    if fault == "token-refused" and has_token:
-        injector.count(fault)
-        raise RefusedError(400, "Invalid page token", INVALID_PAGE_TOKEN)
-    cap = order.first + injector.faults.cap
-    if fault not in ("capped", "capped-silently") or order.end <= cap:
-        return size, order.end
-    if fault == "capped-silently" and place + size >= cap:
-        injector.count(fault)
-    elif place >= cap:
-        injector.count(fault)
-        raise RefusedError(400, f"A listing has {injector.faults.cap} results at the most")
-    size = min(size, max(cap - place, 0))
-    return size, cap if fault == "capped-silently" else order.end
-
-
-def _answered(
-    records: list[dict[str, Any]],
-    numbers: dict[str, int],
-    now: datetime,
-    injector: Injector,
-    fault: str | None,
-) -> list[dict[str, Any]]:
-    """The records of a page, as they are answered."""
-    answered = []
-    for record in records:
-        number = numbers[record["id"]]
-        created_at = datetime.fromisoformat(record["createdAt"])
-        if not injector.hides(number, created_at, now, fault):
-            answered.append(injector.spoiled(number, record, fault))
-    if fault == "partial" and len(answered) < len(records):
-        injector.count(fault)
-    return answered
-
-
-def _fetch(operation_id: str, world: World, now: datetime, options: Options) -> dict[str, Any]:
-    number = world.number_of(operation_id)
-    records = [] if number is None else world.records([number], now)
-    if number is None or not records or not _told(records[0], world, number, now, options):
-        raise RefusedError(404, f"The requested resource {operation_id} was not found")
-    return records[0]
-
-
-def _told(
-    record: dict[str, Any], world: World, number: int, now: datetime, options: Options
-) -> bool:
-    """Whether the API tells of a record by its id."""
-    if now < datetime.fromisoformat(record["createdAt"]) + RETENTION:
-        return True
-    yesterday = world.records([number], now - timedelta(days=1)) if options.tells_unsettled else []
-    return any(one["status"] in ("SCHEDULED", "PROCESSING") for one in yesterday)
-
-
-def _errors(request: Request, world: World, now: datetime, options: Options) -> dict[str, Any]:
-    """One error for each failed email. The reference leaves the form open: this one is a listing's."""
-    operation_id = request.path_params["operation_id"]
-    record = _fetch(operation_id, world, now, options)
-    size = min(page_size(request.query_params.get("pageSize")), options.page_limit)
-    filters: list[str | None] = [operation_id]
-    token = request.query_params.get("pageToken")
-    place, _ = read_token(token, filters) if token is not None else (0, False)
-    failed = record["stats"]["failed"]
-    number = world.number_of(operation_id) or 0
-    stop = min(place + size, failed)
-    return {
-        "errors": failures(world, number, range(place, stop)),
-        "pagination": {
-            "next": write_token(stop, filters, is_empty=False) if stop < failed else None,
-            "self": str(request.url),
-        },
-    }
+def _page(request: Request, key: str, items: list[Any], token: str | None) -> dict[str, Any]:
+    return {key: items, "pagination": {"next": token, "self": str(request.url)}}
 
 
 def failures(world: World, number: int, which: range) -> list[dict[str, Any]]:
-    """The errors of some of the emails that failed in an operation."""
+    """The errors of some of an operation's failed emails."""
     kinds = chances(world.seed + 2, number + np.asarray(which, dtype=np.int64))
     found = [_ERRORS[int(chance * len(_ERRORS))] for chance in kinds.tolist()]
     return [{"code": code, "message": message} for code, message in found]
 
 
-def _matching(
-    world: World, now: datetime, options: Options, start: str | None, end: str | None
-) -> range:
-    """The numbers whose whole-second createdAt lies between the bounds, as these are read."""
-    begin, stop = world.start, next_second(now)
-    if start is not None:
-        begin = moment_of("startDate", start)
-        if options.bounds in ("exclusive", "end_inclusive"):
-            begin = next_second(begin)
-    if end is not None:
-        until = moment_of("endDate", end)
-        if options.bounds in ("inclusive", "end_inclusive"):
-            until = next_second(until)
-        stop = min(stop, until)
-    numbers = world.numbers(max(begin, world.start), max(stop, world.start))
-    last = world.existing(now).stop
-    return range(min(numbers.start, last), min(numbers.stop, last))
-
-
-def _known(
-    world: World, numbers: list[int], now: datetime, fading: timedelta
-) -> list[dict[str, Any]]:
-    """The records that the API still tells of: all for 7 days, then fewer and fewer of them."""
-    records = world.records(numbers, now)
-    oldest = now - RETENTION
-    if all(record["createdAt"] >= _text(oldest) for record in records[:: max(len(records) - 1, 1)]):
-        return records
-    lots = dict(zip(numbers, chances(world.seed, np.array(numbers)).tolist(), strict=True))
-    kept = []
-    for number, record in zip(numbers, records, strict=True):
-        beyond = oldest - datetime.fromisoformat(record["createdAt"])
-        if beyond <= timedelta() or (fading and lots[number] < 0.5 * (1 - beyond / fading)):
-            kept.append(record)
-    return kept
-
-
-@dataclass(frozen=True, slots=True)
-class _Ordered:
-    """Numbers in an order, by places that a token can hold."""
-
-    seed: int
-    order: Order
-    numbers: range
-
-    @property
-    def first(self) -> int:
-        return self._places.start
-
-    @property
-    def end(self) -> int:
-        return self._places.stop
-
-    @property
-    def _places(self) -> range:
-        match self.order:
-            case "oldest":
-                return self.numbers
-            case "newest":
-                return range(-self.numbers.stop + 1, -self.numbers.start + 1)
-            case "scrambled":
-                start, stop = self.numbers.start // _BLOCK, -(-self.numbers.stop // _BLOCK)
-                return range(start * _BLOCK, stop * _BLOCK)
-
-    def page(self, place: int, size: int) -> tuple[list[int], int]:
-        """The numbers of the page that begins at `place`, and where the next one begins."""
-        places = range(max(place, self.first), min(place + size, self.end))
-        following = max(places.stop, place)
-        match self.order:
-            case "oldest":
-                return list(places), following
-            case "newest":
-                return [-p for p in places], following
-            case "scrambled":
-                return [n for n in map(self._scrambled, places) if n in self.numbers], following
-
-    def _scrambled(self, place: int) -> int:
-        """The number at a place: a block's numbers change places among themselves."""
-        block, within = divmod(place, _BLOCK)
-        base = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.int64)
-        return int(base[np.argsort(chances(self.seed + 1, base))[within]])
-
-
 def _authorize(request: Request, options: Options) -> None:
     scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
     try:
-        given = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
+        given = b64decode(encoded, validate=True)
+    except ValueError:
         given = b""
     accepted = [f"{options.account_sid}:{options.auth_token}".encode()]
     if options.api_key_sid and options.api_key_secret:
@@ -550,35 +366,13 @@ def _authorize(request: Request, options: Options) -> None:
         raise RefusedError(401, "Authenticate")
 
 
-def _envelope(refusal: RefusedError) -> JSONResponse:
-    error = {
-        "code": refusal.code,
-        "message": refusal.message,
-        "infoUrl": f"https://www.twilio.com/docs/errors/{refusal.code}",
-        "context": None,
-    }
-    answered = JSONResponse({"errors": [error]}, status_code=refusal.status)
-    if refusal.status == HTTPStatus.UNAUTHORIZED:
-        answered.headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-    return answered
-
-
-# The emulator's own endpoints.
-
-
-def _only_from_here(request: Request) -> None:
-    if request.client is None or request.client.host not in ("127.0.0.1", "::1"):
-        raise RefusedError(403, "The emulator is controlled from its own machine alone")
-
-
-def _turn(clock: Clock, body: bytes) -> None:
+def _set_clock(clock: Clock, body: bytes) -> None:
     try:
-        wanted = json.loads(body)
-        match wanted:
+        match json.loads(body):
             case {"now": str(text)}:
-                clock.set(_shown(moment_of("now", text)))
+                clock.set(_checked(moment_of("now", text)))
             case {"step_seconds": int() | float() as seconds}:
-                clock.set(_shown(clock.now() + timedelta(seconds=seconds)))
+                clock.set(_checked(clock.now() + timedelta(seconds=seconds)))
             case {"rate": int() | float() as rate} if 0 <= rate <= _FASTEST:
                 clock.run(rate)
             case _:
@@ -588,12 +382,8 @@ def _turn(clock: Clock, body: bytes) -> None:
         raise RefusedError(400, msg) from None
 
 
-def _shown(now: datetime) -> datetime:
-    """What the clock may show: with room for the retention before it, and for a scan after it."""
+def _checked(now: datetime) -> datetime:
+    """A time that leaves room for the retention before it and scans after it."""
     if not _CLOCK_YEARS[0] <= now.year < _CLOCK_YEARS[1]:
         raise ValueError
-    return now
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return now.astimezone(UTC)

@@ -1,4 +1,4 @@
-"""An archive against the world that it was made of: operation by operation, column by column."""
+"""Comparison of an archive with the emulated world that it was made from."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,19 +16,19 @@ _STATE = ("status", *COUNT_NAMES, "updated_at")
 def differences(
     world: World, operations: pa.Table, first: datetime, observed: Sequence[datetime]
 ) -> list[str]:
-    """What an archive has otherwise than the world says that it should.
+    """The differences between an archive and what it should have.
 
-    An operation's last state has to be that of the last scan within its 7 days, or a strictly newer
-    one that the API happened to tell of later.
+    An operation's state must be that of the last scan within its 7 days, or a strictly newer one from a
+    later response.
 
     Args:
-        world: the truth.
+        world: the expected operations.
         operations: the archive's operations of one account, as `schema.OPERATIONS`.
-        first: operations created from here on should be there.
-        observed: the moments at which everything was scanned, rising; the clock stood still meanwhile.
+        first: operations created from then on are expected.
+        observed: the moments of complete scans, ascending; the clock stood still during each.
 
     Returns:
-        One line per operation that is missing, unknown, doubled or different; empty if all is right.
+        One line per operation that is missing, unexpected, duplicated or different; empty if there is none.
     """
     archived = {
         row["operation_id"]: row
@@ -36,7 +36,7 @@ def differences(
     }
     problems = []
     if len(archived) != operations.num_rows:
-        problems.append(f"{operations.num_rows - len(archived)} operations are there twice")
+        problems.append(f"{operations.num_rows - len(archived)} operations are duplicated")
     expected = 0
     numbers = np.arange(world.numbers(first, observed[-1]).start, world.existing(observed[-1]).stop)
     created = world.columns(numbers, observed[-1])["created_at"]
@@ -44,7 +44,7 @@ def differences(
     last = np.searchsorted(moments, created + np.timedelta64(RETENTION)) - 1
     for index in np.unique(last):
         if moments[index] < created[last == index].min():
-            continue  # never scanned while the API knew them: nobody could have them
+            continue  # never scanned within their retention
         truth = _states(world, numbers[last == index], observed[index])
         expected += len(truth)
         for operation_id, state in truth.items():
@@ -72,7 +72,7 @@ def _unlike(operation_id: str, row: dict[str, object], state: dict[str, object])
 def _states(
     world: World, numbers: "np.ndarray[tuple[int], np.dtype[np.int64]]", at: datetime
 ) -> dict[str, dict[str, object]]:
-    """Each operation's state at that moment, by id."""
+    """The state of each operation at that moment, by id."""
     columns = world.columns(numbers, at)
     times = [moment.replace(tzinfo=UTC) for moment in columns["updated_at"].tolist()]
     lists = [columns[name].tolist() for name in _STATE[:-1]]

@@ -1,13 +1,12 @@
-"""A world of operations, computed: number i at time t is a pure function of (seed, i, t).
+"""An emulated account: the state of operation i at time t is a pure function of (seed, i, t).
 
-Nothing is simulated step by step. When an operation was created, how many emails it has, when each
-of its counts grows and when it last changed are closed forms, vectorised over numbers. So any past or
-future state, and the truth for any test, can be had at once.
+Nothing is simulated step by step. Creation time, size, counts and last change are closed forms,
+vectorised over operations, so that any past or future state can be computed directly.
 
-An operation's life: it may be scheduled, and canceled meanwhile; then its emails are queued and
-sent; some fail; the others are delivered or not, after log-normal delays, and opened over days. The
-k-th of n such events happens at the quantile (k - 1 + v) / n of its delay, with one v per operation:
-the count at an age is then a floor, and the time of the latest event is the delay's inverse.
+An operation may be scheduled, and canceled while it waits. Then its emails are queued and sent. Some fail.
+The others are delivered or not, after log-normal delays, and opened over days. The k-th of n such events
+happens at the quantile (k - 1 + v) / n of its delay, with one v per operation: the count at an age is a
+floor, and the time of the latest event is the inverse of the delay's distribution.
 """
 
 from collections.abc import Sequence
@@ -25,21 +24,12 @@ Floats = npt.NDArray[np.float64]
 Counting = Literal["cumulative", "exclusive"]
 
 MAX_SIZE: Final = 10_000
-"""The API's most recipients of one operation."""
+"""The most recipients of an operation that the API accepts."""
 
-_SINGLE, _SCHEDULED, _CANCELED, _FAILED, _UNDELIVERABLE, _OPENING = (
-    0.85,
-    0.03,
-    0.15,
-    0.005,
-    0.02,
-    0.3,
-)
-"""Shares: operations of one email; scheduled ones, and those of them that are canceled; emails that
-fail, that are not delivered, and that are opened once delivered."""
-
-_OUTAGE_UNDELIVERABLE, _OUTAGE_OPENING = 0.2, 0.05
-"""The last two for what is sent on a day on which the provider has an outage."""
+_SINGLE: Final = 0.85  # share of operations with one email
+_SCHEDULED, _CANCELED = 0.03, 0.15  # of operations; of scheduled ones
+_FAILED, _UNDELIVERABLE, _OPENING = 0.005, 0.02, 0.3  # of emails; opened: of delivered emails
+_OUTAGE_UNDELIVERABLE, _OUTAGE_OPENING = 0.2, 0.05  # of emails sent on the day of an outage
 
 _PREFIX: Final = "comms_operation_"
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -61,31 +51,31 @@ _AGES: Final = np.concatenate([[0.0], np.geomspace(500, 12 * _DAY_MS, 4096)])
 def _log_normal(median: timedelta, sigma: float) -> Floats:
     """The share of events up to each of `_AGES`, from exactly 0 to exactly 1."""
     logs = (np.log(np.maximum(_AGES, 1.0)) - np.log(median / timedelta(milliseconds=1))) / sigma
-    # The logistic curve that is nearest to the normal's: no table and no library needed.
+    # A logistic approximation of the normal distribution.
     share: Floats = 1 / (1 + np.exp(-1.702 * logs))
     return np.asarray((share - share[0]) / (share[-1] - share[0]))
 
 
 _DELIVERED: Final = _log_normal(timedelta(seconds=25), 1.9)
 _UNDELIVERED: Final = _log_normal(timedelta(minutes=20), 1.5)
-# Never ahead of delivery, so that no email is opened before it has arrived.
+# No email is opened before it is delivered.
 _OPENED: Final = np.minimum(_log_normal(timedelta(hours=5), 1.6), _DELIVERED)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """An account's operations, for ever.
+    """The operations of an emulated account.
 
     Attributes:
-        seed: the same seed is the same world.
+        seed: of the pseudo-random numbers.
         per_day: operations per day, on average over a week.
-        start: no operation is older. UTC.
-        end: none is younger; None for no end. UTC.
-        counting: whether `delivered` still counts what was opened, and `sent` what was delivered.
-        omit_recipients_and_attempts: leave these counts out, as the guide's sample does.
-        unknown_fields: add a field and a count that the reference does not know.
-        outage: a UTC day on which the provider has an outage: of what is sent on it, many more emails
-            are not delivered, and fewer are opened. None for none.
+        start: creation of the first operation. UTC.
+        end: creation of the last one; None for no end. UTC.
+        counting: whether `delivered` includes opened emails, and `sent` delivered ones.
+        omit_recipients_and_attempts: whether these counts are missing, as in the guide's sample.
+        unknown_fields: whether records have a field and a count that the reference does not have.
+        outage: a UTC day of an outage: many more of the emails sent on it are not delivered, and fewer
+            are opened. None for none.
     """
 
     seed: int
@@ -98,16 +88,16 @@ class World:
     outage: date | None = None
 
     def numbers(self, start: datetime, end: datetime) -> range:
-        """The numbers of the operations whose `createdAt`, a whole second, lies in ``[start, end)``."""
+        """The operations whose `createdAt`, a whole second, is in ``[start, end)``."""
         bounds = [self._first_from(_milliseconds(_ceil_second(bound))) for bound in (start, end)]
         return range(bounds[0], max(bounds))
 
     def existing(self, at: datetime) -> range:
-        """The numbers of the operations that have been created at that moment, to the millisecond."""
+        """The operations created by that moment, to the millisecond."""
         return range(self._first_from(_milliseconds(at) + 1))
 
     def records(self, numbers: Sequence[int] | Ints, at: datetime) -> list[dict[str, Any]]:
-        """The JSON records of these operations at that moment; those not created yet are left out."""
+        """The JSON records of these operations at that moment, without those not created yet."""
         columns = self.columns(numbers, at)
         names = [
             name
@@ -136,9 +126,9 @@ class World:
         ]
 
     def columns(self, numbers: Sequence[int] | Ints, at: datetime) -> dict[str, npt.NDArray[Any]]:
-        """The same as columns named as in schema.py: ids and statuses as text, times as datetime64[us].
+        """The same as columns named as in `schema`: ids and statuses as text, times as datetime64[us].
 
-        Both countings and all times hold; options that leave out or add fields don't matter here.
+        Options that omit or add fields have no effect here.
         """
         every = np.asarray(numbers, dtype=np.int64)
         created = self._created(every)
@@ -156,7 +146,7 @@ class World:
         }
 
     def number_of(self, operation_id: str) -> int | None:
-        """The number of an operation; None if this world has none of that id."""
+        """The number of the operation with this id; None if there is none."""
         created = embedded_milliseconds(operation_id)
         if created is None:
             return None
@@ -169,7 +159,7 @@ class World:
         return fields if self.unknown_fields else {}
 
     def _created(self, numbers: Ints) -> Ints:
-        """When each number was created, in Unix milliseconds: rising with the number."""
+        """The creation of each operation in Unix milliseconds, ascending with the number."""
         rank = numbers + _uniform(self.seed, numbers, 0)
         return (
             self._start
@@ -192,7 +182,7 @@ class World:
 
     @property
     def _phase(self) -> int:
-        """How far into its week the world begins."""
+        """Milliseconds from Monday to the start."""
         return (self._start - _MONDAY_MS) % (_WEEK_HOURS * _HOUR_MS)
 
     @property
@@ -213,7 +203,7 @@ class World:
 
 
 def embedded_milliseconds(operation_id: str) -> int | None:
-    """The Unix milliseconds in an id; None if it is of another form."""
+    """The Unix milliseconds in an id; None if the id has another form."""
     digits = operation_id.removeprefix(_PREFIX)[:_TIME_CHARS]
     if len(operation_id) != len(_PREFIX) + _TIME_CHARS + _RANDOM_CHARS or any(
         digit not in _ALPHABET for digit in digits
@@ -227,7 +217,7 @@ def embedded_milliseconds(operation_id: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """What will happen to some operations. All times in Unix milliseconds."""
+    """The future of some operations. Times in Unix milliseconds."""
 
     created: Ints
     size: Ints
@@ -250,7 +240,7 @@ class _Life:
         tail = np.floor(2 * (1 - chance(4)) ** (-1 / 1.1))
         size = np.where(chance(3) < _SINGLE, 1, np.minimum(tail, MAX_SIZE)).astype(np.int64)
         is_scheduled = chance(5) < _SCHEDULED
-        # From ten minutes to ten days ahead, most of them near: some outlive the retention.
+        # From ten minutes to ten days ahead, mostly soon; some later than the retention.
         ahead = np.where(is_scheduled, 600_000 * 1440 ** chance(6), 0).astype(np.int64)
         send_at = created + ahead
         canceled = is_scheduled & (chance(7) < _CANCELED)
@@ -273,13 +263,13 @@ class _Life:
             failed=failed,
             undelivered=undelivered,
             opened=opened,
-            place=1 - chance(12),  # in (0, 1]: nothing has happened at age 0
+            place=1 - chance(12),  # in (0, 1]: no event at age 0
         )
 
     def at(
         self, now: int, counting: Counting
     ) -> tuple[npt.NDArray[np.str_], dict[str, Ints], Ints]:
-        """Status, counts and time of the latest change."""
+        """Status, counts and time of the last change."""
         none = np.zeros_like(self.size)
         is_canceled = self.canceled_at <= now
         is_waiting = self.is_scheduled & ~is_canceled & (now < self.send_at)
@@ -334,12 +324,12 @@ class _Life:
 
 
 def _happened(total: Ints, place: Floats, share: Floats) -> Ints:
-    """How many of `total` events have happened when `share` of the delay's curve has passed."""
+    """How many of `total` events have happened at a quantile of the delay."""
     return np.clip(np.floor(total * share + 1 - place), 0, total).astype(np.int64)
 
 
 def _latest(happened: Ints, total: Ints, place: Floats, curve: Floats) -> Floats:
-    """The age at which the latest of the events that have happened did; 0 if none has."""
+    """The age of the latest event so far; 0 if there is none."""
     share = (happened - 1 + place) / np.maximum(total, 1)
     return np.where(happened > 0, np.interp(share, curve, _AGES), 0.0)
 
@@ -349,7 +339,7 @@ def _rounded(expected: npt.NDArray[np.floating], chance: Floats) -> Ints:
 
 
 def _cumulative(seed: int, week: int) -> Floats:
-    """Operations up to each hour of a week, in units of the mean hour's: no two weeks are alike."""
+    """Cumulated operations by hour of a week, in mean hours; weeks differ."""
     hours = week * _WEEK_HOURS + np.arange(_WEEK_HOURS)
     by_day = 0.8 + 0.4 * _uniform(seed, hours // 24, 21)
     by_hour = 0.7 + 0.6 * _uniform(seed, hours, 22)
@@ -358,7 +348,7 @@ def _cumulative(seed: int, week: int) -> Floats:
 
 
 def _mean_hours(seed: int, since_monday: int) -> float:
-    """How many mean hours' worth of operations happen in so many milliseconds from a Monday on."""
+    """Operations in the milliseconds since a Monday, in mean hours."""
     week, rest = divmod(since_monday, _WEEK_HOURS * _HOUR_MS)
     within = np.interp(rest / _HOUR_MS, np.arange(_WEEK_HOURS + 1), _cumulative(seed, week))
     return float(week * _WEEK_HOURS + within)
@@ -378,7 +368,7 @@ def _since_monday(seed: int, mean_hours: Floats) -> Ints:
 
 
 def _hash(seed: int, numbers: Ints, stream: int) -> npt.NDArray[np.uint64]:
-    """64 well-mixed bits for each number: splitmix64's finisher."""
+    """64 pseudo-random bits per number, by the finisher of splitmix64."""
     key = np.uint64((seed * 0x9E3779B97F4A7C15 + stream * 0xD1B54A32D192ED03) % 2**64)
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -387,12 +377,12 @@ def _hash(seed: int, numbers: Ints, stream: int) -> npt.NDArray[np.uint64]:
 
 
 def _uniform(seed: int, numbers: Ints, stream: int) -> Floats:
-    """A number in [0, 1) for each number."""
+    """A pseudo-random value in [0, 1) per number."""
     return np.asarray((_hash(seed, numbers, stream) >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
 
 
 def chances(seed: int, numbers: Ints) -> Floats:
-    """A number in [0, 1) for each operation, for what a server decides by lot."""
+    """A pseudo-random value in [0, 1) per operation, for decisions of a server."""
     return _uniform(seed, numbers, 40)
 
 

@@ -1,73 +1,65 @@
-"""Every table and column, once: type, meaning, unit.
+# ruff: noqa: I001 - isort would write one statement per name
+"""Every table and column, with type, meaning and unit.
 
-Parquet schemas, DuckDB comments, Dagster's column metadata and docs/tables.md are all made from
-this package. What is not written here does not exist; a test compares it with what is materialized.
+Parquet schemas, DuckDB comments, Dagster's column metadata and docs/tables.md are made from this package. A
+test compares it with what is materialized.
 
-All times are UTC microseconds. All counts are nullable int64: a count that the API left out is NULL,
-never 0. The hive keys ``account_id`` and ``created_date`` are folder names, not columns of the files.
+All times are UTC microseconds. All counts are nullable int64: a count that the API omits is NULL, never 0.
+The hive keys ``account_id`` and ``created_date`` are names of folders, not columns of the files.
 
-`table` says what a table and a column are, `lake` has the facts and their coverage, `delivery` what is
-derived from them.
+`table` defines tables and columns, `lake` has the archived tables and their coverage, `delivery` the
+derived ones.
 """
 
 from pipeline.schema.delivery import (
-    AGES,
-    COMPLETENESS,
-    COUNTING,
-    COUNTING_EVIDENCE,
-    DELIVERY_ANOMALIES,
-    DELIVERY_BY_WEEKDAY_HOUR,
-    DELIVERY_CURVE,
-    DELIVERY_DAILY,
-    DELIVERY_HOURLY,
-    DELIVERY_HOURLY_COLUMNS,
-    DELIVERY_MONTHLY,
-    DELIVERY_WEEKLY,
-    OPERATION_SIZES,
-    PUBLISHED_CURVE,
-    PUBLISHED_HOURLY,
-    PUBLISHED_SIZES,
-    SIZE_CLASSES,
+    AGES as AGES,
+    DELIVERY_ANOMALIES as DELIVERY_ANOMALIES,
+    DELIVERY_BY_WEEKDAY_HOUR as DELIVERY_BY_WEEKDAY_HOUR,
+    DELIVERY_CURVE as DELIVERY_CURVE,
+    DELIVERY_DAILY as DELIVERY_DAILY,
+    DELIVERY_HOURLY as DELIVERY_HOURLY,
+    DELIVERY_MONTHLY as DELIVERY_MONTHLY,
+    DELIVERY_WEEKLY as DELIVERY_WEEKLY,
+    OPERATION_SIZES as OPERATION_SIZES,
+    PUBLISHED_CURVE as PUBLISHED_CURVE,
+    PUBLISHED_HOURLY as PUBLISHED_HOURLY,
+    PUBLISHED_SIZES as PUBLISHED_SIZES,
+    SIZE_CLASSES as SIZE_CLASSES,
 )
 from pipeline.schema.lake import (
-    COVERAGE,
-    COVERAGE_DAYS,
-    COVERAGE_SLOTS,
-    EXTRA,
-    HISTORY,
-    LOOKED_UP_AT,
-    LOOKUPS,
-    OBSERVED_AT,
-    OPERATION_COLUMNS,
-    OPERATION_ERRORS,
-    OPERATION_ID_PATTERN,
-    OPERATIONS,
-    PENDING_LOOKUPS,
-    RECORD_COLUMNS,
-    RECORD_SCHEMA,
-    REJECTS,
-    SETTLED_STATUSES,
-    SLOT_COVERAGE,
-    STATUSES,
+    COVERAGE as COVERAGE,
+    COVERAGE_DAYS as COVERAGE_DAYS,
+    COVERAGE_SLOTS as COVERAGE_SLOTS,
+    HISTORY as HISTORY,
+    LOOKUPS as LOOKUPS,
+    OPERATION_ERRORS as OPERATION_ERRORS,
+    OPERATION_ID_PATTERN as OPERATION_ID_PATTERN,
+    OPERATIONS as OPERATIONS,
+    PENDING_LOOKUPS as PENDING_LOOKUPS,
+    RECORD_SCHEMA as RECORD_SCHEMA,
+    REJECTS as REJECTS,
+    SETTLED_STATUSES as SETTLED_STATUSES,
+    SLOT_COVERAGE as SLOT_COVERAGE,
+    STATUSES as STATUSES,
 )
+from pipeline.schema.readings import COUNTING as COUNTING, COUNTING_EVIDENCE as COUNTING_EVIDENCE
 from pipeline.schema.table import (
-    ACCOUNT_ID,
-    COUNT_NAMES,
-    COUNTS,
-    CREATED_DATE,
-    HIVE_KEYS,
-    MAX_PLAUSIBLE_COUNT,
-    TIMESTAMP,
-    Column,
-    Table,
-    arrow_schema,
+    COUNT_NAMES as COUNT_NAMES,
+    COUNTS as COUNTS,
+    CREATED_DATE as CREATED_DATE,
+    HIVE_KEYS as HIVE_KEYS,
+    MAX_PLAUSIBLE_COUNT as MAX_PLAUSIBLE_COUNT,
+    TIMESTAMP as TIMESTAMP,
+    Column as Column,
+    Table as Table,
+    arrow_schema as arrow_schema,
 )
 
 FORMAT_VERSION = 3
-"""The version of the lake's layout and files; a lake with a higher one is refused.
+"""The version of the lake's layout and files. A lake with a higher one is refused.
 
-1: operations, history, coverage and rejects. 2: slots, questions about single operations, and errors.
-3: which states were fetched by id.
+1: operations, history, coverage and rejects. 2: slots, lookups by id, and errors. 3: which states were
+fetched by id.
 """
 
 FACTS = (OPERATIONS, HISTORY, COVERAGE, REJECTS, LOOKUPS, OPERATION_ERRORS)
@@ -78,7 +70,7 @@ MART_INPUTS = {
     OPERATION_SIZES: (OPERATIONS,),
     DELIVERY_CURVE: (HISTORY,),
 }
-"""The registry of marts: each table, and those that ``marts/sql/<its name>.sql`` derives it from."""
+"""The registry of marts: each table, and the tables that ``marts/sql/<its name>.sql`` derives it from."""
 
 MARTS = tuple(MART_INPUTS)
 COVERAGE_VIEWS = (COVERAGE_SLOTS, COVERAGE_DAYS)
@@ -93,83 +85,21 @@ DELIVERY_TABLES = (
 """Sums of counts with their rates, by period or class."""
 
 SHOWN_MARTS = tuple(mart for mart in MARTS if mart is not COUNTING_EVIDENCE)
-"""Those that the warehouse and Dagster show; the evidence is summed up in `counting`."""
+"""Those shown in the warehouse and in Dagster. `counting` sums up the evidence."""
 PLAIN_MARTS = tuple(
     mart
     for mart in SHOWN_MARTS
     if mart.name not in {table.name for table in (*DELIVERY_TABLES, PUBLISHED_CURVE)}
 )
-"""Those of them that the warehouse shows as they are."""
+"""Those that the warehouse shows unchanged."""
 
 WAREHOUSE_TABLES = (*DELIVERY_TABLES, DELIVERY_ANOMALIES, COUNTING)
 WAREHOUSE_VIEWS = (*LAKE_TABLES, *PLAIN_MARTS, *COVERAGE_VIEWS, PUBLISHED_CURVE)
 PUBLISHED = (*WAREHOUSE_VIEWS, *WAREHOUSE_TABLES)
 
 AS_OF_MEANING = (
-    "The operations as they were known at a moment: the columns of operations, from the newest of the "
-    "states in history that were first seen by then. observed_at is when the scan began that saw one: "
-    "what a scan found that went on at the moment counts as known. A moment without a time zone is UTC's."
+    "The operations as they were known at a moment: the columns of operations, from the newest states in "
+    "history with an observed_at by then. observed_at is the start of a scan, so results of a scan that was "
+    "under way at the moment are included. A moment without a time zone is in UTC."
 )
-"""What the table macro ``operations_as_of(ts)`` gives."""
-
-__all__ = [
-    "ACCOUNT_ID",
-    "AGES",
-    "AS_OF_MEANING",
-    "COMPLETENESS",
-    "COUNTING",
-    "COUNTING_EVIDENCE",
-    "COUNTS",
-    "COUNT_NAMES",
-    "COVERAGE",
-    "COVERAGE_DAYS",
-    "COVERAGE_SLOTS",
-    "COVERAGE_VIEWS",
-    "CREATED_DATE",
-    "DELIVERY_ANOMALIES",
-    "DELIVERY_BY_WEEKDAY_HOUR",
-    "DELIVERY_CURVE",
-    "DELIVERY_DAILY",
-    "DELIVERY_HOURLY",
-    "DELIVERY_HOURLY_COLUMNS",
-    "DELIVERY_MONTHLY",
-    "DELIVERY_TABLES",
-    "DELIVERY_WEEKLY",
-    "EXTRA",
-    "FACTS",
-    "FORMAT_VERSION",
-    "HISTORY",
-    "HIVE_KEYS",
-    "LAKE_TABLES",
-    "LOOKED_UP_AT",
-    "LOOKUPS",
-    "MARTS",
-    "MART_INPUTS",
-    "MAX_PLAUSIBLE_COUNT",
-    "OBSERVED_AT",
-    "OPERATIONS",
-    "OPERATION_COLUMNS",
-    "OPERATION_ERRORS",
-    "OPERATION_ID_PATTERN",
-    "OPERATION_SIZES",
-    "PENDING_LOOKUPS",
-    "PLAIN_MARTS",
-    "PUBLISHED",
-    "PUBLISHED_CURVE",
-    "PUBLISHED_HOURLY",
-    "PUBLISHED_SIZES",
-    "RECORD_COLUMNS",
-    "RECORD_SCHEMA",
-    "REJECTS",
-    "SETTLED_STATUSES",
-    "SHOWN_MARTS",
-    "SIZE_CLASSES",
-    "SLOT_COVERAGE",
-    "STATUSES",
-    "TIMESTAMP",
-    "WAREHOUSE_TABLES",
-    "WAREHOUSE_VIEWS",
-    "Column",
-    "Table",
-    "arrow_schema",
-]
+"""The meaning of the table macro ``operations_as_of(ts)``."""

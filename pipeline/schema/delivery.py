@@ -1,70 +1,59 @@
-"""The delivery tables: the marts of a day, and what the warehouse makes of them."""
+"""The delivery tables: the marts of a day, and the tables that the warehouse makes of them."""
 
+from dataclasses import replace
 from typing import Final
 
-import pyarrow as pa
-
+from pipeline.schema.readings import READING
 from pipeline.schema.table import (
     ACCOUNT_ID,
     COUNTS,
     HIVE_KEYS,
-    TIMESTAMP,
-    Column,
     Table,
+    day,
+    integer,
+    number,
+    text,
+    timestamp,
 )
 
 _SUMS = tuple(
-    Column(
-        c.name, c.type, f"Sum over the operations: {c.meaning[0].lower()}{c.meaning[1:]}", c.unit
-    )
+    replace(c, meaning=f"Sum over the operations: {c.meaning[0].lower()}{c.meaning[1:]}")
     for c in COUNTS
 )
-_OPERATIONS = Column("operations", pa.int64(), "Operations.", "operations", nullable=False)
+_OPERATIONS = integer("operations", "operations", "Operations.")
 _RATED = (
-    Column(
+    integer(
         "rated_operations",
-        pa.int64(),
-        "Operations that carry every count which the rates need, none of them above a billion; the rated_ "
-        "columns sum these alone.",
         "operations",
-        nullable=False,
+        "Operations that have every count that the rates need, none of them above a billion. Only these are "
+        "summed in the rated_ columns.",
     ),
-    Column(
+    integer(
         "rated_attempted",
-        pa.int64(),
-        "total - canceled - scheduled - queued of the rated operations: what the rates divide by.",
         "emails",
+        "total - canceled - scheduled - queued of the rated operations: the rates' denominator.",
+        nullable=True,
     ),
-    Column(
+    integer(
         "rated_delivered",
-        pa.int64(),
+        "emails",
         "delivered of the rated operations, as the API counts it. In the warehouse it is under "
         "the account's reading.",
-        "emails",
+        nullable=True,
     ),
-    Column("rated_opened", pa.int64(), "opened of the rated operations.", "emails"),
-    Column("rated_undelivered", pa.int64(), "undelivered of the rated operations.", "emails"),
-    Column("rated_failed", pa.int64(), "failed of the rated operations.", "emails"),
+    *(
+        integer(f"rated_{name}", "emails", f"{name} of the rated operations.", nullable=True)
+        for name in ("opened", "undelivered", "failed")
+    ),
 )
-_HOUR = Column(
-    "hour", TIMESTAMP, "Start of the hour of created_at: the slot.", "UTC", nullable=False
-)
-_STATUS = Column("status", pa.string(), "Status of the operations.", nullable=False)
+_HOUR = timestamp("hour", "Start of the hour of created_at: the slot.", unit="UTC")
+_STATUS = text("status", "Status of the operations.")
 
-AGES: Final = (
-    ("1 min", 1),
-    ("5 min", 5),
-    ("15 min", 15),
-    ("1 h", 60),
-    ("3 h", 180),
-    ("6 h", 360),
-    ("12 h", 720),
-    ("24 h", 1440),
-    ("48 h", 2880),
-    ("72 h", 4320),
-    ("168 h", 10080),
+AGES: Final = tuple(
+    (f"{minutes} min" if minutes < 60 else f"{minutes // 60} h", minutes)  # noqa: PLR2004 - an hour
+    for minutes in (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 4320, 10080)
 )
-"""The ages of `delivery_curve`: as they are shown, and in minutes."""
+"""The ages of `delivery_curve`: label and minutes."""
 
 SIZE_CLASSES: Final = (
     ("0", 0),
@@ -75,132 +64,75 @@ SIZE_CLASSES: Final = (
     ("1,001-10,000", 1001),
     ("over 10,000", 10001),
 )
-"""The classes of `operation_sizes`: as they are shown, and their smallest total. The reference's most
-recipients are 10,000; an operation of 0 emails has not been processed yet."""
+"""The classes of `operation_sizes`: label and smallest total. An operation has at most 10,000 recipients, and
+0 emails before it is processed."""
 
 COMPLETENESS: Final = {
     "final": "every slot has its final scan",
     "closed": "every slot is past its deadline, some without a final scan: late changes may be missing",
-    "partial": "some slots lie before the archive's time: it tells of those that it has",
-    "changing": "some slots are still scanned, or still to come",
-    "gaps": "a slot is lost, or none was ever asked in time; the rates are NULL",
+    "partial": "some slots were past their deadline before the archive began, and are not included",
+    "changing": "some slots are still being scanned, or in the future",
+    "gaps": "a slot is lost, or no slot was scanned in time; the rates are NULL",
 }
-"""What a period of a delivery table can be. The worst that is true of it counts, from the last one up."""
+"""The completeness of a period. Of those that apply, the last one holds."""
 
 _STATES_OF_PERIOD: Final = "; ".join(f"{name}: {meaning}" for name, meaning in COMPLETENESS.items())
-_COMPLETENESS = Column(
-    "completeness",
-    pa.string(),
-    f"How far the period is known. {_STATES_OF_PERIOD}.",
-    nullable=False,
-)
+_COMPLETENESS = text("completeness", f"How far the period is known. {_STATES_OF_PERIOD}.")
 _SLOTS = (
-    Column("final_slots", pa.int64(), "Slots that are final.", "slots", nullable=False),
-    Column("closed_slots", pa.int64(), "Slots that are closed.", "slots", nullable=False),
-    Column(
-        "changing_slots",
-        pa.int64(),
-        "Slots that are open, at_risk or still to come.",
-        "slots",
-        nullable=False,
-    ),
-    Column("gap_slots", pa.int64(), "Slots that are lost.", "slots", nullable=False),
-    Column(
+    integer("final_slots", "slots", "Slots that are final."),
+    integer("closed_slots", "slots", "Slots that are closed."),
+    integer("changing_slots", "slots", "Slots that are open, at_risk or in the future."),
+    integer("gap_slots", "slots", "Slots that are lost."),
+    integer(
         "never_asked_slots",
-        pa.int64(),
-        "Slots that had passed their deadline before the archive began.",
         "slots",
-        nullable=False,
+        "Slots that had passed their deadline before the archive began.",
     ),
 )
 _SUMMED = (_OPERATIONS, *_SUMS, *_RATED)
 
-_READING = (
-    Column(
-        "reading",
-        pa.string(),
-        "How the account's counts are read: cumulative (`delivered` still counts what has been opened) or "
-        "exclusive (it does not). From counting, which has the evidence.",
-        nullable=False,
-    ),
-    Column(
-        "reading_decided",
-        pa.bool_(),
-        "Whether the account's own counts show this reading. If not, it is assumed, as in the reference's "
-        "samples; under the other one the rates would differ.",
-        nullable=False,
-    ),
-)
 _PUBLISHED_SUMS = tuple(
-    Column(
-        "rated_delivered",
-        pa.int64(),
-        "Delivered emails of the rated operations under the account's reading: delivered, plus opened if the "
-        "reading is exclusive. The Parquet files' column of this name is delivered as the API counts it.",
-        "emails",
+    replace(
+        column,
+        meaning="Delivered emails of the rated operations under the account's reading: delivered, plus "
+        "opened if the reading is exclusive. The Parquet files' column of this name is delivered as"
+        " the API counts it.",
     )
     if column.name == "rated_delivered"
     else column
     for column in _SUMMED
 )
-"""The sums as the warehouse has them: each rate is one of them divided by another."""
+"""The sums in the warehouse: each rate is one of them divided by another."""
 
 DELIVERY_HOURLY_COLUMNS = (_HOUR, _STATUS, _OPERATIONS, *_SUMS, *_RATED)
 
 _RATES = (
-    Column(
-        "delivery_rate",
-        pa.float64(),
-        "Delivered emails / attempted emails, under the account's reading; NULL if none attempted, "
-        "or on gaps.",
-        "ratio",
+    *(
+        number(
+            f"{name}_rate",
+            "ratio",
+            f"{emails} emails / {base} emails, {readings}; NULL if none {base}, or on gaps.",
+            nullable=True,
+        )
+        for name, emails, base, readings in (
+            ("delivery", "Delivered", "attempted", "under the account's reading"),
+            ("open", "Opened", "delivered", "under the account's reading"),
+            ("undelivered", "Undelivered", "attempted", "the same under both readings"),
+            ("failure", "Failed", "attempted", "the same under both readings"),
+        )
     ),
-    Column(
-        "open_rate",
-        pa.float64(),
-        "Opened emails / delivered emails, under the account's reading; NULL if none delivered, or on "
-        "gaps.",
-        "ratio",
-    ),
-    Column(
-        "undelivered_rate",
-        pa.float64(),
-        "Undelivered emails / attempted emails, the same under both readings; NULL if none "
-        "attempted, or on gaps.",
-        "ratio",
-    ),
-    Column(
-        "failure_rate",
-        pa.float64(),
-        "Failed emails / attempted emails, the same under both readings; NULL if none "
-        "attempted, or on gaps.",
-        "ratio",
-    ),
-    Column(
-        "delivery_rate_cumulative",
-        pa.float64(),
-        "delivery_rate if `delivered` still counts what has been opened; NULL on gaps.",
-        "ratio",
-    ),
-    Column(
-        "delivery_rate_exclusive",
-        pa.float64(),
-        "delivery_rate if `delivered` no longer counts what has been opened; NULL on gaps.",
-        "ratio",
-    ),
-    Column(
-        "open_rate_cumulative",
-        pa.float64(),
-        "open_rate if `delivered` still counts what has been opened; NULL on gaps.",
-        "ratio",
-    ),
-    Column(
-        "open_rate_exclusive",
-        pa.float64(),
-        "open_rate if `delivered` no longer counts what has been opened; NULL on gaps.",
-        "ratio",
+    *(
+        number(
+            f"{rate}_{reading}",
+            "ratio",
+            f"{rate} if `delivered` {includes} opened emails; NULL on gaps.",
+            nullable=True,
+        )
+        for rate in ("delivery_rate", "open_rate")
+        for reading, includes in (("cumulative", "includes"), ("exclusive", "does not include"))
     ),
 )
+_SUMS_AND_RATES = (*_PUBLISHED_SUMS, *READING, *_RATES)
 
 DELIVERY_HOURLY = Table(
     "delivery_hourly",
@@ -211,14 +143,14 @@ DELIVERY_HOURLY = Table(
 )
 
 _SIZE_CLASS = (
-    Column(
+    text(
         "size_class",
-        pa.string(),
         "Emails of an operation, its total: "
         f"{', '.join(name for name, _ in SIZE_CLASSES)}, or unknown where it is absent.",
-        nullable=False,
     ),
-    Column("smallest", pa.int64(), "The smallest total of the class: what to order by.", "emails"),
+    integer(
+        "smallest", "emails", "The smallest total of the class: what to order by.", nullable=True
+    ),
 )
 
 OPERATION_SIZES = Table(
@@ -231,43 +163,35 @@ OPERATION_SIZES = Table(
 
 _CURVE = (
     _HOUR,
-    Column("age_minutes", pa.int64(), "The age: time since creation.", "minutes", nullable=False),
-    Column(
+    integer("age_minutes", "minutes", "The age: time since creation."),
+    integer(
         "operations",
-        pa.int64(),
-        "Operations that a scan had seen by that age; NULL if none had.",
         "operations",
+        "Operations seen in a scan by that age; NULL if there was no scan.",
+        nullable=True,
     ),
-    Column("rated_operations", pa.int64(), "Those of them whose counts are summed.", "operations"),
-    Column("emails", pa.int64(), "total, as known by that age.", "emails"),
-    Column(
-        "attempted",
-        pa.int64(),
-        "total - canceled - scheduled - queued, as known by that age.",
-        "emails",
+    integer("rated_operations", "operations", "Those whose counts are summed.", nullable=True),
+    *(
+        integer(name, "emails", f"{meaning}, as known by that age.", nullable=True)
+        for name, meaning in (
+            ("emails", "total"),
+            ("attempted", "total - canceled - scheduled - queued"),
+            ("delivered", "delivered as the API counts it"),
+            ("opened", "opened"),
+            ("undelivered", "undelivered"),
+            ("failed", "failed"),
+        )
     ),
-    Column(
-        "delivered", pa.int64(), "delivered as the API counts it, as known by that age.", "emails"
-    ),
-    Column("opened", pa.int64(), "opened, as known by that age.", "emails"),
-    Column("undelivered", pa.int64(), "undelivered, as known by that age.", "emails"),
-    Column("failed", pa.int64(), "failed, as known by that age.", "emails"),
-    Column(
-        "hour_operations",
-        pa.int64(),
-        "Operations of the hour in all, whenever they were seen.",
-        "operations",
-        nullable=False,
+    integer(
+        "hour_operations", "operations", "All operations of the hour, whenever they were seen."
     ),
 )
 
 _PUBLISHED_CURVE = tuple(
-    Column(
-        "delivered",
-        pa.int64(),
-        "Delivered emails under the account's reading, as known by that age: delivered, plus opened if the "
-        "reading is exclusive.",
-        "emails",
+    replace(
+        column,
+        meaning="Delivered emails under the account's reading, as known by that age: delivered, plus opened "
+        "if the reading is exclusive.",
     )
     if column.name == "delivered"
     else column
@@ -278,31 +202,9 @@ DELIVERY_CURVE = Table(
     "delivery_curve",
     "mart",
     "One row per account, hour of creation and age",
-    "What the archive knew of the hour's operations when they were of that age, from their history: "
-    "sums over the operations that carry every count which the rates need.",
+    "What was known of the hour's operations at that age, from their history: sums over the operations "
+    "that have every count that the rates need.",
     _CURVE,
-)
-
-COUNTING_EVIDENCE = Table(
-    "counting_evidence",
-    "mart",
-    "One row per account, day and set of models that explain an operation's counts",
-    "How many operations can be read in some ways only (see counting). Those that every model explains "
-    "are left out, and so are those that lack a count.",
-    (
-        Column(
-            "models",
-            pa.string(),
-            "The models that explain the counts, separated by spaces; empty if none does. cumulative: each "
-            "count keeps what it has counted. opened_apart: opened emails leave delivered. "
-            "delivered_apart: delivered and undelivered emails leave sent. exclusive: both.",
-            nullable=False,
-        ),
-        Column(
-            "operations", pa.int64(), "Operations of such counts.", "operations", nullable=False
-        ),
-        Column("example", pa.string(), "The first such operation's id.", nullable=False),
-    ),
 )
 
 PUBLISHED_HOURLY = Table(
@@ -310,7 +212,7 @@ PUBLISHED_HOURLY = Table(
     "warehouse",
     "One row per account, hour of creation and status",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, _HOUR, _STATUS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES),
+    (*HIVE_KEYS, _HOUR, _STATUS, _COMPLETENESS, *_SUMS_AND_RATES),
 )
 
 PUBLISHED_SIZES = Table(
@@ -318,45 +220,44 @@ PUBLISHED_SIZES = Table(
     "warehouse",
     "One row per account, UTC day of creation and size class",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, *_SIZE_CLASS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES),
+    (*HIVE_KEYS, *_SIZE_CLASS, _COMPLETENESS, *_SUMS_AND_RATES),
 )
 
 PUBLISHED_CURVE = Table(
     "delivery_curve",
     "warehouse",
     "One row per account, hour of creation and age",
-    "How deliveries and opens came in: what was known of the hour's operations at each age. Counts are "
-    "those of the last scan by that age, so the truth lies between them and those of the next scan, if "
-    "there was one; all are NULL where no scan had seen the hour by then, or where its operations are "
-    "not all of that age yet. The rates are NULL too where they can't be those of the age: if the hour "
-    "is lost, or if scan_before_minutes is less than half of the age.",
+    "Deliveries and opens by age. Counts are those of the last scan by that age: the true value lies "
+    "between them and those of the next scan, if there was one. All are NULL if the hour had no scan by "
+    "that age, or if some of its operations are younger. The rates are also NULL if the hour is lost, or if "
+    "scan_before_minutes is less than half of the age.",
     (
         *HIVE_KEYS,
         _HOUR,
         _COMPLETENESS,
-        Column("age", pa.string(), "The age as it is shown: 5 min, 24 h.", nullable=False),
+        text("age", "The age as a label: 5 min, 24 h."),
         *_PUBLISHED_CURVE[1:],
-        Column(
+        number(
             "scan_before_minutes",
-            pa.float64(),
-            "How old an operation from the middle of the hour was at its last scan by that age; NULL if "
-            "there was none.",
             "minutes",
+            "Age of an operation from the middle of the hour at its last scan by that age; NULL if there was "
+            "none.",
+            nullable=True,
         ),
-        Column(
+        number(
             "scan_after_minutes",
-            pa.float64(),
-            "How old it was at its next scan; NULL if there is none before the deadline.",
             "minutes",
+            "Its age at the next scan; NULL if there is none before the deadline.",
+            nullable=True,
         ),
-        *_READING,
+        *READING,
         *_RATES[:4],
     ),
 )
 
 _EVERY_PERIOD: Final = (
-    "From the first day with operations to the latest scan, also where there was no operation or all is "
-    "lost: there operations is 0, and completeness says which."
+    "From the first day with operations to the latest scan. A period without operations has a row with "
+    "0 operations; its completeness says whether it is known or lost."
 )
 
 DELIVERY_DAILY = Table(
@@ -364,12 +265,10 @@ DELIVERY_DAILY = Table(
     "warehouse",
     "One row per account and UTC day of creation",
     f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
-    (*HIVE_KEYS, _COMPLETENESS, *_PUBLISHED_SUMS, *_READING, *_RATES, *_SLOTS),
+    (*HIVE_KEYS, _COMPLETENESS, *_SUMS_AND_RATES, *_SLOTS),
 )
 
-_DAYS = Column(
-    "days", pa.int64(), "Days of the period that have operations.", "days", nullable=False
-)
+_DAYS = integer("days", "days", "Days of the period that have operations.")
 
 DELIVERY_WEEKLY = Table(
     "delivery_weekly",
@@ -378,12 +277,10 @@ DELIVERY_WEEKLY = Table(
     f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
-        Column("week", pa.date32(), "Monday of the ISO week of created_at.", nullable=False),
+        day("week", "Monday of the ISO week of created_at."),
         _COMPLETENESS,
         _DAYS,
-        *_PUBLISHED_SUMS,
-        *_READING,
-        *_RATES,
+        *_SUMS_AND_RATES,
         *_SLOTS,
     ),
 )
@@ -395,12 +292,10 @@ DELIVERY_MONTHLY = Table(
     f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
     (
         ACCOUNT_ID,
-        Column("month", pa.date32(), "First day of the month of created_at.", nullable=False),
+        day("month", "First day of the month of created_at."),
         _COMPLETENESS,
         _DAYS,
-        *_PUBLISHED_SUMS,
-        *_READING,
-        *_RATES,
+        *_SUMS_AND_RATES,
         *_SLOTS,
     ),
 )
@@ -410,21 +305,17 @@ DELIVERY_BY_WEEKDAY_HOUR = Table(
     "warehouse",
     "One row per account, weekday and hour of creation, 168 in all",
     "Operations, the sums of their counts, and delivery rates over all weeks; sums over sums. Only "
-    "slots that are final or closed are summed: the last 7 days would lower the opens, and what is lost "
-    "would bend the rest.",
+    "slots that are final or closed are summed: in the last 7 days opens are still missing, and lost slots "
+    "would distort the rest.",
     (
         ACCOUNT_ID,
-        Column("weekday", pa.int64(), "ISO weekday: 1 Monday to 7 Sunday, UTC.", nullable=False),
-        Column("hour", pa.int64(), "Hour of the day: 0 to 23, UTC.", nullable=False),
-        Column(
+        integer("weekday", "", "ISO weekday: 1 Monday to 7 Sunday, UTC."),
+        integer("hour", "", "Hour of the day: 0 to 23, UTC."),
+        text(
             "completeness",
-            pa.string(),
-            "Of the slots that are summed: final or closed; changing if there is none yet.",
-            nullable=False,
+            "final or closed, of the slots that are summed; changing if there is none yet.",
         ),
-        *_PUBLISHED_SUMS,
-        *_READING,
-        *_RATES,
+        *_SUMS_AND_RATES,
         *_SLOTS,
     ),
 )
@@ -433,95 +324,27 @@ DELIVERY_ANOMALIES = Table(
     "delivery_anomalies",
     "warehouse",
     "One row per account, UTC day of creation and rate that left its band",
-    "Days whose delivery, open, undelivered or failure rate is not what the 28 days before let expect. "
-    "A day that still changes is judged only by what can't get smaller: too many undelivered, failed or "
-    "opened. Nor is a closed one judged by what may have come after its last scan: few delivered or "
-    "opened. Where two or more of the same weekdays are known, the day has to leave the same band around "
-    "their median too: what every weekend is like is usual.",
+    "Days whose delivery, open, undelivered or failure rate is outside the range expected from the 28 days "
+    "before. A changing day is compared only by what can't become smaller: too many undelivered, failed or "
+    "opened. A closed day is not compared by what may have come after its last scan: too few delivered or "
+    "opened. If the same weekday is known at least twice, the rate must also be outside the band around "
+    "their median, so that ordinary weekends are not reported.",
     (
         *HIVE_KEYS,
-        Column(
-            "rate",
-            pa.string(),
-            "Which: delivery_rate, open_rate, undelivered_rate, failure_rate.",
-            nullable=False,
-        ),
-        Column("direction", pa.string(), "above or below the band.", nullable=False),
-        Column("value", pa.float64(), "The day's rate.", "ratio", nullable=False),
-        Column("expected", pa.float64(), "The median of the days before.", "ratio", nullable=False),
-        Column("low", pa.float64(), "The band's lower end.", "ratio", nullable=False),
-        Column("high", pa.float64(), "The band's upper end.", "ratio", nullable=False),
-        Column("emails", pa.int64(), "What the rate divides by.", "emails", nullable=False),
-        Column(
+        text("rate", "delivery_rate, open_rate, undelivered_rate or failure_rate."),
+        text("direction", "above or below the band."),
+        number("value", "ratio", "The day's rate."),
+        number("expected", "ratio", "The median of the days before."),
+        number("low", "ratio", "The band's lower end."),
+        number("high", "ratio", "The band's upper end."),
+        integer("emails", "emails", "The denominator of the rate."),
+        integer(
             "days_before",
-            pa.int64(),
-            "Days that the band is made of: 14 to 28, none of them changing or with gaps; for delivery_rate "
-            "and open_rate none closed either.",
             "days",
-            nullable=False,
+            "Days that the band is computed from: 14 to 28, none of them changing or with gaps; for "
+            "delivery_rate and open_rate none closed either.",
         ),
         _COMPLETENESS,
-        *_READING,
-    ),
-)
-
-COUNTING = Table(
-    "counting",
-    "warehouse",
-    "One row per account and question",
-    "How the account's counts are read, and on what evidence: how many operations have counts that only one "
-    "reading explains.",
-    (
-        ACCOUNT_ID,
-        Column(
-            "question",
-            pa.string(),
-            "opened_in_delivered: does `delivered` still count what has been opened? "
-            "delivered_in_sent: does `sent` still count what has been delivered?",
-            nullable=False,
-        ),
-        Column(
-            "reading",
-            pa.string(),
-            "cumulative (it does) or exclusive (it doesn't): what delivery_rate and open_rate use.",
-            nullable=False,
-        ),
-        Column(
-            "decided",
-            pa.bool_(),
-            "Whether the account's own counts decide, by a clear majority; if not, cumulative is assumed, "
-            "as in the reference's samples.",
-            nullable=False,
-        ),
-        Column("evidence", pa.string(), "The evidence in one sentence.", nullable=False),
-        Column(
-            "cumulative_operations",
-            pa.int64(),
-            "Operations whose counts are possible if cumulative, and not if exclusive.",
-            "operations",
-            nullable=False,
-        ),
-        Column(
-            "exclusive_operations",
-            pa.int64(),
-            "Operations whose counts are possible if exclusive, and not if cumulative.",
-            "operations",
-            nullable=False,
-        ),
-        Column(
-            "majority",
-            pa.float64(),
-            "Share of the two that speaks for the likelier reading; NULL if no operation tells them apart.",
-            "ratio",
-        ),
-        Column(
-            "unexplained_operations",
-            pa.int64(),
-            "Operations whose counts contradict the likeliest answers to both questions.",
-            "operations",
-            nullable=False,
-        ),
-        Column("cumulative_example", pa.string(), "The id of one that speaks for cumulative."),
-        Column("exclusive_example", pa.string(), "The id of one that speaks for exclusive."),
+        *READING,
     ),
 )

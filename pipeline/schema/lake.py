@@ -1,63 +1,50 @@
-"""The tables of the lake's facts, and what their coverage amounts to."""
+"""The tables of archived data and of its coverage."""
 
-import pyarrow as pa
-
-from pipeline.schema.table import COUNTS, HIVE_KEYS, TIMESTAMP, Column, Table, arrow_schema
+from pipeline.schema.table import (
+    COUNTS,
+    HIVE_KEYS,
+    Table,
+    arrow_schema,
+    flag,
+    integer,
+    number,
+    text,
+    timestamp,
+)
 
 STATUSES = ("SCHEDULED", "PROCESSING", "COMPLETED", "CANCELED")
-"""The statuses that the reference documents. Others are kept, and reported."""
+"""The documented statuses. Others are kept and reported."""
 
 OPERATION_ID_PATTERN = "^comms_operation_[0-7][a-hjkmnpqrstv-z0-9]{25,34}$"
-"""The reference's pattern of an operation id. Ids that do not match are kept, and reported."""
+"""The documented pattern of an operation id. Other ids are kept and reported."""
 
 RECORD_COLUMNS = (
-    Column("operation_id", pa.string(), "Twilio's id of the operation.", nullable=False),
-    Column(
+    text("operation_id", "Twilio's id of the operation."),
+    text(
         "status",
-        pa.string(),
-        f"Status of the operation: {', '.join(STATUSES)}, or one the reference doesn't know yet.",
-        nullable=False,
+        f"Status of the operation: {', '.join(STATUSES)}, or an undocumented one.",
     ),
     *COUNTS,
-    Column(
-        "created_at",
-        TIMESTAMP,
-        "When the operation was created.",
-        "UTC microseconds",
-        nullable=False,
-    ),
-    Column(
-        "updated_at",
-        TIMESTAMP,
-        "When the API says that the operation last changed.",
-        "UTC microseconds",
-        nullable=False,
-    ),
+    timestamp("created_at", "When the operation was created."),
+    timestamp("updated_at", "When the operation last changed, according to the API."),
 )
-EXTRA = Column(
+EXTRA = text(
     "extra",
-    pa.string(),
-    "JSON object of everything in the record that the other columns can't hold: unknown fields, "
-    "unknown stats, explicit nulls, times finer than a microsecond. NULL when there is none.",
+    "JSON object of everything in the record that has no column: unknown fields, unknown stats, explicit "
+    "nulls, times finer than a microsecond. NULL if there is none.",
+    nullable=True,
 )
-OBSERVED_AT = Column(
-    "observed_at",
-    TIMESTAMP,
-    "When the archive first saw this state, by the API's clock.",
-    "UTC microseconds",
-    nullable=False,
-)
+OBSERVED_AT = timestamp("observed_at", "When this state was first observed, by the API's clock.")
 
-LOOKED_UP_AT = Column(
+LOOKED_UP_AT = timestamp(
     "looked_up_at",
-    TIMESTAMP,
-    "When a fetch by id first returned this state, if no answer before the deadline had it. NULL otherwise. "
-    "A fetch by id is complete; a listing after the deadline may not be.",
-    "UTC microseconds",
+    "When a fetch by id first returned this state, if no response before the deadline had it. NULL "
+    "otherwise. A fetch by id is complete; a listing after the deadline may not be.",
+    nullable=True,
 )
 
 RECORD_SCHEMA = arrow_schema((*RECORD_COLUMNS, EXTRA))
-"""What a page is parsed into: an operation's columns without `observed_at` and `looked_up_at`."""
+"""The schema of a parsed page: an operation's columns without `observed_at` and `looked_up_at`."""
 
 OPERATION_COLUMNS = (*RECORD_COLUMNS, OBSERVED_AT, EXTRA, LOOKED_UP_AT)
 
@@ -65,7 +52,7 @@ OPERATIONS = Table(
     "operations",
     "lake",
     "One row per operation",
-    "The newest state of each operation that the archive ever saw.",
+    "The newest observed state of each operation.",
     OPERATION_COLUMNS,
 )
 
@@ -73,7 +60,7 @@ HISTORY = Table(
     "history",
     "lake",
     "One row per distinct state of an operation",
-    "Every state that was ever seen, when it was first seen.",
+    "Every observed state, with the time of its first observation.",
     OPERATION_COLUMNS,
 )
 
@@ -81,133 +68,82 @@ COVERAGE = Table(
     "coverage",
     "lake",
     "One row per scan",
-    "What was asked, when, and with what result: the proof of what the archive can know.",
+    "What was listed, when, and with what result: the proof of what the archive has.",
     (
-        Column("scan_id", pa.string(), "Name of the scan: its landed file's.", nullable=False),
-        Column(
-            "window_start",
-            TIMESTAMP,
-            "First created_at that the scan listed.",
-            "UTC microseconds",
-            nullable=False,
-        ),
-        Column(
-            "window_end",
-            TIMESTAMP,
-            "End of the listed window; itself not included.",
-            "UTC microseconds",
-            nullable=False,
-        ),
-        Column(
+        text("scan_id", "Name of the scan: the name of its landed file."),
+        timestamp("window_start", "Start of the listed window of created_at."),
+        timestamp("window_end", "End of the listed window, exclusive."),
+        timestamp(
             "observed_at",
-            TIMESTAMP,
             "When the scan began, by the API's clock: it covers its window up to this moment.",
-            "UTC microseconds",
-            nullable=False,
         ),
-        Column(
-            "completed_at",
-            TIMESTAMP,
-            "When the scan's last page was answered, by the API's clock.",
-            "UTC microseconds",
-            nullable=False,
+        timestamp(
+            "completed_at", "When the API returned the scan's last page, by the API's clock."
         ),
-        Column(
+        flag(
             "complete",
-            pa.bool_(),
             "Whether every page of the window was read; only then does the scan cover it.",
-            nullable=False,
         ),
-        Column("pages", pa.int64(), "Pages read.", "pages", nullable=False),
-        Column(
-            "requests", pa.int64(), "Requests made, retries included.", "requests", nullable=False
+        integer("pages", "pages", "Pages read."),
+        integer("requests", "requests", "Requests made, retries included."),
+        integer("retries", "requests", "Requests that were retries."),
+        integer("records", "records", "Records in the responses."),
+        integer("operations", "operations", "Operations inside the window."),
+        integer(
+            "outside", "records", "Records outside the window, in the margin of the query: dropped."
         ),
-        Column(
-            "retries", pa.int64(), "Requests that had to be repeated.", "requests", nullable=False
+        integer(
+            "duplicates", "records", "Records returned more than once within the scan: dropped."
         ),
-        Column("records", pa.int64(), "Records in the answers.", "records", nullable=False),
-        Column(
-            "operations", pa.int64(), "Operations inside the window.", "operations", nullable=False
-        ),
-        Column(
-            "outside",
-            pa.int64(),
-            "Records outside the window, dropped: the margin's.",
-            "records",
-            nullable=False,
-        ),
-        Column(
-            "duplicates",
-            pa.int64(),
-            "Records that came again within the scan, dropped.",
-            "records",
-            nullable=False,
-        ),
-        Column("rejects", pa.int64(), "Records that could not be read.", "records", nullable=False),
+        integer("rejects", "records", "Records that could not be parsed."),
     ),
 )
 
 REJECTS = Table(
     "rejects",
     "lake",
-    "One row per distinct record that could not be read",
-    "The record verbatim, and why; created_date is the day of the window that it came in.",
+    "One row per distinct record that could not be parsed",
+    "The record verbatim, and the reason. created_date is the day of the window that returned it.",
     (
-        Column("reason", pa.string(), "What was expected and what came.", nullable=False),
-        Column("raw", pa.string(), "The record as the API sent it.", nullable=False),
-        Column("operation_id", pa.string(), "Its id, where that could be read."),
-        Column(
-            "created_at", TIMESTAMP, "Its creation, where that could be read.", "UTC microseconds"
-        ),
-        Column(
-            "observed_at",
-            TIMESTAMP,
-            "When it first came, by the API's clock.",
-            "UTC microseconds",
-            nullable=False,
-        ),
-        Column("scan_id", pa.string(), "The scan that it first came in.", nullable=False),
+        text("reason", "What was expected, and what the record has."),
+        text("raw", "The record as the API sent it."),
+        text("operation_id", "Its id, if that could be parsed.", nullable=True),
+        timestamp("created_at", "Its creation, if that could be parsed.", nullable=True),
+        timestamp("observed_at", "When it was first observed, by the API's clock."),
+        text("scan_id", "The scan that first returned it."),
     ),
 )
 
 SETTLED_STATUSES = ("COMPLETED", "CANCELED")
-"""An operation of another status, or with anything scheduled or queued, is not settled."""
+"""An operation is settled if it has one of these statuses and no scheduled or queued emails."""
 
-_SUBJECT = Column(
-    "subject",
-    pa.string(),
-    "What was asked about it. operation: its state. errors: what failed in it.",
-    nullable=False,
+_SUBJECT = text(
+    "subject", "What was requested. operation: its state. errors: the errors of its failed emails."
 )
 
 LOOKUPS = Table(
     "lookups",
     "lake",
-    "One row per question about one operation",
-    "What was asked about single operations by their id, and whether the API still knew them.",
+    "One row per request about one operation",
+    "Requests for single operations by id, and whether the API still had them.",
     (
         RECORD_COLUMNS[0],
         _SUBJECT,
-        Column(
-            "asked_at",
-            TIMESTAMP,
-            "When it was asked, by the API's clock.",
-            "UTC microseconds",
-            nullable=False,
-        ),
-        Column(
+        timestamp("asked_at", "When it was requested, by the API's clock."),
+        integer(
             "failed",
-            pa.int64(),
-            "For errors: the operation's failed emails that led to the question.",
             "emails",
+            "For errors: the operation's failed emails at the time of the request.",
+            nullable=True,
         ),
-        Column(
+        timestamp(
             "gone_at",
-            TIMESTAMP,
-            "When the API answered 404: it does not know this any more. NULL if it does.",
-            "UTC microseconds",
+            "When the API answered 404: it no longer has the operation. NULL otherwise.",
+            nullable=True,
         ),
-        Column("refusal", pa.string(), "Why it was not answered. NULL if it was."),
+        text(
+            "refusal", "The error, if the API refused the request. NULL otherwise.", nullable=True
+        ),
     ),
 )
 
@@ -215,26 +151,14 @@ OPERATION_ERRORS = Table(
     "operation_errors",
     "lake",
     "One row per operation and distinct error",
-    "Why emails failed: the answers of the operation's Errors, whose form is not documented.",
+    "Why emails failed: the contents of the operation's Errors, whose form is not documented.",
     (
         RECORD_COLUMNS[0],
-        Column("code", pa.string(), "The error's code as text, where one could be found."),
-        Column("message", pa.string(), "The error's message, where one could be found."),
-        Column("raw", pa.string(), "The error as the API sent it: JSON.", nullable=False),
-        Column(
-            "occurrences",
-            pa.int64(),
-            "How often exactly this came in one answer.",
-            "errors",
-            nullable=False,
-        ),
-        Column(
-            "observed_at",
-            TIMESTAMP,
-            "When it first came, by the API's clock.",
-            "UTC microseconds",
-            nullable=False,
-        ),
+        text("code", "The error's code as text, if one was found.", nullable=True),
+        text("message", "The error's message, if one was found.", nullable=True),
+        text("raw", "The error as the API sent it: JSON."),
+        integer("occurrences", "errors", "How often this error occurs in one response."),
+        timestamp("observed_at", "When it was first observed, by the API's clock."),
     ),
 )
 
@@ -242,14 +166,14 @@ PENDING_LOOKUPS = Table(
     "pending_lookups",
     "internal",
     "One row per operation and subject to be looked up by id",
-    "Operations that are not settled, and failures whose errors have not been asked for.",
+    "Operations that are not settled, and failures whose errors have not been requested.",
     (
         RECORD_COLUMNS[0],
         _SUBJECT,
         *(column for column in RECORD_COLUMNS if column.name == "created_at"),
         OBSERVED_AT,
-        Column("failed", pa.int64(), "Its failed emails.", "emails"),
-        Column("asked_at", TIMESTAMP, "When it was last asked about.", "UTC microseconds"),
+        integer("failed", "emails", "Its failed emails.", nullable=True),
+        timestamp("asked_at", "When it was last requested.", nullable=True),
     ),
 )
 
@@ -257,31 +181,25 @@ SLOT_COVERAGE = Table(
     "slot_coverage",
     "lake",
     "One row per slot: account and UTC hour of creation",
-    "How the scans together cover the slot; what that means is in coverage_slots.",
+    "How the scans together cover the slot. coverage_slots has the resulting state.",
     (
-        Column("slot", TIMESTAMP, "Start of the hour of created_at.", "UTC", nullable=False),
-        Column(
+        timestamp("slot", "Start of the hour of created_at.", unit="UTC"),
+        timestamp(
             "first_scan_at",
-            TIMESTAMP,
-            "When a complete scan first covered any of it; NULL if none ever did.",
-            "UTC microseconds",
+            "When a complete scan first covered any of it; NULL if none did.",
+            nullable=True,
         ),
-        Column(
+        timestamp(
             "covered_at",
-            TIMESTAMP,
-            "Up to when it is covered: at this moment or later, complete scans that ended before the "
-            "deadline listed every part of it. NULL if a part of it was never listed.",
-            "UTC microseconds",
+            "The slot is covered up to this moment: at this moment or later, complete scans that ended "
+            "before the deadline listed every part of it. NULL if a part was never listed.",
+            nullable=True,
         ),
-        Column(
-            "scans", pa.int64(), "Complete scans that covered any of it.", "scans", nullable=False
-        ),
-        Column(
+        integer("scans", "scans", "Complete scans that covered any of it."),
+        number(
             "operations",
-            pa.float64(),
-            "Operations that the last scans found in it, estimated from their windows.",
             "operations",
-            nullable=False,
+            "Operations in it according to the last scans, estimated from their windows.",
         ),
     ),
 )
@@ -290,38 +208,22 @@ COVERAGE_SLOTS = Table(
     "coverage_slots",
     "warehouse",
     "One row per slot: account and UTC hour of creation",
-    "What was scanned of it, and whether anything of it can still be lost, as of the latest scan.",
+    "What was scanned, and whether anything can still be lost, as of the latest scan.",
     (
         *HIVE_KEYS,
         SLOT_COVERAGE.columns[0],
-        Column(
+        text(
             "state",
-            pa.string(),
-            "open: scans go on. at_risk: its deadline is near, and a scan is missing. final: scanned "
-            "shortly before its deadline, nothing more will come. closed: scanned after its end, but "
-            "not shortly before its deadline; late changes may be missing. gap: not scanned after its "
-            "end; what came after the last scan is lost. never_asked: its deadline had passed before "
-            "the archive began.",
-            nullable=False,
+            "open: scans continue. at_risk: its deadline is near, and it is not covered by a recent scan. "
+            "final: scanned shortly before its deadline. closed: scanned after its end, but not shortly "
+            "before its deadline; late changes may be missing. gap: not scanned after its end; operations "
+            "created after the last scan are lost. never_asked: its deadline had passed before the archive "
+            "began.",
         ),
         *SLOT_COVERAGE.columns[1:],
-        Column(
-            "deadline",
-            TIMESTAMP,
-            "From then on the API may have forgotten part of it.",
-            "UTC microseconds",
-            nullable=False,
-        ),
-        Column(
-            "hours_left", pa.float64(), "Time from as_of to the deadline.", "hours", nullable=False
-        ),
-        Column(
-            "as_of",
-            TIMESTAMP,
-            "The moment that the state is told for: the account's latest scan.",
-            "UTC microseconds",
-            nullable=False,
-        ),
+        timestamp("deadline", "From then on the API may have deleted part of it."),
+        number("hours_left", "hours", "Time from as_of to the deadline."),
+        timestamp("as_of", "The moment that the state refers to: the account's latest scan."),
     ),
 )
 
@@ -329,27 +231,23 @@ COVERAGE_DAYS = Table(
     "coverage_days",
     "warehouse",
     "One row per account and UTC day of creation",
-    "How far the day's slots are, as of the latest scan.",
+    "The states of the day's slots, as of the latest scan.",
     (
         *HIVE_KEYS,
-        Column(
+        flag(
             "sealed",
-            pa.bool_(),
-            "Whether every slot has its final scan or is past its deadline: nothing changes any more.",
-            nullable=False,
+            "Whether every slot has its final scan or is past its deadline, so that nothing changes any "
+            "more.",
         ),
-        Column("final_share", pa.float64(), "Share of final slots.", "ratio", nullable=False),
+        number("final_share", "ratio", "Share of final slots."),
         *(
-            Column(
-                f"{state}_slots", pa.int64(), f"Slots that are {state}.", "slots", nullable=False
-            )
+            integer(f"{state}_slots", "slots", f"Slots that are {state}.")
             for state in ("open", "at_risk", "final", "closed", "gap", "never_asked")
         ),
-        Column(
+        timestamp(
             "last_scan_at",
-            TIMESTAMP,
-            "Up to when any of its slots is covered.",
-            "UTC microseconds",
+            "The latest moment that any of its slots is covered up to.",
+            nullable=True,
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""What a table and a column are, and the columns that many tables share."""
+"""Tables, columns, and the columns that many tables share."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,23 +7,13 @@ from typing import Final, Literal
 import pyarrow as pa
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-
-
 _TIMES: Final = (TIMESTAMP, pa.date32())
-_TIME_NAMES: Final = (
-    "created_at",
-    "hour",
-    "slot",
-    "window_start",
-    "created_date",
-    "week",
-    "month",
-)
+_TIME_NAMES: Final = ("created_at", "hour", "slot", "window_start", "created_date", "week", "month")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its Arrow type, what it means, its unit, and whether it may be NULL."""
+    """A column: its Arrow type, meaning, unit, and whether it may be NULL."""
 
     name: str
     type: pa.DataType
@@ -38,17 +28,17 @@ class Column:
 
     @property
     def comment(self) -> str:
-        """Meaning and unit in one sentence or two, as DuckDB and Dagster show it."""
+        """Meaning and unit, for the comments in DuckDB and Dagster."""
         return f"{self.meaning} Unit: {self.unit}." if self.unit else self.meaning
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table: its grain (what one row is), what it is for, and its columns in order.
+    """A table: its grain (what one row is), its meaning, and its columns in order.
 
-    `kind` is ``lake`` for a table of Parquet files (a view in the warehouse), ``mart`` for one that
-    is derived per day and also kept as Parquet, ``warehouse`` for one that exists in DuckDB alone,
-    ``internal`` for one that the archive keeps for itself, out of readers' sight.
+    `kind` is ``lake`` for a table of Parquet files, which is a view in the warehouse; ``mart`` for one
+    derived by day and stored as Parquet; ``warehouse`` for one that exists in DuckDB only; ``internal`` for
+    one that is not shown to readers.
     """
 
     name: str
@@ -59,31 +49,31 @@ class Table:
 
     @property
     def arrow(self) -> pa.Schema:
-        """The schema of the table's Parquet files: without the hive keys."""
+        """The schema of the table's Parquet files, without the hive keys."""
         return arrow_schema(self.columns)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns, in order, without the hive keys."""
+        """The names of the columns, without the hive keys."""
         return tuple(column.name for column in self.columns)
 
     @property
     def published(self) -> tuple[Column, ...]:
-        """The columns as the warehouse shows them: with the hive keys that the folders carry."""
+        """The columns in the warehouse, with the hive keys."""
         return self.columns if self.kind == "warehouse" else (*HIVE_KEYS, *self.columns)
 
     @property
     def time_column(self) -> Column | None:
-        """The column that tells when a row is of: what a range of time selects by; None if none does.
+        """The column that a range of time selects by; None if there is none.
 
-        It is never NULL; of several, it is the finest of the creation's time.
+        It is never NULL. Of several, it is the finest time of creation.
         """
         found = {c.name: c for c in self.published if not c.nullable and c.type in _TIMES}
         return next((found[name] for name in _TIME_NAMES if name in found), None)
 
     @property
     def comment(self) -> str:
-        """Grain and meaning, as DuckDB and Dagster show it."""
+        """Grain and meaning, for the comments in DuckDB and Dagster."""
         return f"{self.grain}. {self.meaning}"
 
 
@@ -101,33 +91,64 @@ _SQL_TYPES: dict[pa.DataType, str] = {
     TIMESTAMP: "TIMESTAMP WITH TIME ZONE",
 }
 
-ACCOUNT_ID = Column(
-    "account_id", pa.string(), "SID of the Twilio account that sent the emails.", nullable=False
-)
-CREATED_DATE = Column(
-    "created_date", pa.date32(), "UTC date of created_at: the day.", nullable=False
-)
+
+def text(name: str, meaning: str, *, nullable: bool = False) -> Column:
+    """A column of text. Like those below, it is NOT NULL by default."""
+    return Column(name, pa.string(), meaning, nullable=nullable)
+
+
+def integer(name: str, unit: str, meaning: str, *, nullable: bool = False) -> Column:
+    """A column of whole numbers."""
+    return Column(name, pa.int64(), meaning, unit, nullable)
+
+
+def number(name: str, unit: str, meaning: str, *, nullable: bool = False) -> Column:
+    """A column of floating-point numbers."""
+    return Column(name, pa.float64(), meaning, unit, nullable)
+
+
+def flag(name: str, meaning: str) -> Column:
+    """A column of booleans."""
+    return Column(name, pa.bool_(), meaning, nullable=False)
+
+
+def timestamp(
+    name: str, meaning: str, *, unit: str = "UTC microseconds", nullable: bool = False
+) -> Column:
+    """A column of times in UTC."""
+    return Column(name, TIMESTAMP, meaning, unit, nullable)
+
+
+def day(name: str, meaning: str) -> Column:
+    """A column of UTC dates."""
+    return Column(name, pa.date32(), meaning, nullable=False)
+
+
+ACCOUNT_ID = text("account_id", "SID of the Twilio account that sent the emails.")
+CREATED_DATE = day("created_date", "UTC date of created_at: the day.")
 HIVE_KEYS = (ACCOUNT_ID, CREATED_DATE)
 
-COUNTS = (
-    Column("total", pa.int64(), "Email resources created in the operation.", "emails"),
-    Column("recipients", pa.int64(), "Recipients targeted in the operation.", "recipients"),
-    Column("attempts", pa.int64(), "Sending attempts made by Twilio.", "attempts"),
-    Column("queued", pa.int64(), "Emails queued in Twilio for sending.", "emails"),
-    Column("sent", pa.int64(), "Emails that have been sent by Twilio.", "emails"),
-    Column("scheduled", pa.int64(), "Emails scheduled to be sent in the future.", "emails"),
-    Column("delivered", pa.int64(), "Emails successfully delivered to recipients.", "emails"),
-    Column("opened", pa.int64(), "Emails opened by unique recipients.", "emails"),
-    Column(
-        "undelivered", pa.int64(), "Emails sent by Twilio that have not been delivered.", "emails"
-    ),
-    Column("failed", pa.int64(), "Emails that failed during processing by Twilio.", "emails"),
-    Column("canceled", pa.int64(), "Emails canceled via API request.", "emails"),
+COUNTS = tuple(
+    integer(name, unit, meaning, nullable=True)
+    for name, unit, meaning in (
+        ("total", "emails", "Email resources created in the operation."),
+        ("recipients", "recipients", "Recipients targeted in the operation."),
+        ("attempts", "attempts", "Sending attempts made by Twilio."),
+        ("queued", "emails", "Emails queued in Twilio for sending."),
+        ("sent", "emails", "Emails that have been sent by Twilio."),
+        ("scheduled", "emails", "Emails scheduled to be sent in the future."),
+        ("delivered", "emails", "Emails successfully delivered to recipients."),
+        ("opened", "emails", "Emails opened by unique recipients."),
+        ("undelivered", "emails", "Emails sent by Twilio that have not been delivered."),
+        ("failed", "emails", "Emails that failed during processing by Twilio."),
+        ("canceled", "emails", "Emails canceled via API request."),
+    )
 )
 COUNT_NAMES = tuple(column.name for column in COUNTS)
 
 MAX_PLAUSIBLE_COUNT: Final = 1_000_000_000
-"""The largest count of one operation that is believed: 100,000 times the reference's most recipients.
+"""The largest plausible count of one operation: 100,000 times the reference's most recipients.
 
-Delivery tables take a larger one for absent, so that one record falsifies no sum and no rate; `operations`
-and `history` keep it. Nine billion counts of this size add up within 64 bits."""
+Delivery tables treat larger counts as absent, so that one record can't distort a sum or a rate; `operations`
+and `history` keep them. Nine billion counts of this size can be summed in 64 bits.
+"""

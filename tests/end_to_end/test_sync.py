@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.days import Folding
 from pipeline.emulator import Options, World
-from pipeline.emulator.server import Bounds, Order
+from pipeline.emulator.listing import Bounds, Order
 from pipeline.facts import Partition, ScanFacts
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.landing import land

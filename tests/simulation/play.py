@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.emulator import FAULTS, Clock, Emulator, Faults, Options, World, running
 from pipeline.emulator.faults import CLOCKS
-from pipeline.emulator.server import Bounds, Order
+from pipeline.emulator.listing import Bounds, Order
 from pipeline.emulator.world import Counting
 from pipeline.facts import Answers, ScanFacts
 from pipeline.lake import landing

@@ -1,4 +1,4 @@
-"""A clock that can be set, stepped, and run fast: the emulator's, and so the archive's (R10)."""
+"""The emulator's clock, which can be set, stepped and run fast."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ class Clock:
     """A clock in UTC.
 
     Args:
-        now: what it shows first.
+        now: its first time.
         rate: simulated seconds per real second; 0 stops it.
     """
 
@@ -20,7 +20,7 @@ class Clock:
         self._rate = rate
 
     def now(self) -> datetime:
-        """What it shows."""
+        """The current simulated time."""
         with self._lock:
             return self._now()
 
@@ -30,17 +30,17 @@ class Clock:
         return self._rate
 
     def set(self, now: datetime) -> None:
-        """Show `now` from here on."""
+        """Set the time."""
         with self._lock:
             self._restart(now.astimezone(UTC), self._rate)
 
     def step(self, by: timedelta) -> None:
-        """Go forward, or back, by so much."""
+        """Move the time forward, or back if negative."""
         with self._lock:
             self._restart(self._now() + by, self._rate)
 
     def run(self, rate: float) -> None:
-        """Go on from what it shows, at that rate."""
+        """Change the rate."""
         with self._lock:
             self._restart(self._now(), rate)
 
