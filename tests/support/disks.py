@@ -100,6 +100,7 @@ class CountingDisk(Disk):
         count: how many moments there were.
         moments: how many of each kind, by the step that came next: "the end" after the last.
         after: how many of each kind, by the step that came before: "the beginning" before the first.
+        renamed: which moments came right after a rename, by the path that was replaced.
     """
 
     in_halves = True
@@ -107,6 +108,7 @@ class CountingDisk(Disk):
     def __init__(self, platter: Platter | None = None) -> None:
         self.moments: Counter[str] = Counter()
         self.after: Counter[str] = Counter()
+        self.renamed: list[tuple[Path, int]] = []
         self.count = 0
         self._last = "the beginning"
         self._platter = platter
@@ -154,6 +156,8 @@ class CountingDisk(Disk):
     def _step(self, name: str, path: Path, act: Callable[[Path], object]) -> None:
         self._moment(name)
         act(path)
+        if name == "rename":
+            self.renamed.append((path, self.count + 1))
 
     def _moment(self, name: str) -> None:
         self.count += 1
