@@ -308,7 +308,9 @@ def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
         here = trial.fresh(number)
         platter = Platter(here)
         trial.break_at(number, CrashingDisk(number, platter), here)
-        Work(trial.steps).run(Lake(here / "lake", Files(CountingDisk(platter))))
+        # Compacting would rewrite, and so make last, what the run before it has to.
+        steps = [step for step in trial.steps if step[0] != "seal"]
+        Work(steps).run(Lake(here / "lake", Files(CountingDisk(platter))))
         left = here.with_name(f"{here.name}-left")
         platter.wreck(left, lambda _: False)
         assert content(Lake(left / "lake")) == trial.wanted
