@@ -1,7 +1,7 @@
-# Everything here works in a fresh clone: a target sets up .venv first where that is still to do.
+# Every target works in a fresh clone: it sets up .venv first if necessary.
 
 PYTHON ?= python3
-# Not the environment's: a demo has no place in the Dagster that runs in production.
+# Not the environment's: the demo must not record its run in a production Dagster.
 DAGSTER_HOME := $(CURDIR)/.dagster
 UI_PORT ?= 3000
 export DAGSTER_DISABLE_TELEMETRY := yes
@@ -17,7 +17,7 @@ READY := $(VENV)/.ready
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## make .venv and install the package with its tools, at the versions of constraints.txt
+setup: $(READY) ## create .venv, and install the package and its tools at the versions of constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) $(DAGSTER_HOME)/dagster.yaml ## play 30 days of an account in fast time, and compare the archive with the truth
 	@$(BIN)/email-archive demo
 
-ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster's pages and schedule on http://127.0.0.1:3000
+ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster on http://127.0.0.1:3000
 	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 $(DAGSTER_HOME)/dagster.yaml:
@@ -41,7 +41,7 @@ $(DAGSTER_HOME)/dagster.yaml:
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-all: $(READY) ## run the tests that take long too
+test-all: $(READY) ## run also the tests that take a minute or more
 	$(BIN)/pytest -n auto --dist worksteal -m ''
 
 lint: $(READY) ## ruff: lint and format
@@ -51,7 +51,7 @@ lint: $(READY) ## ruff: lint and format
 types: $(READY) ## mypy --strict
 	$(BIN)/mypy pipeline assets
 
-definitions: $(READY) ## load what Dagster loads
+definitions: $(READY) ## validate Dagster's definitions
 	env -u DAGSTER_HOME $(BIN)/dagster definitions validate -w workspace.yaml
 
 docs: $(READY) ## build docs/ as a site in build/site; a broken link is an error
@@ -64,7 +64,7 @@ pages: $(READY) ## generate the reference in docs/: commands, settings, tables
 
 check: lint types definitions docs test ## all of these
 
-format: $(READY) ## let ruff mend what it can
+format: $(READY) ## let ruff fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -84,36 +84,36 @@ $(EXAMPLES)/demo.txt: | $(READY)
 
 ONLY ?=
 SCALE ?= 1
-bench: $(READY) ## measure what the archive costs, against a floor and targets; write docs/performance.md
+bench: $(READY) ## measure costs against a floor and targets; write docs/performance.md
 	$(BIN)/python -m tests.benchmarks.speed --only "$(ONLY)" --scale $(SCALE)
 
-bench-peers: $(READY) ## measure dlt beside it, in an environment of its own; write docs/performance.md
+bench-peers: $(READY) ## measure dlt in its own environment; write docs/performance.md
 	$(BIN)/python -m tests.benchmarks.peers --scale $(SCALE)
 
 bench-refresh: $(READY) ## measure what the refresh policy costs and misses; write docs/refresh.md and its picture
 	$(BIN)/python -m tests.benchmarks.refresh
 
 SEEDS ?= 200
-simulate: $(READY) ## play SEEDS=200 lives of an archive with faults, crashes and power cuts; or one again: SEED=17
+simulate: $(READY) ## simulate archives with faults, crashes and power cuts, from SEEDS=200 seeds; SEED=17 repeats one
 	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 SECONDS ?= 60
-concurrency: $(READY) ## 4 syncs, Dagster runs and 8 readers at once on one lake, for SECONDS=60
+concurrency: $(READY) ## 4 syncs, Dagster runs and 8 readers at once on one archive, for SECONDS=60
 	$(BIN)/python -m tests.end_to_end.busy --seconds $(SECONDS)
 
 AUDIT := $(VENV)/audit
-audit: $(READY) ## look the pinned versions up among the known vulnerabilities; needs the network
+audit: $(READY) ## check the pinned versions for known vulnerabilities; needs the network
 	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv $(AUDIT) \
 		&& $(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check pip-audit; }
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
-fuzz: $(VENV)/.fuzzing ## fuzz for SECONDS=60 what reads the API's answers; needs Linux, for atheris
+fuzz: $(VENV)/.fuzzing ## fuzz the parsers of API responses for SECONDS=60; needs Linux, for atheris
 	$(BIN)/python -m tests.fuzzing --seconds $(SECONDS)
 
 $(VENV)/.fuzzing: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,fuzz]'
 	@touch $@
 
-clean: ## remove what was made here: .venv, caches, the demo's archive; never data/ itself
+clean: ## remove .venv, caches and the demo's archive; never data/ itself
 	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .pytest_cache .hypothesis .fuzzing data/demo build dist
 	find pipeline assets tests -name __pycache__ -type d -prune -exec rm -rf {} +

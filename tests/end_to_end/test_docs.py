@@ -199,7 +199,7 @@ def test_site_is_built_strictly_and_loads_nothing_from_elsewhere(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_backup_made_while_syncs_go_on_restores_an_archive_that_goes_on(tmp_path: Path):
+def test_backup_during_syncs_can_be_restored_and_continued(tmp_path: Path):
     """R1, R2, R4, by the very commands of the page, with a sync after each folder that is copied."""
     data, restored, backup = tmp_path / "data", tmp_path / "restored", tmp_path / "backup.tar"
     late = NOW.replace(hour=17)  # so that a new day begins in the midst of it
