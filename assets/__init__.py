@@ -1,1 +1,1 @@
-"""Dagster and nothing else: thin glue around ``pipeline``."""
+"""Dagster definitions: thin glue around ``pipeline``."""

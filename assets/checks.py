@@ -1,4 +1,4 @@
-"""Asset checks: what should hold of the data, on the days of the run."""
+"""Asset checks of the data, on the days of the run."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -42,7 +42,7 @@ FRESH = "newest_operation_fresh"
         dg.AssetCheckSpec(
             FRESH,
             asset="operations",
-            description="Operations go on coming: no account is silent for much longer than it ever was.",
+            description="New operations arrive: no account has been silent for much longer than ever before.",
         ),
     ],
     can_subset=True,
@@ -50,12 +50,12 @@ FRESH = "newest_operation_fresh"
 def of_operations(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """All of `pipeline.checks` in one step: the days are read once, and each step has its events."""
+    """All of `pipeline.checks` in one step, which reads the days once and saves events."""
     lake = archive.lake()
     wanted = _selected(context)
     chosen = [check for check in CHECKS if check.name in wanted]
     days = _days(context, lake)
-    # A file that can't be read keeps the checks of its own table from being made, and no others.
+    # An unreadable file prevents the checks of its own table only.
     errors: list[LakeError] = []
     for table in dict.fromkeys(check.table for check in chosen):
         of_table = [check for check in chosen if check.table == table]
@@ -103,7 +103,7 @@ def _of_rows(check: Check, failing: pa.Table) -> dg.AssetCheckResult:
 
 
 def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> list[date]:
-    """The days of the run; all of the archive's if the check is run by itself."""
+    """The days of the run; all days of the archive if the check runs alone."""
     if context.has_partition_key or context.has_partition_key_range:
         days = context.partition_key_range
         return days_between(date.fromisoformat(days.start), date.fromisoformat(days.end))
@@ -132,8 +132,8 @@ FUTURE = "no_future_scans"
         dg.AssetCheckSpec(
             FUTURE,
             asset="coverage",
-            description="No account has scans that this machine's clock has not reached: what is told of the "
-            "coverage would be wrong. `email-archive repair` shows them, and sets them aside.",
+            description="No account has scans in the future of this machine's clock: they would make the "
+            "coverage wrong. `email-archive repair` shows them, and sets them aside.",
         ),
     ],
     can_subset=True,
@@ -141,7 +141,7 @@ FUTURE = "no_future_scans"
 def of_coverage(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """Names the slots that were lost, those whose final scan is overdue, and accounts with future scans."""
+    """Lost slots, slots whose final scan is overdue, and accounts with scans in the future."""
     wanted = _selected(context)
     states = latest_states(archive.lake())
     if GAPS in wanted:
@@ -161,10 +161,10 @@ def of_coverage(
 
 @dg.asset_check(
     asset="warehouse",
-    description="The rates of the last 28 days are what the 28 days before each let expect.",
+    description="The rates of the last 28 days are in the range expected from the 28 days before each.",
 )
 def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
-    """Names the days whose rates left their band."""
+    """Days with unusual rates."""
     unusual = latest_anomalies(archive.lake())
     return dg.AssetCheckResult(
         passed=not unusual,
@@ -176,10 +176,10 @@ def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
 
 @dg.asset_check(
     asset="warehouse",
-    description="Each account's own counts show how they are read; until they do, its rates are assumed.",
+    description="Each account's counts decide their reading. Until they do, its rates are assumed.",
 )
 def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:
-    """Names the accounts whose rates depend on a reading that is assumed."""
+    """Accounts with an assumed reading."""
     assumed = [one for one in readings(archive.lake()) if one.warning]
     return dg.AssetCheckResult(
         passed=not assumed,

@@ -1,4 +1,4 @@
-"""Everything that Dagster loads, built by a function so that tests can build it afresh."""
+"""The definitions that Dagster loads. Tests build them anew with other resources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from assets.extraction import landed_scans
 from assets.marts import marts
 from assets.report import report
 from assets.resources import ArchiveResource, TwilioResource
-from assets.schedules import due, hourly_report, report_job, sync_job
+from assets.schedules import report_job, report_schedule, sync_job, sync_schedule
 from assets.tables import lake_tables
 from assets.warehouse import warehouse
 
@@ -25,7 +25,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         assets=[landed_scans, lake_tables, marts, warehouse, report],
         asset_checks=checks,
         jobs=[sync_job, report_job],
-        schedules=[due, hourly_report],
+        schedules=[sync_schedule, report_schedule],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )

@@ -1,4 +1,4 @@
-"""The way from the API into the lake: scans, landed."""
+"""Scans of the API, landed in the lake."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ EVERY_WINDOW = "every_window_scanned"
 
 
 class _Log(Observer):
-    """Tells Dagster's log how the scans go: by day, since Dagster stores each line as an event."""
+    """Logs scans by day, since Dagster stores each line as an event."""
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
         self._log = log
@@ -72,19 +72,18 @@ class _Log(Observer):
         dg.AssetCheckSpec(
             EVERY_WINDOW,
             asset="landed_scans",
-            description="Every window of the run's days was listed, and every question about a single "
-            "operation answered; what was not stays due.",
+            description="Every window of the run's days was listed, and every lookup by id answered. "
+            "What failed stays due.",
         )
     ],
 )
 def landed_scans(
     context: dg.AssetExecutionContext, archive: ArchiveResource, twilio: TwilioResource
 ) -> dg.MaterializeResult:
-    """Complete listings of the days' windows, each one immutable file until it is folded.
+    """Complete listings of the days' windows, each an immutable file until it is merged.
 
-    Materializing a day by hand means: scan all of it now. A day past its deadline adds what the API
-    still tells and takes nothing away. Every run also asks what is due of single operations by their
-    ids, of whatever day.
+    Materializing a day by hand scans all of it. A scan past the deadline adds what the API still has and
+    removes nothing. Every run also makes the lookups by id that are due, of any day.
     """
     settings = twilio.settings(archive.root(), trust_clock=archive.trusts_clock())
     lake = Lake.of(settings)
@@ -104,7 +103,7 @@ def landed_scans(
     except ArchiveError as error:
         raise dg.Failure(str(error)) from None
     except dg.DagsterExecutionInterruptedError:
-        # Dagster would follow the retry policy, and whoever stopped the run would wait for nothing.
+        # Without this, Dagster would retry a run that was stopped on purpose.
         msg = "stopped: what landed is in the archive, scans under way were dropped and stay due"
         raise dg.Failure(msg, allow_retries=False) from None
     if extraction.failures and not extraction.scans:
@@ -135,13 +134,13 @@ def _windows(
     now: datetime,
     days: Sequence[date],
 ) -> list[Window]:
-    """What is due, in a run of the schedule; all of the days, in one by hand.
+    """The due windows, in a run of the schedule; all windows of the days, in a run by hand.
 
-    What is due may lie on other days than the tick guessed by this machine's clock (R10).
+    The due windows may be on other days than the schedule estimated by this machine's clock (R10).
     """
     if context.run.tags.get(SCOPE) != SCOPE_DUE:
         return whole_days(days)
-    fold_pending(lake)  # what an earlier run landed counts as scanned
+    fold_pending(lake)  # landed scans of earlier runs count as scanned
     windows = plan(lake, settings, now).windows
     if others := sorted({f"{window.day}" for window in windows if window.day not in days}):
         context.log.warning(
@@ -157,8 +156,8 @@ def _warn_of_old_days(
 ) -> None:
     if old := [day.isoformat() for day in days if day < retained[0]]:
         context.log.warning(
-            "%s: past the API's retention of %d days. What it still tells is added; what is missing "
-            "from its answer stays in the archive.",
+            "%s: past the API's retention of %d days. What the API still has is added; what it no "
+            "longer has stays in the archive.",
             ", ".join(old),
             RETENTION.days,
         )

@@ -1,4 +1,4 @@
-"""The delivery tables that are derived day by day."""
+"""The delivery tables, derived day by day."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from pipeline.facts import Partition
 from pipeline.lake.layout import DERIVE, Lake
 from pipeline.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
 
-ASSET_OF = {OPERATIONS: "operations", HISTORY: "operation_history"}
+ASSET_OF = {OPERATIONS: "operations", HISTORY: "history"}
 SOURCES = {mart: [ASSET_OF[table] for table in MART_INPUTS[mart]] for mart in SHOWN_MARTS}
 
 
@@ -40,10 +40,10 @@ def marts(
     days = days_of(list(context.partition_keys))
     folded = _is_after_folding(context)
     for partition in lake.partitions("operations"):
-        # By hand, all is derived anew; where the days were just folded too, what was lost since.
+        # By hand, all is derived anew. After a merge in the same run, only what is missing.
         if partition.day in days and not (folded and _is_derived(lake, partition)):
             lake.note_work(partition, DERIVE)
-    # Beside these, days of earlier runs that died between folding and here.
+    # Includes days of earlier runs that were killed between merging and deriving.
     if errors := summarize_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
     for table in SOURCES:
@@ -54,7 +54,7 @@ def marts(
 
 
 def _is_after_folding(context: dg.AssetExecutionContext) -> bool:
-    """Whether this run folds the days too, which derives what changed."""
+    """Whether this run merges the days too, which derives what changed."""
     return dg.AssetKey("operations") in context.job_def.asset_layer.executable_asset_keys
 
 

@@ -1,4 +1,4 @@
-"""What Dagster shows of our tables: out of schema.py, so that it can't differ from what is there."""
+"""Metadata of assets, made from the schema."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -38,7 +38,7 @@ def add_per_day(
     metadata: Mapping[date, Mapping[str, Any]],
     asset_key: str | None = None,
 ) -> None:
-    """Put each day's metadata on that day's materialization: a range run marks all its days."""
+    """Add each day's metadata to its materialization, in a run over a range of days."""
     for day, entries in metadata.items():
         context.add_asset_metadata(
             dict(entries),

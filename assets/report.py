@@ -1,4 +1,4 @@
-"""The report, for people: a page, and its charts in Dagster."""
+"""The report: an HTML page, and its charts in Dagster."""
 
 import base64
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.report.figures import Figure
 
 MOST_BYTES = 200_000
-"""Of all pictures in one event, as text: it is stored for every run. Ten charts take some 90 kB."""
+"""Of all pictures in one event, which is stored for every run. Ten charts take about 90 kB."""
 
 _WIDTH = 400
 
@@ -26,7 +26,7 @@ _WIDTH = 400
     description="report.html: volume, rates, delivery curves, anomalies and coverage on one page.",
 )
 def report(archive: ArchiveResource) -> dg.MaterializeResult:
-    """Write the page; the event has the charts of the account with the most operations."""
+    """Write the page. The event has the charts of the account with the most operations."""
     try:
         with optional_imports():
             from pipeline.report.write import report as write
@@ -45,7 +45,7 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
 
 
 def _embedded(drawn: Iterable["Figure"]) -> dict[str, dg.MarkdownMetadataValue]:
-    """The charts as pictures in Markdown with their sentences, as many as the event has room for."""
+    """The charts as Markdown with pictures and text, up to `MOST_BYTES`."""
     from pipeline.report.png import png
 
     found, size = {}, 0

@@ -1,7 +1,7 @@
-"""What the assets need from outside: the API's settings and the archive's folder.
+"""The resources of the assets: the API's settings and the archive's folder.
 
-What is not configured here comes from the environment or ``.env``, read when a run starts: so the
-definitions load without credentials, and a run's config holds none (R11).
+What is not configured comes from the environment or ``.env`` when a run starts, so that the definitions
+load without credentials and a run's config has none (R11).
 """
 
 from datetime import timedelta
@@ -36,7 +36,7 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
         return self.settings().data
 
     def first_final_scan(self) -> timedelta:
-        """How long before a slot's deadline its final scans begin."""
+        """The time before a slot's deadline at which its final scans begin."""
         return self.settings().first_final_scan
 
     def trusts_clock(self) -> bool:
@@ -49,7 +49,7 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
 
 
 class TwilioResource(dg.ConfigurableResource[Settings]):
-    """How the API is asked. Give secrets as ``dg.EnvVar("NAME")``, so that no config holds them."""
+    """The API's settings. Give secrets as ``dg.EnvVar("NAME")``, so that no config contains them."""
 
     account_sid: str | None = Field(default=None, description="Overrides TWILIO_ACCOUNT_SID.")
     auth_token: str | None = Field(
@@ -71,7 +71,7 @@ class TwilioResource(dg.ConfigurableResource[Settings]):
         """The settings for the archive in `data`.
 
         Raises:
-            dg.Failure: one is missing or malformed; a retry would not mend that.
+            dg.Failure: one is missing or malformed; a retry would not help.
         """
         try:
             return Settings.load(

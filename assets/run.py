@@ -1,7 +1,6 @@
-"""The job `sync` once, over a range of days, on DAGSTER_HOME: ``python -m assets.run FIRST LAST [--report]``.
+"""Run `sync_job` over a range of days, on DAGSTER_HOME: ``python -m assets.run FIRST LAST [--report]``.
 
-It scans all of these days, as materializing them by hand does; for a script, for the demo. With `--report`
-the job `draw_report` follows.
+It scans all of these days, as materializing them by hand does. With `--report`, `report_job` follows.
 """
 
 import sys
@@ -16,14 +15,14 @@ from pipeline.interruption import leave
 
 
 def run(first: date, last: date, *, with_report: bool = False) -> bool:
-    """Run the job over ``[first, last]``, then the report's if wanted, and say whether all succeeded."""
+    """Run the jobs over ``[first, last]``; return whether all succeeded."""
     tags = range_tags(first.isoformat(), last.isoformat())
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("sync").execute_in_process(
+        result = defs.resolve_job_def("sync_job").execute_in_process(
             instance=instance, tags=tags, raise_on_error=False
         )
         if result.success and with_report:
-            result = defs.resolve_job_def("draw_report").execute_in_process(
+            result = defs.resolve_job_def("report_job").execute_in_process(
                 instance=instance, raise_on_error=False
             )
     return result.success

@@ -15,16 +15,16 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 sync_job = dg.define_asset_job(
-    "sync",
+    "sync_job",
     selection=AssetSelection.all() - AssetSelection.assets("report"),
     description="Scan the days of the run and bring the archive and the warehouse up to date.",
     executor_def=dg.in_process_executor,
 )
 
 report_job = dg.define_asset_job(
-    "draw_report",
+    "report_job",
     selection=AssetSelection.assets("report"),
-    description="Write the report of what the warehouse holds.",
+    description="Write the report of the warehouse.",
     executor_def=dg.in_process_executor,
 )
 
@@ -33,10 +33,10 @@ report_job = dg.define_asset_job(
     job=report_job,
     cron_schedule="5 * * * *",
     execution_timezone="UTC",
-    description="The report, every hour: it takes longer than what most runs of `sync` do otherwise.",
+    description="Write the report every hour. It takes longer than most syncs.",
 )
-def hourly_report(archive: ArchiveResource) -> dg.RunRequest | dg.SkipReason:
-    """The report, as soon as there is a warehouse to tell of."""
+def report_schedule(archive: ArchiveResource) -> dg.RunRequest | dg.SkipReason:
+    """One run per hour, once there is a warehouse."""
     if not Lake(archive.root()).warehouse.exists():
         return dg.SkipReason("there is no warehouse yet")
     return dg.RunRequest()
@@ -48,7 +48,7 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 SCOPE = "email_archive/scope"
-"""A run with this tag scans what is due, one without it all of its days."""
+"""A run with this tag scans what is due; a run without it scans all of its days."""
 
 SCOPE_DUE = "due"
 TICK = timedelta(minutes=10)
@@ -60,14 +60,13 @@ TICK = timedelta(minutes=10)
     execution_timezone="UTC",
     description="Every 10 minutes: one run over the days that have something due; none if none has.",
 )
-def due(
+def sync_schedule(
     context: dg.ScheduleEvaluationContext, archive: ArchiveResource, twilio: TwilioResource
 ) -> dg.RunRequest | dg.SkipReason:
     """One run over the days that have something due.
 
-    The tick's time, which is this machine's, only guesses which days: the run plans again by the API's
-    clock, and scans what is due then (R10). A tick that lies before the archive's latest scan knows
-    that it is wrong, and guesses by that scan.
+    The days are an estimate by this machine's clock: the run plans again by the API's clock, and scans what
+    is due then (R10). If the machine's clock is behind the latest scan, the estimate uses that scan's time.
     """
     tick = context.scheduled_execution_time.astimezone(UTC)
     lake = Lake(archive.root())

@@ -1,4 +1,4 @@
-"""The lake's tables: what landed, folded day by day."""
+"""The lake's tables: landed scans, merged day by day."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -15,10 +15,10 @@ from pipeline.lake.layout import Lake
 from pipeline.lake.merge import MergeReport
 from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
 
-TABLES = {"operations": OPERATIONS, "operation_history": HISTORY, "coverage": COVERAGE}
+TABLES = {"operations": OPERATIONS, "history": HISTORY, "coverage": COVERAGE}
 
 
-EVERY_DAY = "every_day_folded"
+EVERY_DAY = "every_day_merged"
 
 
 @dg.multi_asset(
@@ -39,7 +39,7 @@ EVERY_DAY = "every_day_folded"
         dg.AssetCheckSpec(
             EVERY_DAY,
             asset="operations",
-            description="All that landed was folded; a damaged or foreign file keeps its day waiting.",
+            description="All landed files were merged. A damaged or foreign file blocks its day.",
         )
     ],
 )
@@ -49,7 +49,7 @@ def lake_tables(
     """Merge what landed into each day's operations, history and coverage."""
     lake = archive.lake()
     remove_unfinished(lake)
-    # The delivery tables too, which `marts` is for: here each day's tables are at hand.
+    # Derives the delivery tables too, while the day's tables are in memory.
     folding = fold_pending(lake, summarizing=True)
     for error in folding.errors:
         context.log.error(str(error))
@@ -62,11 +62,11 @@ def lake_tables(
         add_per_day(context, metadata, key)
     for day, report in folds.items():
         if day not in days:
-            # An operation of an older day was asked about by its id, or an earlier run died.
+            # From a lookup by id of an older operation, or left by a killed run.
             _log_materialization(context, lake, day, report)
     for key in TABLES:
         yield dg.MaterializeResult(asset_key=key)
-    # A failed check and no failed run: the other days go on to the warehouse and to their checks.
+    # A failed check does not fail the run: the other days are still published.
     yield dg.AssetCheckResult(
         check_name=EVERY_DAY,
         asset_key="operations",
@@ -79,7 +79,7 @@ def lake_tables(
 def _log_materialization(
     context: dg.AssetExecutionContext, lake: Lake, day: date, report: MergeReport
 ) -> None:
-    """Say in Dagster that a day beside the run's was folded too."""
+    """Record the merge of a day outside the run's range."""
     for key, table in TABLES.items():
         metadata = _metadata(lake, table, day, report)
         context.log_event(
@@ -96,6 +96,6 @@ def _metadata(lake: Lake, table: Table, day: date, report: MergeReport | None) -
 
 
 def rows_of_day(lake: Lake, table: Table, day: date) -> int:
-    """The rows that a table has of a day, of all accounts."""
+    """The rows of a day in a table, of all accounts."""
     partitions = (p for p in lake.partitions(table.name) if p.day == day)
     return sum(parquet.count(lake.part(table, partition)) for partition in partitions)

@@ -10,13 +10,13 @@ from pipeline.warehouse import publish
 
 
 @dg.asset(
-    deps=[*(table.name for table in SOURCES), "operation_history", "coverage"],
+    deps=[*(table.name for table in SOURCES), "history", "coverage"],
     group_name="warehouse",
     kinds={"duckdb"},
     description="warehouse.duckdb: views over the lake and delivery tables with rates, for SQL.",
 )
 def warehouse(archive: ArchiveResource) -> dg.MaterializeResult:
-    """Build the warehouse beside the old one and rename it over."""
+    """Build a new warehouse and replace the old one atomically."""
     lake = archive.lake()
     try:
         built = publish(lake, force=False)

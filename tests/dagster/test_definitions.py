@@ -22,16 +22,16 @@ from tests.support.factories import ACCOUNT, NOON, at, landed, scan
 GRAPH = {
     "landed_scans": set(),
     "operations": {"landed_scans"},
-    "operation_history": {"landed_scans"},
+    "history": {"landed_scans"},
     "coverage": {"landed_scans"},
     "delivery_hourly": {"operations"},
     "operation_sizes": {"operations"},
-    "delivery_curve": {"operation_history"},
+    "delivery_curve": {"history"},
     "warehouse": {
         "delivery_hourly",
         "operation_sizes",
         "delivery_curve",
-        "operation_history",
+        "history",
         "coverage",
     },
     "report": {"warehouse"},
@@ -60,7 +60,7 @@ def test_assets_have_groups_kinds_and_descriptions():
     assert groups == {
         "landed_scans": "extraction",
         "operations": "lake",
-        "operation_history": "lake",
+        "history": "lake",
         "coverage": "lake",
         "delivery_hourly": "marts",
         "operation_sizes": "marts",
@@ -100,7 +100,7 @@ def test_range_of_days_is_one_run():
 
 def test_report_waits_for_a_warehouse(tmp_path: Path):
     resources = {"archive": ArchiveResource(data=str(tmp_path))}
-    schedule = build_definitions(resources).resolve_schedule_def("hourly_report")
+    schedule = build_definitions(resources).resolve_schedule_def("report_schedule")
     context = dg.build_schedule_context(resources=resources)
     assert not schedule.evaluate_tick(context).run_requests
     publish(Lake(tmp_path).open())
@@ -114,7 +114,9 @@ def tick(data: Path, moment: str) -> dg.RunRequest | None:
         "twilio": TwilioResource(account_sid=ACCOUNT, auth_token="t"),
     }
     context = dg.build_schedule_context(scheduled_execution_time=at(moment), resources=resources)
-    wanted = build_definitions(resources).resolve_schedule_def("due").evaluate_tick(context)
+    wanted = (
+        build_definitions(resources).resolve_schedule_def("sync_schedule").evaluate_tick(context)
+    )
     return next(iter(wanted.run_requests or []), None)
 
 
@@ -128,7 +130,7 @@ def days(request: dg.RunRequest | None) -> tuple[str, str]:
 
 
 def test_schedule_ticks_every_10_minutes():
-    schedule = defs.resolve_schedule_def("due")
+    schedule = defs.resolve_schedule_def("sync_schedule")
     assert schedule.cron_schedule == "*/10 * * * *"
     assert schedule.execution_timezone == "UTC"
 
@@ -182,7 +184,7 @@ def test_every_data_check_is_an_asset_check():
     names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
     assert names == {check.name for check in CHECKS} | {
         "every_window_scanned",
-        "every_day_folded",
+        "every_day_merged",
         "no_gaps",
         "deadlines_held",
         "no_future_scans",

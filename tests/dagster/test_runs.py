@@ -59,7 +59,7 @@ def run_job(
     instance: dg.DagsterInstance, defs: dg.Definitions, first: str = DAYS[0], last: str = DAYS[-1]
 ) -> dg.ExecuteInProcessResult:
     """One run of the job over a range of days."""
-    return defs.resolve_job_def("sync").execute_in_process(
+    return defs.resolve_job_def("sync_job").execute_in_process(
         instance=instance, tags=range_tags(first, last), raise_on_error=False
     )
 
@@ -137,12 +137,12 @@ def test_delivery_tables_are_derived_once_in_a_run_and_again_when_they_are_wante
     lake = Lake(tmp_path)
     parts = [lake.part(DELIVERY_HOURLY, partition) for partition in lake.partitions("history")]
     assert summaries(caplog) == len(parts) == 5
-    as_launched(instance, defs.resolve_job_def("sync"))
+    as_launched(instance, defs.resolve_job_def("sync_job"))
     assert summaries(caplog) == 0
     as_launched(instance, defs.resolve_job_def("alone"))
     assert summaries(caplog) == 5
     parts[0].unlink()
-    as_launched(instance, defs.resolve_job_def("sync"))
+    as_launched(instance, defs.resolve_job_def("sync_job"))
     assert summaries(caplog) == 1
     assert all(part.exists() for part in parts)
 
@@ -170,7 +170,7 @@ def test_every_day_is_materialized_with_its_own_figures(done: Done):
     assert {day: values["operations"] for day, values in scans.items()} == expected
     assert {(values["requests"], values["retries"]) for values in scans.values()} == {(1, 0)}
     for key in (
-        "operation_history",
+        "history",
         "coverage",
         "delivery_hourly",
         "operation_sizes",
@@ -186,7 +186,7 @@ def test_report_is_written_and_its_charts_are_shown(
     _, defs = emulated
     assert run_job(instance, defs).success
     assert not (tmp_path / "report.html").exists()  # a run every ten minutes is not to draw
-    draw = defs.resolve_job_def("draw_report")
+    draw = defs.resolve_job_def("report_job")
     assert draw.execute_in_process(instance=instance, raise_on_error=False).success
     (shown,) = metadata(instance, "report").values()
     assert shown["path"] == str(tmp_path / "report.html")
@@ -224,7 +224,7 @@ def test_one_day_by_hand_scans_all_of_it_now(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     emulator, defs = emulated
-    job = defs.resolve_job_def("sync")
+    job = defs.resolve_job_def("sync_job")
     assert job.execute_in_process(instance=instance, partition_key="2026-11-12").success
     windows = [request.query.get("startDate") for request in emulator.requests]
     assert windows == [None, "2026-11-11T23:59:59Z"]
@@ -237,7 +237,7 @@ def test_run_of_the_schedule_scans_what_is_due_and_nothing_else(
 ):
     """R10: the run plans by the API's clock, whatever days the tick guessed."""
     emulator, defs = emulated
-    job = defs.resolve_job_def("sync")
+    job = defs.resolve_job_def("sync_job")
     tags = range_tags(DAYS[0], DAYS[-1]) | {SCOPE: SCOPE_DUE}
 
     def listings() -> list[str | None]:
@@ -277,7 +277,7 @@ def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
     """R10: ticks may guess wrongly; what is scanned and stored is by the API's clock."""
     with account(WORLD, NOW, tmp_path) as (emulator, settings):
         defs = definitions(tmp_path, emulator.url, settings.account_sid)
-        due = defs.resolve_schedule_def("due")
+        due = defs.resolve_schedule_def("sync_schedule")
         for _ in range(2):
             moment = emulator.clock.now() + timedelta(days=wrong)
             resources = {
@@ -288,7 +288,7 @@ def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
             }
             tick = dg.build_schedule_context(scheduled_execution_time=moment, resources=resources)
             (request,) = due.evaluate_tick(tick).run_requests or []
-            job = defs.resolve_job_def("sync")
+            job = defs.resolve_job_def("sync_job")
             assert job.execute_in_process(instance=instance, tags=request.tags).success
             emulator.clock.step(timedelta(hours=4))
         now = emulator.clock.now()
@@ -325,7 +325,7 @@ def test_day_past_its_deadline_adds_what_it_finds_warns_and_keeps_the_rest(
 ):
     """R1: Dagster shows a success, and nothing is erased."""
     emulator, defs = emulated
-    job = defs.resolve_job_def("sync")
+    job = defs.resolve_job_def("sync_job")
     job.execute_in_process(instance=instance, partition_key="2026-11-11")
     known = rows(tmp_path, OPERATIONS)
     emulator.clock.set(at("2026-11-20 06:00"))
@@ -341,7 +341,7 @@ def test_all_checks_pass_on_sound_data(done: Done):
     evaluations = done.result.get_asset_check_evaluations()
     assert {one.check_name: one.passed for one in evaluations} == {
         "every_window_scanned": True,
-        "every_day_folded": True,
+        "every_day_merged": True,
         "operation_ids": True,
         "parts_within_total": True,
         "plausible_counts": True,
@@ -584,8 +584,8 @@ def test_damaged_landed_file_fails_its_check_and_the_other_days_arrive(
     result = run_job(instance, defs)
     assert result.success
     checks = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert [name for name, one in checks.items() if not one.passed] == ["every_day_folded"]
-    assert "x.parquet" in str(checks["every_day_folded"].metadata["errors"].value)
+    assert [name for name, one in checks.items() if not one.passed] == ["every_day_merged"]
+    assert "x.parquet" in str(checks["every_day_merged"].metadata["errors"].value)
     assert {"no_gaps", "deadlines_held"} < checks.keys()
     assert Lake(tmp_path).warehouse.exists()
     days = {str(partition.day) for partition in Lake(tmp_path).partitions("operations")}
