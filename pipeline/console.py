@@ -126,7 +126,7 @@ _CELLS: Final = {
     "final": ("#", "blue"),
     "closed": ("+", "yellow"),
     "gap": ("X", "bold red"),
-    "never_asked": ("-", "dim"),
+    "before_archive": ("-", "dim"),
 }
 _LEGEND: Final = {
     "open": "scans go on",
@@ -134,7 +134,7 @@ _LEGEND: Final = {
     "closed": "past its deadline, without a final scan",
     "at_risk": "is lost soon",
     "gap": "lost",
-    "never_asked": "before the archive",
+    "before_archive": "before the archive",
 }
 _SHOWN_SLOTS: Final = 10
 _SHOWN_ANOMALIES: Final = 5

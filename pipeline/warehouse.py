@@ -322,9 +322,7 @@ def _view(table: Table, query: str) -> str:
 def _completeness() -> str:
     """How far a period is known, from its slots in each state, as a macro for the build alone."""
     body = engine.sql("pipeline", "completeness")
-    return (
-        f"CREATE TEMP MACRO completeness(finals, closed, changing, gaps, never_asked) AS ({body})"
-    )
+    return f"CREATE TEMP MACRO completeness(finals, closed, changing, gaps, before_archive) AS ({body})"
 
 
 def _filled(table: Table, query: str) -> Iterator[str]:

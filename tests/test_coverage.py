@@ -183,7 +183,7 @@ LAST = deadline(SLOT)
         ([SLOT + HOUR / 2], LAST, "gap"),
         ([SLOT + HOUR / 2], LAST + 1000 * HOUR, "gap"),
         ([SLOT + HOUR / 2, LAST + HOUR], LAST + 2 * HOUR, "gap"),
-        ([LAST + HOUR], LAST + 2 * HOUR, "never_asked"),
+        ([LAST + HOUR], LAST + 2 * HOUR, "before_archive"),
         ([LAST - HOUR], LAST + 2 * HOUR, "final"),
     ],
 )
@@ -213,10 +213,10 @@ def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
     ).to_pylist()
     # The scan came 6 days and 23 hours after noon: the morning's deadlines had passed by then.
     states = [one["state"] for one in slots[:24]]
-    assert states == ["never_asked"] * 12 + ["final"] * 12
+    assert states == ["before_archive"] * 12 + ["final"] * 12
     assert slots[12] == {"slot": NOON, "state": "final", "hours_left": 1.0}
     (day,) = ask(lake, f"FROM coverage_days WHERE created_date = '{DAY}'").to_pylist()
-    assert day["final_slots"] + day["never_asked_slots"] == 24
+    assert day["final_slots"] + day["before_archive_slots"] == 24
     assert day["sealed"]
 
 

@@ -47,7 +47,7 @@ def ask(lake: Lake, query: str) -> list[tuple]:
         return connection.execute(query).fetchall()
 
 
-COUNTS = "final_slots, closed_slots, changing_slots, gap_slots, never_asked_slots"
+COUNTS = "final_slots, closed_slots, changing_slots, gap_slots, before_archive_slots"
 DAILY = (
     f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_daily WHERE created_date = '{DAY}'"
 )
@@ -147,7 +147,7 @@ def test_weeks_begin_on_monday_and_count_their_days(tmp_path: Path):
     ]
 
 
-def test_month_before_the_archive_counts_as_never_asked(tmp_path: Path):
+def test_month_before_the_archive_counts_as_before_archive(tmp_path: Path):
     """The 20th is final; the 19 days before it had nobody to ask, those after it are still to come."""
     lake = published(tmp_path, *(day_scan(DAY, moment, record(1)) for moment in FINAL))
     query = f"SELECT completeness, delivery_rate, {COUNTS} FROM delivery_monthly"

@@ -186,14 +186,14 @@ def test_killed_build_leaves_no_trace_in_the_next_one(tmp_path: Path):
     assert ask(lake, "SELECT count(*) FROM operations") == [(1,)]
 
 
-def test_marts_without_coverage_are_published_as_never_asked(tmp_path: Path):
+def test_marts_without_coverage_are_published_as_before_archive(tmp_path: Path):
     """Coverage that was moved away is no reason to publish nothing: it claims nothing either (R4)."""
     lake = published(tmp_path, record(1))
     for table in (COVERAGE, SLOT_COVERAGE):
         shutil.rmtree(lake.root / table.name)
     publish(lake)
     for table, slots in (("daily", 24), ("weekly", 7 * 24), ("monthly", 30 * 24)):
-        columns = "operations, completeness, final_slots, never_asked_slots, delivery_rate"
+        columns = "operations, completeness, final_slots, before_archive_slots, delivery_rate"
         found = ask(lake, f"SELECT {columns} FROM delivery_{table}")
         assert found == [(1, "gaps", 0, slots, None)]
 

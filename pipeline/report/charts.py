@@ -216,7 +216,7 @@ def coverage(days: Rows) -> Chart:
             "text": f"{CROSS if row['state'] == 'gap' else ''}{row['created_date'].day}",
             "state": _CALENDAR[row["state"]][0],
             "lost": row["gap_slots"],
-            "before": row["never_asked_slots"],
+            "before": row["before_archive_slots"],
         }
         for row in recent
     ]

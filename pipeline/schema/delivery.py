@@ -84,7 +84,7 @@ _SLOTS = (
     integer("changing_slots", "slots", "Slots that are open, at_risk or in the future."),
     integer("gap_slots", "slots", "Slots that are lost."),
     integer(
-        "never_asked_slots",
+        "before_archive_slots",
         "slots",
         "Slots that had passed their deadline before the archive began.",
     ),

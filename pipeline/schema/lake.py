@@ -217,8 +217,8 @@ COVERAGE_SLOTS = Table(
             "open: scans continue. at_risk: its deadline is near, and it is not covered by a recent scan. "
             "final: scanned shortly before its deadline. closed: scanned after its end, but not shortly "
             "before its deadline; late changes may be missing. gap: not scanned after its end; operations "
-            "created after the last scan are lost. never_asked: its deadline had passed before the archive "
-            "began.",
+            "created after the last scan are lost. before_archive: its deadline had passed before the "
+            "archive began.",
         ),
         *SLOT_COVERAGE.columns[1:],
         timestamp("deadline", "From then on the API may have deleted part of it."),
@@ -242,7 +242,7 @@ COVERAGE_DAYS = Table(
         number("final_share", "ratio", "Share of final slots."),
         *(
             integer(f"{state}_slots", "slots", f"Slots that are {state}.")
-            for state in ("open", "at_risk", "final", "closed", "gap", "never_asked")
+            for state in ("open", "at_risk", "final", "closed", "gap", "before_archive")
         ),
         timestamp(
             "last_scan_at",

@@ -3,7 +3,7 @@
 CASE
     WHEN gaps > 0 OR coalesce(finals + closed + changing, 0) = 0 THEN 'gaps'
     WHEN changing > 0 THEN 'changing'
-    WHEN never_asked > 0 THEN 'partial'
+    WHEN before_archive > 0 THEN 'partial'
     WHEN closed > 0 THEN 'closed'
     ELSE 'final'
 END

@@ -4,14 +4,14 @@
 SELECT
     account_id,
     created_date,
-    count(*) = 24 AND bool_and(state IN ('final', 'closed', 'gap', 'never_asked')) AS sealed,
+    count(*) = 24 AND bool_and(state IN ('final', 'closed', 'gap', 'before_archive')) AS sealed,
     count(*) FILTER (state = 'final') / 24 AS final_share,
     count(*) FILTER (state = 'open') AS open_slots,
     count(*) FILTER (state = 'at_risk') AS at_risk_slots,
     count(*) FILTER (state = 'final') AS final_slots,
     count(*) FILTER (state = 'closed') AS closed_slots,
     count(*) FILTER (state = 'gap') AS gap_slots,
-    count(*) FILTER (state = 'never_asked') AS never_asked_slots,
+    count(*) FILTER (state = 'before_archive') AS before_archive_slots,
     max(covered_at) AS last_scan_at
 FROM coverage_slots
 GROUP BY account_id, created_date

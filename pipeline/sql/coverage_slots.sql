@@ -61,7 +61,7 @@ SELECT
     (slot AT TIME ZONE 'UTC')::DATE AS created_date,
     slot,
     CASE
-        WHEN deadline <= archive_since THEN 'never_asked'
+        WHEN deadline <= archive_since THEN 'before_archive'
         WHEN deadline <= as_of AND (covered_at IS NULL OR covered_at < slot_end) THEN 'gap'
         WHEN covered_at >= deadline - INTERVAL $final_hours HOUR THEN 'final'
         WHEN deadline <= as_of THEN 'closed'

@@ -25,7 +25,7 @@ counts AS (
         count(*) FILTER (state = 'closed') AS closed_slots,
         count(*) FILTER (state IN ('open', 'at_risk')) AS changing_slots,
         count(*) FILTER (state = 'gap') AS gap_slots,
-        count(*) FILTER (state = 'never_asked') AS never_asked_slots
+        count(*) FILTER (state = 'before_archive') AS before_archive_slots
     FROM slots
     GROUP BY ALL
 ),

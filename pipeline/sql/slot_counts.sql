@@ -47,7 +47,7 @@ counted AS (
         count(*) FILTER (state = 'closed') AS closed_slots,
         count(*) FILTER (state IN ('open', 'at_risk')) AS changing_slots,
         count(*) FILTER (state = 'gap') AS gap_slots,
-        count(*) FILTER (state = 'never_asked') AS never_asked_slots,
+        count(*) FILTER (state = 'before_archive') AS before_archive_slots,
         24 - count(state) AS unknown_slots
     FROM calendar
     LEFT JOIN slots USING (account_id, created_date)
@@ -58,7 +58,7 @@ SELECT
     REPLACE (
         changing_slots + CASE WHEN created_date >= first_day THEN unknown_slots ELSE 0 END
             AS changing_slots,
-        never_asked_slots + CASE WHEN created_date >= first_day THEN 0 ELSE unknown_slots END
-            AS never_asked_slots
+        before_archive_slots + CASE WHEN created_date >= first_day THEN 0 ELSE unknown_slots END
+            AS before_archive_slots
     )
 FROM counted

@@ -224,7 +224,7 @@ class Truth:
             slot = datetime.fromisoformat(record["createdAt"]).replace(minute=0, second=0)
             if record["id"] in self._operations or self._may_be_excused(record, slot):
                 continue
-            if slots.get(slot, "never_asked") not in ("gap", "never_asked"):
+            if slots.get(slot, "before_archive") not in ("gap", "before_archive"):
                 yield f"R4: {record['id']} is missing, and its hour {slot} is {slots[slot]}"
 
     def _wrong_about_single_operations(self) -> Iterator[str]:

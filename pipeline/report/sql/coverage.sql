@@ -11,13 +11,13 @@ SELECT
     CASE
         WHEN gap_slots > 0 THEN 'gap'
         WHEN open_slots + at_risk_slots > 0 THEN 'changing'
-        WHEN never_asked_slots > 0 AND final_slots + closed_slots > 0 THEN 'partial'
-        WHEN never_asked_slots > 0 THEN 'before'
+        WHEN before_archive_slots > 0 AND final_slots + closed_slots > 0 THEN 'partial'
+        WHEN before_archive_slots > 0 THEN 'before'
         WHEN closed_slots > 0 THEN 'closed'
         ELSE 'final'
     END AS state,
     gap_slots,
-    never_asked_slots,
+    before_archive_slots,
     final_slots,
     open_slots + at_risk_slots AS changing_slots
 FROM coverage_days

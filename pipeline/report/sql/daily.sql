@@ -4,16 +4,16 @@
 SELECT
     created_date AS period,
     CASE
-        WHEN coverage_days.never_asked_slots = 24 THEN 'before'
+        WHEN coverage_days.before_archive_slots = 24 THEN 'before'
         WHEN completeness IS NOT NULL THEN completeness
         WHEN coverage_days.gap_slots > 0 THEN 'gaps'
         WHEN open_slots + at_risk_slots > 0 THEN 'changing'
-        WHEN coverage_days.never_asked_slots > 0 THEN 'partial'
+        WHEN coverage_days.before_archive_slots > 0 THEN 'partial'
         WHEN coverage_days.closed_slots > 0 THEN 'closed'
         ELSE 'final'
     END AS completeness,
     24 AS hours,
-    24 - coverage_days.never_asked_slots AS asked_hours,
+    24 - coverage_days.before_archive_slots AS asked_hours,
     coverage_days.gap_slots AS lost_hours,
     coalesce(operations, 0) AS operations,
     coalesce(total, 0) AS emails,

@@ -13,7 +13,7 @@ WITH slots AS (
         as_of,
         state IN ('final', 'closed') AS is_settled,
         state IN ('open', 'at_risk') AS is_changing,
-        covered_at IS NOT NULL AND state NOT IN ('never_asked', 'gap') AS is_known
+        covered_at IS NOT NULL AND state NOT IN ('before_archive', 'gap') AS is_known
     FROM coverage_slots
     WHERE account_id = $account
 ),

@@ -4,7 +4,7 @@ WITH whole AS (
     SELECT created_date
     FROM coverage_days
     WHERE account_id = $account
-        AND gap_slots + never_asked_slots = 0
+        AND gap_slots + before_archive_slots = 0
         AND created_date
             > (SELECT max(created_date) FROM coverage_days WHERE account_id = $account)
             - $days::INTEGER
