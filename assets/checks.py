@@ -8,8 +8,13 @@ import dagster as dg
 import pyarrow as pa
 
 from assets.resources import ArchiveResource
-from pipeline.anomalies import latest_anomalies
-from pipeline.checks import (
+from pipeline.extract.api_clock import machine_time
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.model.schema import OPERATIONS
+from pipeline.model.windows import days_between
+from pipeline.outputs.counting import readings
+from pipeline.quality.anomalies import latest_anomalies
+from pipeline.quality.checks import (
     CHECKS,
     Check,
     Findings,
@@ -20,11 +25,6 @@ from pipeline.checks import (
     scanned_after,
     silent_accounts,
 )
-from pipeline.clock import machine_time
-from pipeline.counting import readings
-from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import OPERATIONS
-from pipeline.windows import days_between
 
 _SHOWN = 20
 
@@ -50,7 +50,7 @@ FRESH = "newest_operation_fresh"
 def of_operations(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """All of `pipeline.checks` in one step, which reads the days once and saves events."""
+    """All of `pipeline.quality.checks` in one step, which reads the days once and saves events."""
     lake = archive.lake()
     wanted = _selected(context)
     chosen = [check for check in CHECKS if check.name in wanted]

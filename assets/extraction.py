@@ -11,12 +11,13 @@ from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE
-from pipeline.clock import ClockError
-from pipeline.days import fold_pending
 from pipeline.errors import ArchiveError
-from pipeline.facts import Partition, ScanFacts
+from pipeline.extract.api_clock import ClockError
+from pipeline.extract.scan import FailedScan
 from pipeline.lake.layout import Lake
-from pipeline.scan import FailedScan
+from pipeline.merge_runner import merge_pending
+from pipeline.model.records import Partition, ScanFacts
+from pipeline.model.windows import RETENTION, Window, retained_days
 from pipeline.settings import Settings
 from pipeline.sync import (
     Extraction,
@@ -31,7 +32,6 @@ from pipeline.sync import (
 from pipeline.terminal import message
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError
-from pipeline.windows import RETENTION, Window, retained_days
 
 EVERY_WINDOW = "every_window_scanned"
 
@@ -140,7 +140,7 @@ def _windows(
     """
     if context.run.tags.get(SCOPE) != SCOPE_DUE:
         return whole_days(days)
-    fold_pending(lake)  # landed scans of earlier runs count as scanned
+    merge_pending(lake)  # landed scans of earlier runs count as scanned
     windows = plan(lake, settings, now).windows
     if others := sorted({f"{window.day}" for window in windows if window.day not in days}):
         context.log.warning(

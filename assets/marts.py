@@ -8,10 +8,10 @@ from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
 from assets.tables import rows_of_day
-from pipeline.days import summarize_pending
-from pipeline.facts import Partition
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
+from pipeline.merge_runner import derive_pending
+from pipeline.model.records import Partition
+from pipeline.model.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
 
 ASSET_OF = {OPERATIONS: "operations", HISTORY: "history"}
 SOURCES = {mart: [ASSET_OF[table] for table in MART_INPUTS[mart]] for mart in SHOWN_MARTS}
@@ -38,13 +38,13 @@ def marts(
     """Derive the days' delivery tables from their operations and history."""
     lake = archive.lake()
     days = days_of(list(context.partition_keys))
-    folded = _is_after_folding(context)
+    merged = _is_after_merging(context)
     for partition in lake.partitions("operations"):
         # By hand, all is derived anew. After a merge in the same run, only what is missing.
-        if partition.day in days and not (folded and _is_derived(lake, partition)):
+        if partition.day in days and not (merged and _is_derived(lake, partition)):
             lake.note_work(partition, DERIVE)
     # Includes days of earlier runs that were killed between merging and deriving.
-    if errors := summarize_pending(lake):
+    if errors := derive_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
     for table in SOURCES:
         rows = {day: rows_of_day(lake, table, day) for day in days}
@@ -53,7 +53,7 @@ def marts(
         yield dg.MaterializeResult(asset_key=table.name)
 
 
-def _is_after_folding(context: dg.AssetExecutionContext) -> bool:
+def _is_after_merging(context: dg.AssetExecutionContext) -> bool:
     """Whether this run merges the days too, which derives what changed."""
     return dg.AssetKey("operations") in context.job_def.asset_layer.executable_asset_keys
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from pipeline.schema import Table
+from pipeline.model.schema import Table
 
 
 def days_of(keys: list[str]) -> list[date]:

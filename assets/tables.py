@@ -9,11 +9,11 @@ import dagster as dg
 from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
-from pipeline.days import fold_pending, remove_unfinished, seal_pending
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import MergeReport
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, Table
+from pipeline.merge_runner import compact_pending, merge_pending, remove_unfinished
+from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, Table
 
 TABLES = {"operations": OPERATIONS, "history": HISTORY, "coverage": COVERAGE}
 
@@ -50,17 +50,17 @@ def lake_tables(
     lake = archive.lake()
     remove_unfinished(lake)
     # Derives the delivery tables too, while the day's tables are in memory.
-    folding = fold_pending(lake, summarizing=True)
-    for error in folding.errors:
+    merging = merge_pending(lake, deriving=True)
+    for error in merging.errors:
         context.log.error(str(error))
-    for error in seal_pending(lake, folding.folds).errors:
+    for error in compact_pending(lake, merging.merges).errors:
         context.log.error(str(error))
-    folds = {report.partition.day: report for report in folding.folds}
+    merges = {report.partition.day: report for report in merging.merges}
     days = days_of(list(context.partition_keys))
     for key, table in TABLES.items():
-        metadata = {day: _metadata(lake, table, day, folds.get(day)) for day in days}
+        metadata = {day: _metadata(lake, table, day, merges.get(day)) for day in days}
         add_per_day(context, metadata, key)
-    for day, report in folds.items():
+    for day, report in merges.items():
         if day not in days:
             # From a lookup by id of an older operation, or left by a killed run.
             _log_materialization(context, lake, day, report)
@@ -70,9 +70,9 @@ def lake_tables(
     yield dg.AssetCheckResult(
         check_name=EVERY_DAY,
         asset_key="operations",
-        passed=not folding.errors,
+        passed=not merging.errors,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"errors": dg.MetadataValue.json([str(error) for error in folding.errors])},
+        metadata={"errors": dg.MetadataValue.json([str(error) for error in merging.errors])},
     )
 
 

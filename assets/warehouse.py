@@ -5,8 +5,8 @@ import dagster as dg
 from assets.marts import SOURCES
 from assets.resources import ArchiveResource
 from pipeline.lake.layout import LakeError
-from pipeline.schema import PUBLISHED
-from pipeline.warehouse import publish
+from pipeline.model.schema import PUBLISHED
+from pipeline.outputs.warehouse import publish
 
 
 @dg.asset(

@@ -11,18 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pipeline.read import Archive
+    from pipeline.access.archive import Archive
+    from pipeline.model.windows import Window
     from pipeline.settings import Settings
     from pipeline.twilio.client import OperationsClient
-    from pipeline.windows import Window
 
 __all__ = ["Archive", "OperationsClient", "Settings", "Window"]
 
 _HOMES: Final = {
-    "Archive": "pipeline.read",
+    "Archive": "pipeline.access.archive",
     "OperationsClient": "pipeline.twilio.client",
     "Settings": "pipeline.settings",
-    "Window": "pipeline.windows",
+    "Window": "pipeline.model.windows",
 }
 
 

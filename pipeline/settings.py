@@ -29,8 +29,7 @@ from pydantic_settings import (
 )
 
 from pipeline.errors import SettingsError
-from pipeline.oserrors import explain
-from pipeline.values import (
+from pipeline.model.values import (
     ACCOUNT_SID,
     DEFAULT_FINAL_SCANS,
     DEFAULT_REFRESH,
@@ -43,7 +42,8 @@ from pipeline.values import (
     usable_sid,
     usable_url,
 )
-from pipeline.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
+from pipeline.model.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
+from pipeline.oserrors import explain
 
 log = logging.getLogger(__name__)
 
@@ -298,7 +298,7 @@ class Settings(ArchiveSettings):
         le=86_400,
         description="Seconds that the waits between these tries may add up to.",
     )
-    max_answer_bytes: int = _variable(
+    max_response_bytes: int = _variable(
         "EMAIL_ARCHIVE_MAX_ANSWER_BYTES",
         32 * 1024 * 1024,
         ge=1024,

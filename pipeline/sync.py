@@ -1,4 +1,4 @@
-"""The main job: plan, scan, land, fold, summarize, publish; then lookups by id, and publish again.
+"""The main job: plan, scan, land, merge, derive, publish; then lookups by id, and publish again.
 
 `sync` is all of it; the steps are functions of their own, which Dagster's assets call one by one.
 Each step may be killed and run again (R5): what landed stays, what did not is still due.
@@ -13,29 +13,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
 
-from pipeline import engine
-from pipeline.clock import api_time, machine_time, scans_of_the_future
-from pipeline.days import (
-    Folder,
-    fold_pending,
-    remove_unfinished,
-    seal_pending,
-    summarize_pending,
-)
 from pipeline.errors import ArchiveError
-from pipeline.facts import Answers, Partition, ScanFacts
-from pipeline.lake.coverage import read_slots
-from pipeline.lake.day import connect
-from pipeline.lake.faults import UnreadableError
-from pipeline.lake.files import Files
-from pipeline.lake.landing import land, land_answers
-from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.merge import MergeReport, rebuild_derived, rebuild_operations
-from pipeline.lake.migration import up_to_date
-from pipeline.lake.pending_lookups import read_pending_lookups
-from pipeline.lookup import FailedLookup, look_up
-from pipeline.marts.summarize import mark_outdated, summarize
-from pipeline.refresh import (
+from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
+from pipeline.extract.lookup import FailedLookup, look_up
+from pipeline.extract.planner import (
     RefreshPolicy,
     due_lookups,
     left_over,
@@ -43,12 +24,31 @@ from pipeline.refresh import (
     plan_due,
     states_asked_before,
 )
-from pipeline.scan import FailedScan, Listing, scan_windows
+from pipeline.extract.scan import FailedScan, Listing, scan_windows
+from pipeline.lake import engine
+from pipeline.lake.coverage import read_slots
+from pipeline.lake.day import connect
+from pipeline.lake.faults import UnreadableError
+from pipeline.lake.files import Files
+from pipeline.lake.landing import land, land_lookups
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.merge import MergeReport, rebuild_derived, rebuild_operations
+from pipeline.lake.migration import up_to_date
+from pipeline.lake.pending_lookups import read_pending_lookups
+from pipeline.marts.derive import derive, mark_outdated
+from pipeline.merge_runner import (
+    MergeRunner,
+    compact_pending,
+    derive_pending,
+    merge_pending,
+    remove_unfinished,
+)
+from pipeline.model.records import LookupBatch, Partition, ScanFacts
+from pipeline.model.times import iso
+from pipeline.model.windows import Window, retained_days, windows_between
+from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
-from pipeline.times import iso
 from pipeline.twilio.client import OperationsClient, Page
-from pipeline.warehouse import publish
-from pipeline.windows import Window, retained_days, windows_between
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +71,11 @@ class Observer:
     def looking_up(self, lookups: int) -> None:
         """So many lookups by id are due and within the budget of requests."""
 
-    def looked_up(self, answers: Answers) -> None:
+    def looked_up(self, answers: LookupBatch) -> None:
         """The answers to some lookups landed."""
 
-    def folded(self, report: MergeReport) -> None:
-        """A day was folded."""
+    def merged(self, report: MergeReport) -> None:
+        """A day was merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class SyncReport:
         extraction: what was scanned.
         left: due slots that the budget of requests left for the next sync.
         lookups: what was asked about single operations.
-        folds: the days that were folded.
-        sealed: how many days were sealed: nothing of them will change.
-        errors: what could not be folded, sealed, summarized or published, and why; or that the archive
+        merges: the days that were merged.
+        compacted: how many days were compacted: nothing of them will change.
+        errors: what could not be merged, compacted, derived or published, and why; or that the archive
             has scans of the future.
         published: whether the warehouse was built anew.
         foreign: files in the lake that are none of the archive's.
@@ -143,8 +143,8 @@ class SyncReport:
     extraction: Extraction
     left: int
     lookups: Lookups
-    folds: tuple[MergeReport, ...]
-    sealed: int
+    merges: tuple[MergeReport, ...]
+    compacted: int
     errors: tuple[ArchiveError, ...]
     published: bool
     foreign: tuple[str, ...]
@@ -152,12 +152,12 @@ class SyncReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every window was scanned, every question answered and every day folded."""
+        """Whether every window was scanned, every question answered and every day merged."""
         return not (self.extraction.failures or self.lookups.failures or self.errors)
 
     def summary(self) -> dict[str, object]:
         """The figures, ready for JSON; `requests` are those of what landed, `retries` of the scans."""
-        scans, folds = self.extraction.scans, self.folds
+        scans, merges = self.extraction.scans, self.merges
         return {
             "account_id": self.account_id,
             "now": iso(self.now),
@@ -167,10 +167,10 @@ class SyncReport:
             ],
             "slots_left": self.left,
             "operations_seen": sum(scan.operations for scan in scans),
-            "new": sum(report.new for report in folds),
-            "changed": sum(report.changed for report in folds),
-            "unchanged": sum(report.unchanged for report in folds),
-            "rejects": sum(report.new_rejects for report in folds),
+            "new": sum(report.new for report in merges),
+            "changed": sum(report.changed for report in merges),
+            "unchanged": sum(report.unchanged for report in merges),
+            "rejects": sum(report.new_rejects for report in merges),
             "lookups": self.lookups.asked,
             "lookups_left": self.lookups.left,
             "failed_lookups": [
@@ -181,8 +181,8 @@ class SyncReport:
             "operation_errors": self.lookups.errors,
             "requests": sum(scan.requests for scan in scans) + self.lookups.requests,
             "retries": sum(scan.retries for scan in scans),
-            "days_folded": len(folds),
-            "days_sealed": self.sealed,
+            "days_merged": len(merges),
+            "days_compacted": self.compacted,
             "errors": [str(error) for error in self.errors],
             "surprises": dict(self.extraction.surprises),
             "foreign_files": list(self.foreign),
@@ -280,31 +280,29 @@ def sync(
     with OperationsClient(settings, sleep=sleep) as client:
         now = open_at_api_time(client, lake, settings, wall_clock)
         remove_unfinished(lake)
-        # What an earlier run landed counts as scanned: first fold it.
-        earlier = fold_pending(lake, observer.folded, summarizing=publishing)
+        # What an earlier run landed counts as scanned: first merge it.
+        earlier = merge_pending(lake, observer.merged, deriving=publishing)
         planned = plan(lake, settings, now, scope)
         observer.planned(planned.windows)
-        with Folder(lake, observer.folded, summarizing=publishing) as folder:
+        with MergeRunner(lake, observer.merged, deriving=publishing) as runner:
 
             def meanwhile(partition: Partition) -> None:
                 if lake.has_landed(partition):
-                    fold_now_or_later(folder, partition)
+                    merge_now_or_later(runner, partition)
 
             extraction = extract(
                 client, lake, settings, planned.windows, observer, on_day=meanwhile
             )
-        folding = (
-            earlier + folder.done + fold_pending(lake, observer.folded, summarizing=publishing)
-        )
+        merging = earlier + runner.done + merge_pending(lake, observer.merged, deriving=publishing)
         derived = _derive(lake) if publishing else Derivation()
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(
             client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
         )
     if lookups.landed:
-        folding += fold_pending(lake, observer.folded, summarizing=publishing)
-    sealing = seal_pending(lake, folding.folds)
-    if publishing and (lookups.landed or sealing.sealed):
+        merging += merge_pending(lake, observer.merged, deriving=publishing)
+    compacting = compact_pending(lake, merging.merges)
+    if publishing and (lookups.landed or compacting.compacted):
         derived += _derive(lake)
     foreign = tuple(str(path) for path in lake.foreign_files())
     for path in foreign:
@@ -316,9 +314,14 @@ def sync(
         extraction=extraction,
         left=planned.left,
         lookups=lookups,
-        folds=folding.folds,
-        sealed=sealing.sealed,
-        errors=(*folding.errors, *sealing.errors, *derived.errors, *([future] if future else [])),
+        merges=merging.merges,
+        compacted=compacting.compacted,
+        errors=(
+            *merging.errors,
+            *compacting.errors,
+            *derived.errors,
+            *([future] if future else []),
+        ),
         published=derived.published,
         foreign=foreign,
         seconds=monotonic() - began,
@@ -345,14 +348,14 @@ def open_at_api_time(
     return now
 
 
-def fold_now_or_later(folder: Folder, partition: Partition) -> None:
-    """Fold a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
+def merge_now_or_later(runner: MergeRunner, partition: Partition) -> None:
+    """Merge a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
     try:
-        folder.fold(partition)
+        runner.merge(partition)
     except Exception as error:  # also a lack of memory: other days may be asked for only now
         if engine.was_interrupted(error):
             raise
-        log.warning("%s is folded later", partition, exc_info=True, extra=partition.fields())
+        log.warning("%s is merged later", partition, exc_info=True, extra=partition.fields())
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,7 +484,7 @@ def look_up_due(
 
     Args:
         client: the API.
-        lake: the archive; what is due is told by what was folded.
+        lake: the archive; what is due is told by what was merged.
         settings: the account, the refresh policy, the concurrency.
         now: the API's time.
         used: requests that this run has already made of its budget.
@@ -512,7 +515,7 @@ def look_up_due(
         if isinstance(outcome, FailedLookup):
             failures.append(outcome)
             continue
-        land_answers(lake, outcome)
+        land_lookups(lake, outcome)
         asked += outcome.lookups["refusal"].null_count
         gone += outcome.lookups.num_rows - outcome.lookups["gone_at"].null_count
         errors += outcome.errors.num_rows
@@ -532,8 +535,8 @@ def look_up_due(
 
 
 def _derive(lake: Lake) -> Derivation:
-    """Summarize and publish; what fails stays due and costs nothing that was archived."""
-    errors = summarize_pending(lake)
+    """Derive and publish; what fails stays due and costs nothing that was archived."""
+    errors = derive_pending(lake)
     try:
         return Derivation(errors, published=publish(lake, force=False))
     except LakeError as error:
@@ -542,28 +545,28 @@ def _derive(lake: Lake) -> Derivation:
 
 
 def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
-    """Take every day's history and operations together, summarize it anew, and publish.
+    """Take every day's history and operations together, derive it anew, and publish.
 
     Args:
         lake: the archive; one of an older version is brought to this version's format.
 
     Returns:
-        How many days were summarized, and what could not be folded or derived: it is left as it is.
+        How many days were derived, and what could not be merged or derived: it is left as it is.
 
     Raises:
         LakeError: the warehouse can't be built.
     """
     up_to_date(lake)
-    errors = list(fold_pending(lake).errors)
+    errors = list(merge_pending(lake).errors)
     mark_outdated(lake)
-    summarized = 0
+    derived = 0
     with connect(lake) as connection:
         # Also of operations: a day whose history is missing is to be told.
         for partition in sorted({*lake.partitions("history"), *lake.partitions("operations")}):
             try:
                 rebuild_operations(lake, partition)
-                summarize(lake, partition, connection)
-                summarized += 1
+                derive(lake, partition, connection)
+                derived += 1
             except LakeError as error:
                 errors.append(error)
     for partition in sorted(lake.partitions("coverage")):
@@ -573,4 +576,4 @@ def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
             errors.append(error)
     publish(lake)
     told = {str(error): error for error in errors}
-    return summarized, tuple(told.values())
+    return derived, tuple(told.values())

@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pipeline import Archive
 from pipeline.emulator import World
 from pipeline.errors import UsageError
-from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.schema import AS_OF_MEANING, COUNT_NAMES, HISTORY, OPERATIONS
+from pipeline.model.records import Partition
+from pipeline.model.schema import AS_OF_MEANING, COUNT_NAMES, HISTORY, OPERATIONS
+from pipeline.model.windows import RETENTION, slot_start
+from pipeline.outputs.warehouse import publish
 from pipeline.sync import sync
-from pipeline.warehouse import publish
-from pipeline.windows import RETENTION, slot_start
 from tests.support.archives import account
 from tests.support.factories import ACCOUNT, NOON, OTHER_ACCOUNT, at, new_lake, operation_id
 from tests.support.states import as_known, distinct, newest

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from pipeline.emulator import World
-from pipeline.facts import SlotCoverage
+from pipeline.extract.planner import RefreshPolicy
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
-from pipeline.refresh import RefreshPolicy
-from pipeline.schema import HISTORY, OPERATIONS
+from pipeline.model.records import SlotCoverage
+from pipeline.model.schema import HISTORY, OPERATIONS
+from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
 from pipeline.sync import sync
-from pipeline.windows import retained_days
 from tests.benchmarks.errors import Errors, Population, measure
 from tests.benchmarks.model import Archive, Seen, archive, rescan, yesterday_once
 from tests.benchmarks.output import (

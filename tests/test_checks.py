@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import checks
-from pipeline.checks import CHECKS, failing_rows, silent_accounts
 from pipeline.emulator.world import World
 from pipeline.lake.layout import Lake
-from pipeline.windows import Window, days_between
+from pipeline.model.windows import Window, days_between
+from pipeline.quality import checks
+from pipeline.quality.checks import CHECKS, failing_rows, silent_accounts
 from tests.support.factories import (
     ACCOUNT,
     DAY,
     NOON,
     OTHER_ACCOUNT,
     at,
+    derived,
     new_lake,
     operation_id,
     record,
     scan,
-    summarized,
 )
 
 BASE_32 = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -33,7 +33,7 @@ BY_NAME = {check.name: check for check in CHECKS}
 
 
 def problems(folder: Path, name: str, *records: dict) -> list[str]:
-    lake = summarized(new_lake(folder), scan(records))
+    lake = derived(new_lake(folder), scan(records))
     return failing(lake, name)["problem"].to_pylist()
 
 
@@ -61,12 +61,12 @@ def test_empty_archive_has_no_failing_row(tmp_path: Path, name: str):
 def test_same_id_twice_in_an_account_is_named(tmp_path: Path):
     """R2: an operation that the API moved to another day would be there twice."""
     later = record(1, created_at=at("2026-11-21 01:00"))
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path), scan([record(1)]), scan([record(1)], account_id=OTHER_ACCOUNT)
     )
     days = days_between(DAY, at("2026-11-21 00:00").date())
     assert failing(lake, "operation_ids", days).num_rows == 0
-    summarized(lake, scan([later], window=Window.of_day(days[1])))
+    derived(lake, scan([later], window=Window.of_day(days[1])))
     rows = failing(lake, "operation_ids", days).to_pylist()
     assert [(row["operation_id"], row["operations"]) for row in rows] == [(operation_id(1), 2)]
 
@@ -77,7 +77,7 @@ def test_parts_beyond_the_total_are_named_under_every_reading(tmp_path: Path):
         record(2, stats={"total": 5, "sent": 0, "delivered": 2, "opened": 3}),
     ]
     wrong = record(3, stats={"total": 5, "sent": 5, "delivered": 5, "failed": 1})
-    lake = summarized(new_lake(tmp_path), scan([*fine, wrong]))
+    lake = derived(new_lake(tmp_path), scan([*fine, wrong]))
     rows = failing(lake, "parts_within_total").to_pylist()
     assert [(r["operation_id"], r["total"], r["parts"]) for r in rows] == [(operation_id(3), 5, 6)]
 
@@ -138,7 +138,7 @@ def test_a_minute_between_an_id_and_its_creation_is_tolerated(
         if abs(seconds) > 60:
             late.add(one)
     day = Window.of_day(DAY)
-    lake = summarized(new_lake(tmp_path_factory.mktemp("lake")), scan(records, window=day))
+    lake = derived(new_lake(tmp_path_factory.mktemp("lake")), scan(records, window=day))
     assert set(failing(lake, "embedded_time")["operation_id"].to_pylist()) == late
 
 
@@ -150,11 +150,11 @@ def test_what_the_checks_look_at_is_read_in_parts_that_miss_nothing(
     later = at("2026-11-21 01:00")
     lake = new_lake(tmp_path)
     wrong = {"total": 1, "failed": 5}
-    summarized(lake, scan([record(1), record(2, stats=wrong)]))
-    summarized(lake, scan([record(2)], account_id=OTHER_ACCOUNT))
+    derived(lake, scan([record(1), record(2, stats=wrong)]))
+    derived(lake, scan([record(2)], account_id=OTHER_ACCOUNT))
     tomorrow = Window.of_day(later.date())
     moved = [record(1, created_at=later), record(3, created_at=later, stats=wrong)]
-    summarized(lake, scan(moved, window=tomorrow))
+    derived(lake, scan(moved, window=tomorrow))
     found = failing_rows(lake, CHECKS, [DAY, later.date()])
     assert found["operation_ids"]["operation_id"].to_pylist() == [operation_id(1)]
     assert found["parts_within_total"]["operation_id"].to_pylist() == [
@@ -170,16 +170,14 @@ def test_account_that_is_silent_for_longer_than_ever_is_named_for_as_long_as_it_
     every_hour = [record(n, created_at=NOON - timedelta(hours=n)) for n in range(12)]
     later = Window.of_day((NOON + timedelta(days=silent_days)).date())
     moment = NOON + timedelta(days=silent_days)
-    lake = summarized(
-        new_lake(tmp_path), scan(every_hour), scan([], window=later, observed_at=moment)
-    )
+    lake = derived(new_lake(tmp_path), scan(every_hour), scan([], window=later, observed_at=moment))
     (silent,) = silent_accounts(lake).to_pylist()
     assert silent["account_id"] == ACCOUNT
     assert "no operation since the hour of 2026-11-20 12:00" in silent["problem"]
 
 
 def test_account_that_pauses_as_usual_is_not_named(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=NOON + timedelta(hours=6)))
+    lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=NOON + timedelta(hours=6)))
     assert silent_accounts(lake).num_rows == 0
 
 
@@ -189,5 +187,5 @@ def test_rejects_are_named_with_their_reason(tmp_path: Path):
 
 
 def test_only_the_days_asked_for_are_looked_at(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([genuine(stats=None)]))
+    lake = derived(new_lake(tmp_path), scan([genuine(stats=None)]))
     assert failing(lake, "rejects", [at("2026-11-19 00:00").date()]).num_rows == 0

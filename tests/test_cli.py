@@ -13,14 +13,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.emulator import Emulator, Options, World
 from pipeline.lake.layout import Lake
+from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
-from pipeline.windows import retained_days
 from tests.support.archives import account, sync_all
 from tests.support.command import run
-from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
+from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan
 from tests.support.scripted_api import Answer, scripted
 
 NOW = at("2026-11-14 15:00")
@@ -103,7 +103,7 @@ def test_sync_says_what_it_did_in_one_line(tmp_path: Path):
         assert done.stdout.count("\n") == 1
         lines = done.stderr.splitlines()
         assert len([line for line in lines if line.startswith("scanned 2026-11-")]) == 8
-        assert len([line for line in lines if line.startswith("folded AC")]) == 8
+        assert len([line for line in lines if line.startswith("merged AC")]) == 8
 
 
 def test_sync_as_json(tmp_path: Path):
@@ -419,7 +419,7 @@ def test_status_at_an_earlier_time_takes_no_scan_for_one_of_the_future(
 
 
 def test_publish_rebuilds_what_is_derived(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     moved = lake.root.rename(tmp_path / "moved")
     done = run("publish", "--data", "moved", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

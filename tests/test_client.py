@@ -19,20 +19,20 @@ from typing import Any
 
 import pytest
 
+from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient, Page
 from pipeline.twilio.errors import (
-    AnswerTooLargeError,
     ApiError,
     CredentialsError,
-    DamagedAnswerError,
+    DamagedResponseError,
     FatalApiError,
-    GoneError,
+    NotFoundError,
     PageTokenError,
+    ResponseTooLargeError,
     RetriableApiError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
-from pipeline.windows import Window
 from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record
 from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
 
@@ -306,7 +306,7 @@ def test_date_that_is_far_from_all_others_is_asked_for_again():
 def test_answer_without_a_date_is_an_error(date: str | None):
     """R10: nothing is stored by the machine's clock, not even then."""
     error = error_of([Answer(body([]), date=date)])
-    assert isinstance(error, UnexpectedAnswerError)
+    assert isinstance(error, UnexpectedResponseError)
     assert "expected a Date header" in str(error)
 
 
@@ -343,12 +343,12 @@ def test_bytes_after_the_gzip_body_are_an_error(rest: bytes):
     """R9"""
     packed = gzip.compress(body([record(1)]))
     followed = Answer(packed + rest, headers={"Content-Encoding": "gzip"})
-    assert isinstance(error_of([followed]), DamagedAnswerError)
+    assert isinstance(error_of([followed]), DamagedResponseError)
 
 
 def test_unknown_compression_is_an_error():
     error = error_of([Answer(b"x", headers={"Content-Encoding": "br"})])
-    assert isinstance(error, DamagedAnswerError)
+    assert isinstance(error, DamagedResponseError)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b[:20] + b"\0\0\0" + b[23:]])
@@ -358,27 +358,27 @@ def test_damaged_compression_is_tried_again(damage: Callable[[bytes], bytes]):
     whole = Answer(packed, headers={"Content-Encoding": "gzip"})
     (page,) = listed([broken, whole])
     assert (page.records, page.attempts) == (50, 2)
-    assert isinstance(error_of([broken]), DamagedAnswerError)
+    assert isinstance(error_of([broken]), DamagedResponseError)
 
 
 def test_page_of_50_mb_is_an_error_that_names_the_settings():
     error = error_of([Answer(b" " * 50_000_000)])
-    assert isinstance(error, AnswerTooLargeError)
+    assert isinstance(error, ResponseTooLargeError)
     assert "EMAIL_ARCHIVE_PAGE_SIZE" in str(error)
     assert "EMAIL_ARCHIVE_MAX_ANSWER_BYTES" in str(error)
 
 
 def test_page_of_50_mb_is_read_when_the_setting_allows_it():
     padded = body([record(1, padding="x" * 50_000_000)])
-    (page,) = listed([Answer(padded)], max_answer_bytes=60_000_000)
+    (page,) = listed([Answer(padded)], max_response_bytes=60_000_000)
     assert page.records == 1
 
 
 def test_gzip_bomb_is_stopped_at_the_limit():
     bomb = Answer(gzip.compress(b"\0" * 200_000_000), headers={"Content-Encoding": "gzip"})
-    with api([bomb], max_answer_bytes=1_000_000) as (client, _):
+    with api([bomb], max_response_bytes=1_000_000) as (client, _):
         tracemalloc.start()
-        with pytest.raises(AnswerTooLargeError):
+        with pytest.raises(ResponseTooLargeError):
             list(client.pages(WINDOW))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
@@ -469,7 +469,7 @@ def test_retry_after_is_honoured(status: int, header: str, least: float, most: f
 
 def test_unknown_operation_is_gone():
     with api([envelope(404, 20404, "not found")]) as (client, server):
-        with pytest.raises(GoneError) as caught:
+        with pytest.raises(NotFoundError) as caught:
             client.operation(operation_id(1))
         assert len(server.requests) == 1
     assert caught.value.code == 20404
@@ -498,7 +498,7 @@ def test_pages_of_errors_that_never_end_are_an_error():
 def test_errors_that_are_not_there_are_gone_at_the_time_of_the_api():
     """R10"""
     gone = Answer(b"{}", 404, {"Age": "60"}, date="Fri, 20 Nov 2026 14:00:00 GMT")
-    with api([gone]) as (client, _), pytest.raises(GoneError) as caught:
+    with api([gone]) as (client, _), pytest.raises(NotFoundError) as caught:
         client.operation_errors(operation_id(1))
     assert caught.value.answered_at == at("2026-11-20 14:01")
 
@@ -508,7 +508,7 @@ def test_refusal_with_a_wrong_date_has_no_time():
     gone = Answer(b"{}", 404, date="Thu, 25 Dec 2027 14:00:00 GMT")
     with api([Answer(body([])), gone]) as (client, _):
         client.clock()
-        with pytest.raises(GoneError) as caught:
+        with pytest.raises(NotFoundError) as caught:
             client.operation(operation_id(1))
     assert caught.value.answered_at is None
 
@@ -516,7 +516,7 @@ def test_refusal_with_a_wrong_date_has_no_time():
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 1601 00:00:00 GMT", "Fri, 31 Dec 9999 00:00:00 GMT"])
 def test_date_that_can_not_be_counted_on_from_is_an_error(date: str):
     error = error_of([Answer(body([]), date=date, headers={"Age": "99999999"})])
-    assert isinstance(error, UnexpectedAnswerError)
+    assert isinstance(error, UnexpectedResponseError)
     assert "expected a Date header" in str(error)
 
 
@@ -529,7 +529,7 @@ def test_list_that_is_not_there_means_a_wrong_url():
 def test_html_instead_of_json_is_retried_and_then_an_error():
     """R9: it may be a proxy's passing page; it is never an empty result."""
     error = error_of([Answer(b"<!doctype html><title>Log in</title>")])
-    assert isinstance(error, DamagedAnswerError)
+    assert isinstance(error, DamagedResponseError)
     assert "doctype html" in str(error)
     assert "EMAIL_ARCHIVE_API_URL" in str(error)
     assert listed([Answer(b"<html>"), EMPTY])[0].attempts == 2
@@ -538,7 +538,7 @@ def test_html_instead_of_json_is_retried_and_then_an_error():
 def test_answer_without_operations_is_an_error_that_names_what_came():
     """R9"""
     error = error_of([Answer(b'{"emails": [], "pagination": {}}')])
-    assert isinstance(error, UnexpectedAnswerError)
+    assert isinstance(error, UnexpectedResponseError)
     assert "emails" in str(error)
 
 
@@ -548,7 +548,7 @@ def test_page_cut_off_in_the_middle_is_tried_again():
     honest = Answer(whole[: len(whole) // 2])
     lying = Answer(whole[: len(whole) // 2], headers={"Content-Length": str(len(whole))})
     assert listed([honest, lying, Answer(whole)])[0].attempts == 3
-    assert isinstance(error_of([honest]), DamagedAnswerError)
+    assert isinstance(error_of([honest]), DamagedResponseError)
     assert isinstance(error_of([lying]), RetriableApiError)
 
 

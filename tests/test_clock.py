@@ -10,17 +10,17 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import SecretStr
 
-from pipeline.clock import ClockError
+from pipeline.access.query import ask
 from pipeline.emulator import Clock, Emulator, Faults, Options, World, running
+from pipeline.extract.api_clock import ClockError
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import COVERAGE
+from pipeline.model.schema import COVERAGE
+from pipeline.outputs.views import MOST_YEARS
+from pipeline.quality.status import status
+from pipeline.quality.verify import verify
 from pipeline.settings import Settings
-from pipeline.status import status
 from pipeline.sync import SyncReport, sync
 from pipeline.twilio.errors import CredentialsError
-from pipeline.verify import verify
-from pipeline.views import MOST_YEARS
 from tests.support.archives import rows, settings_for
 from tests.support.cases import some
 from tests.support.command import run

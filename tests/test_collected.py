@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline import collected
-from pipeline.facts import Partition
+from pipeline.access.query import ask
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import COVERAGE, DELIVERY_HOURLY, SLOT_COVERAGE
-from pipeline.warehouse import publish
-from pipeline.windows import Window
-from tests.support.factories import ACCOUNT, DAY, NOON, new_lake, record, scan, summarized
+from pipeline.model.records import Partition
+from pipeline.model.schema import COVERAGE, DELIVERY_HOURLY, SLOT_COVERAGE
+from pipeline.model.windows import Window
+from pipeline.outputs import collected
+from pipeline.outputs.warehouse import publish
+from tests.support.factories import ACCOUNT, DAY, NOON, derived, new_lake, record, scan
 
 NEXT = timedelta(days=1)
 TOMORROW = Partition(ACCOUNT, DAY + NEXT)
@@ -27,7 +27,7 @@ def lake(tmp_path: Path) -> Lake:
     tomorrow = NOON + NEXT
     later = [record(n, created_at=tomorrow) for n in (2, 3)]
     window = Window.of_day(tomorrow.date())
-    found = summarized(
+    found = derived(
         new_lake(tmp_path),
         scan([record(1)]),
         scan(later, window=window, observed_at=tomorrow + timedelta(hours=2)),
@@ -59,7 +59,7 @@ def test_only_files_that_changed_are_opened(lake: Lake):
     lake.part(DELIVERY_HOURLY, TOMORROW).write_bytes(b"no Parquet")
     version = collected.versions(lake, DELIVERY_HOURLY)[TOMORROW]
     note_versions(lake, noted_versions(lake) | {str(TOMORROW): version})
-    summarized(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
+    derived(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
     assert published(lake) == [(DAY, 2), (DAY + NEXT, 2)]
 
 
@@ -69,7 +69,7 @@ def test_status_opens_only_files_that_changed(lake: Lake):
     note = json.loads(file.read_text())
     note["versions"]["coverage"][str(TOMORROW)] = collected.versions(lake, COVERAGE)[TOMORROW]
     file.write_text(json.dumps(note))
-    summarized(lake, scan([record(1)], observed_at=NOON + timedelta(hours=3)))
+    derived(lake, scan([record(1)], observed_at=NOON + timedelta(hours=3)))
     assert collected.scan_times(lake).num_rows == 3
 
 
@@ -112,7 +112,7 @@ def test_without_kept_rows_every_file_is_read(lake: Lake, damage: str):
 @pytest.mark.parametrize("outdated", [1, 3, 12])
 def test_partitions_that_changed_are_replaced_and_others_stay(tmp_path: Path, outdated: int):
     days = [NOON + n * NEXT for n in range(14)]
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path),
         *(
             scan(
@@ -133,7 +133,7 @@ def test_partitions_that_changed_are_replaced_and_others_stay(tmp_path: Path, ou
 def test_publish_killed_after_its_rows_repeats_safely(lake: Lake):
     """R5: rows that are newer than the note are replaced once more."""
     note = lake.derived("published.json").read_text()
-    summarized(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
+    derived(lake, scan([record(1), record(4)], observed_at=NOON + timedelta(hours=3)))
     publish(lake)
     lake.derived("published.json").write_text(note)
     assert published(lake) == [(DAY, 2), (DAY + NEXT, 2)]

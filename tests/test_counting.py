@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.counting import CLEAR_SHARE, FEWEST_OPERATIONS
+from pipeline.access.query import ask
 from pipeline.emulator.world import Counting, World
-from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import COUNT_NAMES, COUNTING_EVIDENCE, PUBLISHED
-from pipeline.status import status
+from pipeline.model.records import Partition
+from pipeline.model.schema import COUNT_NAMES, COUNTING_EVIDENCE, PUBLISHED
+from pipeline.model.windows import Window
+from pipeline.outputs.counting import CLEAR_SHARE, FEWEST_OPERATIONS
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.status import status
 from pipeline.sync import sync
-from pipeline.warehouse import publish
-from pipeline.windows import Window
 from tests.support.archives import account
 from tests.support.cases import some
 from tests.support.command import run
@@ -31,12 +31,12 @@ from tests.support.factories import (
     OTHER_ACCOUNT,
     PARTITION,
     at,
+    derived,
     new_lake,
     operation_id,
     record,
     scan,
     snapshot,
-    summarized,
 )
 
 PAGE = Path(__file__).parents[1] / "docs" / "counting.md"
@@ -60,7 +60,7 @@ def many(first: int, number: int, counts: dict[str, int]) -> list[dict[str, Any]
 
 
 def published(folder: Path, records: Iterable[dict[str, Any]]) -> Lake:
-    lake = summarized(new_lake(folder), scan(records))
+    lake = derived(new_lake(folder), scan(records))
     publish(lake)
     return lake
 
@@ -94,7 +94,7 @@ def documented(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         stats = {name: int(n) for name, n in (part.split() for part in counts.split(", "))}
         records = [counted(n, state, **stats) for n in range(FEWEST_OPERATIONS)]
         scans.append(scan(records, account_id=account_of(case)))
-    lake = summarized(new_lake(tmp_path_factory.mktemp("documented")), *scans)
+    lake = derived(new_lake(tmp_path_factory.mktemp("documented")), *scans)
     publish(lake)
     return lake
 
@@ -136,7 +136,7 @@ def test_operation_without_a_count_is_no_evidence(tmp_path: Path, name: str):
     """Fact: "every count may be absent: absent is NULL, never 0"."""
     lacking = counted(1, **EXCLUSIVE)
     del lacking["stats"][name]
-    lake = summarized(new_lake(tmp_path), scan([lacking]))
+    lake = derived(new_lake(tmp_path), scan([lacking]))
     assert snapshot(lake)[f"counting_evidence {PARTITION}"] == []
 
 
@@ -144,7 +144,7 @@ def test_operation_without_recipients_and_attempts_is_evidence(tmp_path: Path):
     """The guide's sample lacks both."""
     lacking = counted(1, total=2, delivered=2)
     del lacking["stats"]["recipients"], lacking["stats"]["attempts"]
-    lake = summarized(new_lake(tmp_path), scan([lacking]))
+    lake = derived(new_lake(tmp_path), scan([lacking]))
     (row,) = snapshot(lake)[f"counting_evidence {PARTITION}"]
     assert row["models"] == "delivered_apart exclusive"
 
@@ -176,7 +176,7 @@ def counted_by(model: str, number: int, luck: Random) -> dict[str, Any]:
 @pytest.mark.parametrize("model", NAMES)
 def test_operation_is_never_evidence_against_the_model_that_counted_it(tmp_path: Path, model: str):
     records = [counted_by(model, n, luck_of(n)) for n in range(400)]
-    lake = summarized(new_lake(tmp_path), scan(records))
+    lake = derived(new_lake(tmp_path), scan(records))
     evidence = snapshot(lake)[f"counting_evidence {PARTITION}"]
     assert sum(row["operations"] for row in evidence) > 200
     assert all(model in row["models"].split() for row in evidence)
@@ -297,7 +297,7 @@ def test_evidence_of_days_adds_up(tmp_path: Path):
     for n in range(FEWEST_OPERATIONS):
         created = NOON.replace(day=NOON.day - n)
         one = record(n, created_at=created, stats={"sent": 0, "delivered": 0, "opened": 1})
-        summarized(
+        derived(
             lake,
             scan([one], window=Window.of_day(created.date()), observed_at=NOON.replace(hour=14)),
         )
@@ -307,7 +307,7 @@ def test_evidence_of_days_adds_up(tmp_path: Path):
 
 
 def test_reading_is_each_accounts_own(tmp_path: Path):
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path),
         scan(many(0, 10, EXCLUSIVE)),
         scan(many(100, 10, CUMULATIVE), account_id=OTHER_ACCOUNT),
@@ -357,7 +357,7 @@ def test_status_is_silent_where_the_reading_makes_no_difference(
 
 
 def test_status_without_a_warehouse_knows_no_reading(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan(many(0, 1, EXCLUSIVE)))
+    lake = derived(new_lake(tmp_path), scan(many(0, 1, EXCLUSIVE)))
     assert status(lake, NOON).accounts[0].reading is None
 
 

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.collected import slot_states
-from pipeline.facts import SlotCoverage
+from pipeline.access.query import ask
 from pipeline.lake.coverage import cover, read_slots
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
-from pipeline.query import ask
-from pipeline.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.model.records import SlotCoverage
+from pipeline.model.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.model.windows import Window, deadline
+from pipeline.outputs.collected import slot_states
+from pipeline.outputs.warehouse import publish
 from pipeline.sync import rebuild
-from pipeline.warehouse import publish
-from pipeline.windows import Window, deadline
 from tests.support.factories import (
     ACCOUNT,
     DAY,
@@ -153,7 +153,7 @@ def test_coverage_never_exceeds_the_union_of_the_scans(rows: list[dict[str, Any]
 
 
 def lake_of(folder: Path, *seen: datetime) -> Lake:
-    """A lake with scans of the whole day at these moments, folded."""
+    """A lake with scans of the whole day at these moments, merged."""
     lake = landed(new_lake(folder), *(scan([record(1)], observed_at=moment) for moment in seen))
     merge(lake, PARTITION)
     return lake
@@ -217,7 +217,7 @@ def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
     assert slots[12] == {"slot": NOON, "state": "final", "hours_left": 1.0}
     (day,) = ask(lake, f"FROM coverage_days WHERE created_date = '{DAY}'").to_pylist()
     assert day["final_slots"] + day["before_archive_slots"] == 24
-    assert day["sealed"]
+    assert day["compacted"]
 
 
 def test_what_the_api_knew_when_the_archive_began_is_in_question_be_it_listed_or_not(

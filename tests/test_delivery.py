@@ -8,17 +8,17 @@ import duckdb
 import numpy as np
 import pytest
 
-from pipeline import engine
-from pipeline.anomalies import latest_anomalies
 from pipeline.emulator.world import World
-from pipeline.facts import Partition, Scan
+from pipeline.lake import engine
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import AGES, COVERAGE, DELIVERY_DAILY, DELIVERY_TABLES, SLOT_COVERAGE
-from pipeline.status import status
-from pipeline.warehouse import _ANOMALIES as ANOMALIES
-from pipeline.warehouse import publish
-from pipeline.windows import Window, midnight
-from tests.support.factories import ACCOUNT, NOON, at, new_lake, record, scan, summarized
+from pipeline.model.records import Partition, Scan
+from pipeline.model.schema import AGES, COVERAGE, DELIVERY_DAILY, DELIVERY_TABLES, SLOT_COVERAGE
+from pipeline.model.windows import Window, midnight
+from pipeline.outputs.warehouse import _ANOMALIES as ANOMALIES
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.anomalies import latest_anomalies
+from pipeline.quality.status import status
+from tests.support.factories import ACCOUNT, NOON, at, derived, new_lake, record, scan
 
 DAY = NOON.date()
 FIRST = midnight(DAY)
@@ -37,7 +37,7 @@ def elsewhere(observed_at: datetime) -> Scan:
 
 
 def published(folder: Path, *scans: Scan) -> Lake:
-    lake = summarized(new_lake(folder), *scans)
+    lake = derived(new_lake(folder), *scans)
     publish(lake)
     return lake
 
@@ -127,7 +127,7 @@ def test_hour_that_nobody_could_ask_for_in_time_has_no_rate(tmp_path: Path):
 def test_scan_that_finds_nothing_new_can_make_a_day_final(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, FINAL[0], record(1)))
     assert ask(lake, DAILY)[0][0] == "changing"
-    summarized(lake, day_scan(DAY, FINAL[1], record(1)))
+    derived(lake, day_scan(DAY, FINAL[1], record(1)))
     assert publish(lake, force=False) is True
     assert ask(lake, DAILY)[0][0] == "final"
 
@@ -208,7 +208,7 @@ def test_curve_knows_a_later_look_though_it_found_nothing_new(tmp_path: Path):
     """The mart's file stays as it is; the view has the scan at once."""
     lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
     assert curve(lake, "operations, scan_before_minutes")["3 h"] == (None, None)
-    summarized(lake, day_scan(DAY, NOON + timedelta(hours=5), record(1)))
+    derived(lake, day_scan(DAY, NOON + timedelta(hours=5), record(1)))
     assert curve(lake, "operations, scan_after_minutes")["3 h"] == (1, 270.0)
 
 
@@ -323,7 +323,7 @@ def anomalies(days: Iterable[tuple]) -> list[tuple[int, str, str]]:
         connection.executemany(
             "INSERT INTO delivery_daily VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows
         )
-        query = engine.render(engine.sql("pipeline", "delivery_anomalies"), **ANOMALIES)
+        query = engine.render(engine.sql("pipeline.outputs", "delivery_anomalies"), **ANOMALIES)
         found = connection.execute(query).fetchall()
         names = [column[0] for column in connection.description]
     places = [names.index(name) for name in ("created_date", "rate", "direction")]
@@ -453,7 +453,7 @@ def test_status_and_readers_have_the_latest_anomalies(tmp_path: Path):
     ]
     lake = new_lake(tmp_path)
     assert latest_anomalies(lake) == ()
-    summarized(lake, *scans)
+    derived(lake, *scans)
     assert latest_anomalies(lake) == ()
     publish(lake)
     (found,) = [one for one in latest_anomalies(lake) if one.rate == "undelivered_rate"]
@@ -479,10 +479,10 @@ def test_ages_rise_and_are_shown_as_what_they_are():
 
 def test_scan_that_settles_nothing_is_no_reason_to_publish(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
-    summarized(lake, day_scan(DAY, NOON + timedelta(hours=2, minutes=50), record(1)))
+    derived(lake, day_scan(DAY, NOON + timedelta(hours=2, minutes=50), record(1)))
     assert publish(lake, force=False) is False
     assert publish(lake, force=False) is False
-    summarized(lake, day_scan(DAY, FINAL[0], record(1)))
+    derived(lake, day_scan(DAY, FINAL[0], record(1)))
     assert publish(lake, force=False) is True
 
 

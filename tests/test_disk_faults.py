@@ -23,16 +23,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.facts import Answers
 from pipeline.lake import landing
 from pipeline.lake.compact import compact
 from pipeline.lake.files import Files
-from pipeline.lake.landing import land, land_answers
+from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import merge
-from pipeline.marts.summarize import summarize
-from pipeline.schema import HISTORY, LAKE_TABLES, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
-from pipeline.warehouse import publish
+from pipeline.marts.derive import derive
+from pipeline.model.records import LookupBatch
+from pipeline.model.schema import (
+    HISTORY,
+    LAKE_TABLES,
+    LOOKUPS,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+)
+from pipeline.outputs.warehouse import publish
 from tests.conftest import Figures
 from tests.support.archives import rows, states
 from tests.support.disks import (
@@ -46,12 +53,12 @@ from tests.support.disks import (
 from tests.support.factories import (
     NOON,
     PARTITION,
+    derived,
     landed,
     operation_id,
     record,
     scan,
     snapshot,
-    summarized,
 )
 
 HOUR = timedelta(hours=1)
@@ -63,7 +70,7 @@ SCANS = [
     ),
     scan([record(2, status="NEW_STATUS"), record(5)], observed_at=LATER + HOUR),
 ]
-ANSWERS = Answers(
+ANSWERS = LookupBatch(
     PARTITION,
     asked_at=LATER,
     operations=OPERATIONS.arrow.empty_table(),
@@ -104,13 +111,13 @@ Step = tuple[str, Callable[[Lake], object]]
 LAKE: list[Step] = [
     ("scan 0", lambda lake: land(lake, SCANS[0])),
     ("scan 1", lambda lake: land(lake, SCANS[1])),
-    ("answers", lambda lake: land_answers(lake, ANSWERS)),
-    ("fold", lambda lake: merge(lake, PARTITION)),
-    ("seal", lambda lake: compact(lake, PARTITION)),
+    ("answers", lambda lake: land_lookups(lake, ANSWERS)),
+    ("merge", lambda lake: merge(lake, PARTITION)),
+    ("compact", lambda lake: compact(lake, PARTITION)),
 ]
 WAREHOUSE: list[Step] = [
-    ("fold", lambda lake: merge(lake, PARTITION)),
-    ("summarize", lambda lake: summarize(lake, PARTITION)),
+    ("merge", lambda lake: merge(lake, PARTITION)),
+    ("derive", lambda lake: derive(lake, PARTITION)),
     ("publish", publish),
 ]
 
@@ -146,10 +153,10 @@ class Work:
 
 @pytest.fixture(scope="module")
 def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with a past: folded, summarized, published, and one scan that waits."""
+    """A lake with a past: merged, derived, published, and one scan that waits."""
     folder = tmp_path_factory.mktemp("before")
     lake = Lake(folder / "lake").open()
-    summarized(lake, scan([record(1), record(2), record(3)]))
+    derived(lake, scan([record(1), record(2), record(3)]))
     publish(lake)
     landed(lake, scan([record(3, stats={"opened": 1})], observed_at=LATER))
     return lake.root
@@ -309,7 +316,7 @@ def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
         platter = Platter(here)
         trial.break_at(number, CrashingDisk(number, platter), here)
         # Compacting would rewrite, and so make last, what the run before it has to.
-        steps = [step for step in trial.steps if step[0] != "seal"]
+        steps = [step for step in trial.steps if step[0] != "compact"]
         Work(steps).run(Lake(here / "lake", Files(CountingDisk(platter))))
         left = here.with_name(f"{here.name}-left")
         platter.wreck(left, lambda _: False)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import engine
+from pipeline.lake import engine
 
 
 def test_query_that_meets_a_file_half_replaced_is_asked_again(tmp_path: Path):
@@ -28,7 +28,7 @@ def test_query_that_meets_a_file_half_replaced_is_asked_again(tmp_path: Path):
                 "SELECT sum(n)::BIGINT FROM read_parquet(?)", [str(part)]
             ).fetchone()
 
-    assert engine.asking_again(asked) == (4950,)
+    assert engine.retry_torn_reads(asked) == (4950,)
     assert tries == 3
 
 
@@ -61,7 +61,7 @@ def test_query_that_can_not_be_meant_is_asked_once(query: str, error: type[Excep
             return connection.execute(query).fetchone()
 
     with pytest.raises(error):
-        engine.asking_again(asked)
+        engine.retry_torn_reads(asked)
     assert tries == 1
 
 
@@ -77,4 +77,4 @@ def test_damaged_file_is_an_error_in_the_end(tmp_path: Path):
             ).fetchone()
 
     with pytest.raises(duckdb.Error, match=r"part-0\.parquet"):
-        engine.asking_again(asked)
+        engine.retry_torn_reads(asked)

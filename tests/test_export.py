@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import engine
+from pipeline.access.export import export
+from pipeline.access.sink import opened as opened_sink
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.export import export
+from pipeline.lake import engine
 from pipeline.lake.layout import Lake
-from pipeline.schema import (
+from pipeline.model.schema import (
     COUNTING,
     COVERAGE,
     DELIVERY_BY_WEEKDAY_HOUR,
@@ -34,11 +35,10 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
-from pipeline.sink import opened as opened_sink
-from pipeline.warehouse import publish
-from pipeline.windows import Window
+from pipeline.model.windows import Window
+from pipeline.outputs.warehouse import publish
 from tests.support.command import on_terminal
-from tests.support.factories import NOON, new_lake, record, scan, summarized
+from tests.support.factories import NOON, derived, new_lake, record, scan
 
 DAYS = [NOON + timedelta(days=n) for n in range(3)]
 ODD = 'a "quoted", \n broken text; ünïcödé'
@@ -53,7 +53,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
         del odd["stats"]["attempts"]
         records = [odd, record(3 * n + 1, created_at=noon), {"id": ODD}]
         moment = noon + timedelta(hours=2)
-        summarized(lake, scan(records, observed_at=moment, window=Window.of_day(noon.date())))
+        derived(lake, scan(records, observed_at=moment, window=Window.of_day(noon.date())))
     publish(lake)
     return lake
 
@@ -224,8 +224,8 @@ def test_stopped_export_leaves_the_old_file(lake: Lake, tmp_path: Path, told: si
     target.write_text("old")
     program = (
         "import sys, time, pathlib\n"
-        "from pipeline import cli, export\n"
-        "from pipeline.sink import opened\n"
+        "from pipeline.access import export\nfrom pipeline.cli import app as cli\n"
+        "from pipeline.access.sink import opened\n"
         "def hanging(*_, **__):\n"
         "    with opened(pathlib.Path(sys.argv[-1])) as file:\n"
         "        file.write(b'half'); file.flush(); print('writing', flush=True); time.sleep(60)\n"
@@ -266,7 +266,7 @@ def test_binary_format_is_refused_on_a_terminal(lake: Lake, tmp_path: Path, form
 
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_text_on_a_terminal_has_no_control_characters(tmp_path: Path, form: str):
-    hostile = summarized(new_lake(tmp_path), scan([record(1, status="\x1b[31mred\x9b1m\u202e ü")]))
+    hostile = derived(new_lake(tmp_path), scan([record(1, status="\x1b[31mred\x9b1m\u202e ü")]))
     publish(hostile)
     here = ("--table", "operations", "--data", str(hostile.root), "-f", form)
     code, shown = on_terminal("export", *here, cwd=tmp_path)

@@ -34,7 +34,7 @@ def run_without(
     ("extra", "module"), [(extra, one) for extra, names in MODULES.items() for one in names]
 )
 def test_command_names_its_missing_extra(extra: str, module: str, tmp_path: Path):
-    code = f"sys.argv[1:] = {COMMANDS[extra]!r}\nfrom pipeline.cli import main; main()"
+    code = f"sys.argv[1:] = {COMMANDS[extra]!r}\nfrom pipeline.cli.app import main; main()"
     done = run_without((module,), code, tmp_path)
     assert done.returncode == 2
     assert f"pip install 'twilio-email-archive[{extra}]'" in done.stderr
@@ -45,7 +45,8 @@ def test_base_install_imports_everything_but_report_and_emulator(tmp_path: Path)
     """Jinja2 stays: Dagster itself needs it."""
     modules = tuple(one for names in MODULES.values() for one in names if one != "jinja2")
     code = (
-        "import pipeline.sync, pipeline.read, pipeline.verify, pipeline.status, pipeline.export\n"
+        "import pipeline.sync, pipeline.access.archive, pipeline.access.export\n"
+        "import pipeline.quality.verify, pipeline.quality.status\n"
         "import assets.definitions"
     )
     done = run_without(modules, code, tmp_path)
@@ -62,7 +63,7 @@ def test_extras_hold_each_optional_module():
 
 
 def test_missing_module_of_ours_stays_a_bug(tmp_path: Path):
-    code = "sys.argv[1:] = ['report']\nfrom pipeline.cli import main; main()"
+    code = "sys.argv[1:] = ['report']\nfrom pipeline.cli.app import main; main()"
     done = run_without(("pipeline.report.data",), code, tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr

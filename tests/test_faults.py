@@ -22,13 +22,13 @@ from pipeline.emulator.faults import (
 )
 from pipeline.emulator.listing import Order
 from pipeline.errors import UsageError
-from pipeline.scan import Listing, scan_window, scan_windows
-from pipeline.schema import OPERATIONS, REJECTS
+from pipeline.extract.scan import Listing, scan_window, scan_windows
+from pipeline.model.schema import OPERATIONS, REJECTS
+from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.sync import Days, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import PageTokenError, RetriableApiError
-from pipeline.windows import Window
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.factories import at
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import query
+from pipeline.access import query
+from pipeline.access.archive import Archive
+from pipeline.access.export import export
 from pipeline.emulator import World
-from pipeline.export import export
 from pipeline.lake.layout import Lake
-from pipeline.read import Archive
+from pipeline.quality.status import status
 from pipeline.report.write import report
-from pipeline.status import status
 from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
 from tests.support.cases import some

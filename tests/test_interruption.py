@@ -14,14 +14,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline import engine
-from pipeline.days import Folder
 from pipeline.emulator import World
-from pipeline.facts import Partition
+from pipeline.lake import engine
 from pipeline.lake.files import Files
 from pipeline.lake.layout import LANDED_SUFFIX, Lake
-from pipeline.schema import OPERATIONS
-from pipeline.sync import fold_now_or_later
+from pipeline.merge_runner import MergeRunner
+from pipeline.model.records import Partition
+from pipeline.model.schema import OPERATIONS
+from pipeline.sync import merge_now_or_later
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.command import started
 from tests.support.factories import ACCOUNT, at, body, record
@@ -96,7 +96,7 @@ def ended(process: "subprocess.Popen[str]", told: signal.Signals) -> str:
 
 
 def kept(data: Path) -> list[Path]:
-    """Files that say what was scanned: landed, or folded already."""
+    """Files that say what was scanned: landed, or merged already."""
     landed = (data / "landing").rglob(f"*{LANDED_SUFFIX}")
     return [*landed, *(data / "coverage").rglob("*.parquet")]
 
@@ -147,7 +147,7 @@ def test_run_ends_in_time_if_another_thread_gets_the_signal(tmp_path: Path):
 
 @TOLD
 def test_run_that_waits_for_a_lock_can_be_told_to_stop(told: signal.Signals, tmp_path: Path):
-    """R5: what landed before is folded by the next run, which equals the truth."""
+    """R5: what landed before is merged by the next run, which equals the truth."""
     world = World(3, 100.0, at("2026-11-18"))
     with account(world, at("2026-11-20 12:00"), tmp_path / "data") as (emulator, archive):
         lake = Lake(archive.data).open()
@@ -235,11 +235,11 @@ def _raise(*_: object) -> None:
     raise _ToldError
 
 
-def test_day_whose_fold_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
+def test_day_whose_merge_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
     """R5: DuckDB drops what the handler raised, and a run that took its error for the day's would go on."""
 
-    class Endless(Folder):
-        def fold(self, _: Partition) -> None:
+    class Endless(MergeRunner):
+        def merge(self, _: Partition) -> None:
             with engine.connect() as connection:
                 # With more it waits for the others, who hear of nothing.
                 connection.execute("SET threads = 1")
@@ -251,7 +251,7 @@ def test_day_whose_fold_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
     told = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
         with pytest.raises(RuntimeError, match="interrupted"):
-            fold_now_or_later(Endless(Lake(Path()), None, summarizing=False), day)
+            merge_now_or_later(Endless(Lake(Path()), None, deriving=False), day)
     finally:
         told.join()
         signal.signal(signal.SIGUSR1, before)

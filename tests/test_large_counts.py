@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.checks import CHECKS, failing_rows
+from pipeline.access.query import ask
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
+from pipeline.model.schema import COUNT_NAMES, MAX_PLAUSIBLE_COUNT
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.checks import CHECKS, failing_rows
 from pipeline.report.data import read_accounts
-from pipeline.schema import COUNT_NAMES, MAX_PLAUSIBLE_COUNT
 from pipeline.settings import Settings
-from pipeline.warehouse import publish
 from tests.support.archives import sync_all
 from tests.support.cases import some
 from tests.support.factories import (
@@ -20,12 +20,12 @@ from tests.support.factories import (
     DAY,
     PARTITION,
     body,
+    derived,
     new_lake,
     operation_id,
     record,
     scan,
     snapshot,
-    summarized,
 )
 from tests.support.scripted_api import Answer, Received, scripted
 
@@ -36,7 +36,7 @@ PERIODS = ("delivery_hourly", "delivery_daily", "delivery_weekly", "delivery_mon
 
 
 def published(folder: Path, *records: dict[str, Any]) -> Lake:
-    lake = summarized(new_lake(folder), scan(records))
+    lake = derived(new_lake(folder), scan(records))
     publish(lake)
     return lake
 
@@ -49,7 +49,7 @@ def rows(lake: Lake, query: str) -> list[tuple[Any, ...]]:
 def test_largest_count_is_left_out_of_sums_and_rates(tmp_path: Path, name: str):
     odd = [record(n, stats={name: LARGEST}) for n in (1, 2, 3)]
     lake = published(tmp_path, *odd, record(4))
-    (alone,) = snapshot(summarized(new_lake(tmp_path / "alone"), scan([record(4)])))[
+    (alone,) = snapshot(derived(new_lake(tmp_path / "alone"), scan([record(4)])))[
         f"delivery_hourly {PARTITION}"
     ].copy()
     rated = 1 if name in NEEDED_BY_RATES else 4
@@ -69,7 +69,7 @@ def test_largest_count_is_left_out_of_sums_and_rates(tmp_path: Path, name: str):
 
 @pytest.mark.parametrize("name", sorted(NEEDED_BY_RATES))
 def test_largest_count_is_left_out_of_the_curve(tmp_path: Path, name: str):
-    lake = summarized(new_lake(tmp_path), scan([record(1, stats={name: LARGEST}), record(2)]))
+    lake = derived(new_lake(tmp_path), scan([record(1, stats={name: LARGEST}), record(2)]))
     curve = {row["age_minutes"]: row for row in snapshot(lake)[f"delivery_curve {PARTITION}"]}
     last = curve[10080]
     assert (last["operations"], last["rated_operations"]) == (2, 1)
@@ -104,7 +104,7 @@ def test_sync_of_impossible_counts_publishes_and_warns_of_them(
         settings = Settings(
             account_sid=ACCOUNT, auth_token="t", api_url=server.url, data=tmp_path, trust_clock=True
         )
-        with caplog.at_level(logging.WARNING, "pipeline.marts.summarize"):
+        with caplog.at_level(logging.WARNING, "pipeline.marts.derive"):
             report = sync_all(settings, publishing=True)
     assert report.ok
     assert report.published
@@ -120,7 +120,7 @@ def test_sync_of_impossible_counts_publishes_and_warns_of_them(
 
 
 def test_check_names_the_record_and_its_count(tmp_path: Path):
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path),
         scan([record(1, stats={"total": LARGEST, "opened": LARGEST}), record(2)]),
     )
@@ -137,6 +137,6 @@ def test_check_names_the_record_and_its_count(tmp_path: Path):
 
 def test_check_of_the_parts_has_room_for_any_counts(tmp_path: Path):
     stats = dict.fromkeys(COUNT_NAMES, LARGEST) | {"total": 1}
-    lake = summarized(new_lake(tmp_path), scan([record(1, stats=stats)]))
+    lake = derived(new_lake(tmp_path), scan([record(1, stats=stats)]))
     (row,) = failing_rows(lake, CHECKS, [DAY])["parts_within_total"].to_pylist()
     assert (row["operation_id"], row["parts"]) == (operation_id(1), 6 * LARGEST)

@@ -15,19 +15,19 @@ import pyarrow as pa
 import pytest
 
 from pipeline import Archive
+from pipeline.access.query import ask
 from pipeline.emulator import Clock, Options, World
-from pipeline.facts import Answers, Partition, Watched
+from pipeline.extract.planner import RefreshPolicy, due_lookups, lookups_within, states_asked_before
 from pipeline.lake import parquet
-from pipeline.lake.landing import land_answers
+from pipeline.lake.landing import land_lookups
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
 from pipeline.lake.pending_lookups import read_pending_lookups
-from pipeline.query import ask
-from pipeline.refresh import RefreshPolicy, due_lookups, lookups_within, states_asked_before
-from pipeline.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.records import LookupBatch, Partition, PendingLookup
+from pipeline.model.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.windows import deadline
 from pipeline.settings import Settings
 from pipeline.sync import rebuild, sync
-from pipeline.windows import deadline
 from tests.support.archives import account, rows, settings_for, sync_all
 from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record, snapshot
 from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
@@ -52,7 +52,7 @@ def newest(data: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.slow
 def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_path: Path):
-    """R2, R3: its last state comes by its id, and goes through land and fold like any other."""
+    """R2, R3: its last state comes by its id, and goes through land and merge like any other."""
     options = Options(tells_unsettled=True)
     world = World(4, 1500.0, START, end=START + DAY)
     with account(world, START + DAY, tmp_path, options=options) as (emulator, settings):
@@ -381,7 +381,7 @@ def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
     assert json.loads(reject["raw"]) == json.loads(bad)
 
 
-def test_answers_folded_twice_are_one(tmp_path: Path):
+def test_answers_merged_twice_are_one(tmp_path: Path):
     """R5: killed after the tables were written and before the landed file was removed."""
     with account(WORLD, START + DAY, tmp_path) as (_, settings):
         sync(settings, publishing=False)
@@ -395,13 +395,13 @@ def test_answers_folded_twice_are_one(tmp_path: Path):
 
 
 def land_again(lake: Lake, partition: Partition) -> bool:
-    """Land what was asked of a partition once more, as a killed fold would leave it."""
+    """Land what was asked of a partition once more, as a killed merge would leave it."""
 
     def read(table: Any) -> Any:
         return parquet.read(lake.part(table, partition), table.arrow)
 
     rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
-    answers = Answers(
+    answers = LookupBatch(
         partition,
         START + DAY,
         OPERATIONS.arrow.empty_table(),
@@ -410,16 +410,18 @@ def land_again(lake: Lake, partition: Partition) -> bool:
         read(OPERATION_ERRORS),
         requests=1,
     )
-    land_answers(lake, answers)
+    land_lookups(lake, answers)
     return bool(answers.lookups.num_rows and answers.errors.num_rows)
 
 
 # When to ask: pure.
 
 
-def watch(subject: Any = "operation", **fields: Any) -> Watched:
+def watch(subject: Any = "operation", **fields: Any) -> PendingLookup:
     usual = {"created_at": NOON, "observed_at": NOON}
-    return Watched(Partition(ACCOUNT, NOON.date()), operation_id(1), subject, **(usual | fields))
+    return PendingLookup(
+        Partition(ACCOUNT, NOON.date()), operation_id(1), subject, **(usual | fields)
+    )
 
 
 def test_operation_is_asked_for_from_two_hours_before_its_deadline_on():
@@ -455,7 +457,7 @@ def test_errors_that_were_refused_are_asked_for_again_before_it_is_too_late():
     """A refusal 16 hours before the deadline, of failures that are 6 days old, is not the last word."""
     created = at("2026-11-13 12:00")
     asked_at = deadline(created) - 16 * HOUR
-    watched = Watched(
+    watched = PendingLookup(
         Partition(ACCOUNT, created.date()),
         operation_id(1),
         "errors",

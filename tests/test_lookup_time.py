@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.facts import Answers
+from pipeline.access.query import ask
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
+from pipeline.model.records import LookupBatch
 from pipeline.settings import Settings
 from pipeline.sync import Observer, sync
 from tests.support.command import run
@@ -74,7 +74,7 @@ class Watching(Observer):
         ).to_pylist()
         self.requests = lookups(self._server)
 
-    def looked_up(self, answers: Answers) -> None:
+    def looked_up(self, answers: LookupBatch) -> None:
         self.done += answers.lookups.num_rows
 
 

@@ -1,4 +1,4 @@
-"""summarize(): a day's delivery tables."""
+"""derive(): a day's delivery tables."""
 
 import json
 import os
@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.days import summarize_pending
 from pipeline.lake import parquet
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.marts.summarize import summarize
-from pipeline.schema import (
+from pipeline.marts.derive import derive
+from pipeline.merge_runner import derive_pending
+from pipeline.model.schema import (
     AGES,
     COUNT_NAMES,
     COUNTING_EVIDENCE,
@@ -32,12 +32,12 @@ from pipeline.schema import (
 from tests.support.factories import (
     NOON,
     PARTITION,
+    derived,
     new_lake,
     operation_id,
     record,
     scan,
     snapshot,
-    summarized,
 )
 from tests.support.states import as_known, distinct, newest
 
@@ -45,7 +45,7 @@ ABSENT = dict.fromkeys(COUNT_NAMES)
 
 
 def hourly(folder: Path, *records: dict) -> list[dict]:
-    lake = summarized(new_lake(folder), scan(records))
+    lake = derived(new_lake(folder), scan(records))
     return snapshot(lake)[f"delivery_hourly {PARTITION}"]
 
 
@@ -85,64 +85,64 @@ def test_operation_without_a_count_that_rates_need_is_not_rated(tmp_path: Path):
 
 
 def test_summarizing_again_writes_nothing(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
-    rows = summarize(lake, PARTITION)
+    rows = derive(lake, PARTITION)
     assert (rows["delivery_hourly"], rows["counting_evidence"]) == (1, 1)
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
 
 
-def test_summarizing_clears_the_mark_that_folding_left(tmp_path: Path):
+def test_summarizing_clears_the_mark_that_merging_left(tmp_path: Path):
     """R5: the mark says that derived tables may be older than history."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     assert lake.with_work(DERIVE) == set()
     lake.part(DELIVERY_HOURLY, PARTITION).unlink()
     lake.note_work(PARTITION, DERIVE)
     assert lake.with_work(DERIVE) == {PARTITION}
-    summarize(lake, PARTITION)
+    derive(lake, PARTITION)
     assert lake.with_work(DERIVE) == set()
     assert lake.part(DELIVERY_HOURLY, PARTITION).exists()
 
 
-def test_days_that_an_older_version_summarized_get_the_marts_that_came_since(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+def test_days_that_an_older_version_derived_get_the_marts_that_came_since(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     for mart in (OPERATION_SIZES, DELIVERY_CURVE):
         shutil.rmtree(lake.root / mart.name)
     lake = Lake(lake.root).open()
     assert lake.with_work(DERIVE) == set()
-    assert summarize_pending(lake) == ()
+    assert derive_pending(lake) == ()
     assert all(lake.part(mart, PARTITION).exists() for mart in MARTS)
     assert lake.with_work(DERIVE) == set()
 
 
-def test_days_are_summarized_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
-    summarize_pending(lake)
+def test_days_are_derived_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
+    derive_pending(lake)
     lake.derived("marts.json").write_text(json.dumps("made by other SQL"))
     lake.part(DELIVERY_CURVE, PARTITION).unlink()
-    summarize_pending(lake)
+    derive_pending(lake)
     assert lake.part(DELIVERY_CURVE, PARTITION).exists()
 
 
 def test_mart_of_another_version_or_damaged_is_derived_anew(tmp_path: Path):
     """Marts are made of operations and history, and of no mart: nothing of the old file is needed."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     before = snapshot(lake)
     older = pa.table({"question": ["opened_in_delivered"], "cumulative_operations": [1]})
     pq.write_table(older, lake.part(COUNTING_EVIDENCE, PARTITION))
     lake.part(DELIVERY_HOURLY, PARTITION).write_bytes(b"PAR1")
-    summarize_pending(lake)
+    derive_pending(lake)
     lake.derived("marts.json").write_text(json.dumps("made by other SQL"))
-    assert summarize_pending(lake) == ()
+    assert derive_pending(lake) == ()
     assert snapshot(lake) == before
 
 
 def test_nothing_is_marked_once_the_marts_are_those_of_this_version(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
-    summarize_pending(lake)
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
+    derive_pending(lake)
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
     lake.part(DELIVERY_CURVE, PARTITION).unlink()  # what a look at the files would find
-    summarize_pending(lake)
+    derive_pending(lake)
     assert not lake.part(DELIVERY_CURVE, PARTITION).exists()
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS[:-1]] == written[:-1]
 
@@ -167,12 +167,12 @@ NEW_ENTRY = """MART_INPUTS = {
 USING_IT = """
 from pathlib import Path
 import sys
-from pipeline.query import ask
-from pipeline.warehouse import publish
-from tests.support.factories import new_lake, record, scan, summarized
+from pipeline.access.query import ask
+from pipeline.outputs.warehouse import publish
+from tests.support.factories import new_lake, record, scan, derived
 from assets.definitions import defs
 
-lake = summarized(new_lake(Path(sys.argv[1])), scan([record(1), record(2)]))
+lake = derived(new_lake(Path(sys.argv[1])), scan([record(1), record(2)]))
 publish(lake)
 print(ask(lake, "SELECT status, operations FROM statuses").to_pylist())
 print([one.key.to_user_string() for one in defs.resolve_all_asset_specs()])
@@ -188,7 +188,7 @@ def test_new_mart_is_one_sql_file_and_one_entry(tmp_path: Path):
         if file.name in ("__init__.py", "conftest.py"):
             shutil.copy(file, tmp_path / "tests")
     (tmp_path / "pipeline/marts/sql/statuses.sql").write_text(NEW_MART)
-    registry = tmp_path / "pipeline/schema/__init__.py"
+    registry = tmp_path / "pipeline/model/schema/__init__.py"
     text = registry.read_text().replace("MART_INPUTS = {\n", NEW_ENTRY)
     registry.write_text(
         text.replace("\nfrom pipeline", "\nimport pyarrow as pa\n\nfrom pipeline", 1)
@@ -214,7 +214,7 @@ def test_operations_fall_into_classes_by_their_total(tmp_path: Path):
     unknown = record(99)
     del unknown["stats"]["total"]
     records = [record(n, stats={"total": total}) for n, total in enumerate(totals)]
-    lake = summarized(new_lake(tmp_path), scan([*records, unknown]))
+    lake = derived(new_lake(tmp_path), scan([*records, unknown]))
     rows = snapshot(lake)[f"operation_sizes {PARTITION}"]
     assert [(r["size_class"], r["smallest"], r["operations"], r["total"]) for r in rows] == [
         ("0", 0, 1, 0),
@@ -250,7 +250,7 @@ def test_curve_has_what_was_known_at_each_age(tmp_path: Path):
         )
         for age, stats in seen
     ]
-    found = curve(summarized(new_lake(tmp_path), *scans))
+    found = curve(derived(new_lake(tmp_path), *scans))
     assert list(found) == [minutes for _, minutes in AGES]
     assert [
         (row["operations"], row["emails"], row["delivered"], row["opened"])
@@ -270,17 +270,17 @@ def test_curve_leaves_out_the_counts_of_operations_that_lack_one(tmp_path: Path)
     lacking = record(1, stats={"total": 100})
     del lacking["stats"]["opened"]
     seen = NOON + timedelta(minutes=1)
-    row = curve(summarized(new_lake(tmp_path), scan([lacking, record(2)], observed_at=seen)))[1]
+    row = curve(derived(new_lake(tmp_path), scan([lacking, record(2)], observed_at=seen)))[1]
     assert (row["operations"], row["rated_operations"], row["emails"]) == (2, 1, 1)
-    alone = curve(summarized(new_lake(tmp_path / "alone"), scan([lacking], observed_at=seen)))[1]
+    alone = curve(derived(new_lake(tmp_path / "alone"), scan([lacking], observed_at=seen)))[1]
     assert (alone["operations"], alone["rated_operations"], alone["emails"]) == (1, None, None)
 
 
 def test_scan_that_finds_nothing_new_leaves_the_marts_untouched(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
-    summarized(lake, scan([record(1)], observed_at=NOON + timedelta(hours=5)))
-    summarize(lake, PARTITION)
+    derived(lake, scan([record(1)], observed_at=NOON + timedelta(hours=5)))
+    derive(lake, PARTITION)
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
 
 
@@ -324,7 +324,7 @@ def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: lis
     with TemporaryDirectory() as folder:
         lake = new_lake(Path(folder))
         parquet.replace(lake, HISTORY, PARTITION, table)
-        summarize(lake, PARTITION)
+        derive(lake, PARTITION)
         found = curve(lake)
     for minutes in AGE_MINUTES:
         age = timedelta(minutes=minutes)

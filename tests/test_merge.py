@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import ipc
 
-from pipeline.days import fold_pending, summarize_pending
-from pipeline.facts import Answers, Partition
 from pipeline.lake import landing
 from pipeline.lake.files import Disk, Files
-from pipeline.lake.landing import land, land_answers
+from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.lake.merge import merge
-from pipeline.schema import (
+from pipeline.merge_runner import derive_pending, merge_pending
+from pipeline.model.records import LookupBatch, Partition
+from pipeline.model.schema import (
     COVERAGE,
     HISTORY,
     LOOKUPS,
@@ -38,13 +38,13 @@ from tests.support.factories import (
     OTHER_ACCOUNT,
     PARTITION,
     at,
+    derived,
     landed,
     new_lake,
     operation_id,
     record,
     scan,
     snapshot,
-    summarized,
 )
 
 HOUR = timedelta(hours=1)
@@ -69,7 +69,7 @@ def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations
         )
         for n, m in ((2, 5), (1, 2))
     )
-    lake = summarized(new_lake(tmp_path), late)
+    lake = derived(new_lake(tmp_path), late)
     assert lake.with_work(DERIVE) == set()
     landed(lake, early)
     merge(lake, PARTITION)
@@ -80,14 +80,14 @@ def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations
 def test_publish_takes_history_and_operations_of_different_moments_together(
     tmp_path: Path, older: Table
 ):
-    """R1, R2: a copy that was made during a fold may have one of them from before it."""
+    """R1, R2: a copy that was made during a merge may have one of them from before it."""
     first, then = (
         scan([record(n, stats={"opened": n})], observed_at=NOON + n * HOUR) for n in (1, 2)
     )
     changed = scan(
         [record(1, stats={"opened": 5}, updated_at=NOON + 3 * HOUR)], observed_at=NOON + 4 * HOUR
     )
-    lake = summarized(new_lake(tmp_path / "lake"), first)
+    lake = derived(new_lake(tmp_path / "lake"), first)
     kept = shutil.copy(lake.part(older, PARTITION), tmp_path / "older.parquet")
     landed(lake, then, changed)
     merge(lake, PARTITION)
@@ -102,9 +102,9 @@ def test_publish_takes_history_and_operations_of_different_moments_together(
 
 
 @pytest.mark.parametrize("opened", [0, 5], ids=["as it was", "changed"])
-def test_day_whose_history_is_missing_is_an_error_and_is_not_folded(tmp_path: Path, opened: int):
+def test_day_whose_history_is_missing_is_an_error_and_is_not_merged(tmp_path: Path, opened: int):
     """R1: what is left of the day must not pass for all of it, nor what is new of it."""
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     shutil.rmtree(lake.part(HISTORY, PARTITION).parent)
     before = lake.part(OPERATIONS, PARTITION).read_bytes()
     again = record(1, stats={"opened": opened}, updated_at=NOON + opened * HOUR)
@@ -140,7 +140,7 @@ def test_landed_file_gives_back_the_whole_scan(tmp_path: Path):
     assert (coverage["operations"], coverage["rejects"], coverage["complete"]) == (2, 1, True)
 
 
-def test_landed_parquet_of_an_older_version_is_folded(tmp_path: Path):
+def test_landed_parquet_of_an_older_version_is_merged(tmp_path: Path):
     """R1"""
     lake = new_lake(tmp_path)
     path = land(lake, scan([record(1), record(2, id="")]))
@@ -156,12 +156,12 @@ def test_landed_parquet_of_an_older_version_is_folded(tmp_path: Path):
 def test_fetched_states_landed_by_an_earlier_version_count_as_fetched(tmp_path: Path):
     """R1, R3: its landed files do not say of each state that it was fetched by id."""
     first = scan([record(1, status="SCHEDULED")])
-    lake = summarized(new_lake(tmp_path), first)
+    lake = derived(new_lake(tmp_path), first)
     canceled = scan([record(1, status="CANCELED")], observed_at=AFTER_DEADLINE).operations
     rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
     none = LOOKUPS.arrow.empty_table(), OPERATION_ERRORS.arrow.empty_table()
-    answers = Answers(PARTITION, AFTER_DEADLINE, canceled, rejects, *none, requests=1)
-    path = land_answers(lake, answers)
+    answers = LookupBatch(PARTITION, AFTER_DEADLINE, canceled, rejects, *none, requests=1)
+    path = land_lookups(lake, answers)
     old = ipc.open_file(path).read_all().drop_columns(["looked_up_at"])
     with ipc.new_file(path, old.schema) as file:
         file.write_table(old)
@@ -195,7 +195,7 @@ def test_scan_that_found_nothing_lands_too(tmp_path: Path):
     assert lake.landed(PARTITION) == []
 
 
-def test_folding_keeps_every_state_and_shows_the_newest(tmp_path: Path):
+def test_merging_keeps_every_state_and_shows_the_newest(tmp_path: Path):
     """R1, R2."""
     lake = landed(
         new_lake(tmp_path),
@@ -313,7 +313,7 @@ def test_records_that_can_not_be_read_are_kept_verbatim_and_once(tmp_path: Path)
     assert (report.rejects, report.new_rejects) == (1, 1)
 
 
-def test_folding_again_changes_nothing_and_writes_nothing(tmp_path: Path):
+def test_merging_again_changes_nothing_and_writes_nothing(tmp_path: Path):
     """R5."""
     lake = landed(new_lake(tmp_path), scan([record(1), record(2, id="")]))
     merge(lake, PARTITION)
@@ -337,7 +337,7 @@ def test_rescan_with_nothing_changed_rewrites_only_coverage(tmp_path: Path):
 
 
 def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
-    """R5: folding is a union of sets."""
+    """R5: merging is a union of sets."""
     scans = [
         scan(
             [record(1, stats={"opened": n % 2}, updated_at=NOON + u * HOUR), record(9, id="")],
@@ -356,7 +356,7 @@ def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
 
 
 def test_state_that_an_older_scan_saw_was_first_seen_then(tmp_path: Path):
-    """R5: a scan that lands late, after a newer one was folded, still tells when a state was there."""
+    """R5: a scan that lands late, after a newer one was merged, still tells when a state was there."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + 2 * HOUR))
     merge(lake, PARTITION)
     landed(lake, scan([record(1)], observed_at=NOON + HOUR))
@@ -464,8 +464,8 @@ def test_damaged_table_is_an_error_and_never_taken_for_an_empty_one(tmp_path: Pa
     assert len(lake.landed(PARTITION)) == 1
 
 
-def test_history_written_but_operations_not_is_healed_by_the_next_fold(tmp_path: Path):
-    """R5: a kill between the two renames leaves the landed file, and the next fold does the rest."""
+def test_history_written_but_operations_not_is_healed_by_the_next_merge(tmp_path: Path):
+    """R5: a kill between the two renames leaves the landed file, and the next merge does the rest."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + HOUR))
     merge(lake, PARTITION)
     operations = lake.part(OPERATIONS, PARTITION)
@@ -525,18 +525,18 @@ class DiesAtOperations(Disk):
         super().rename(source, target)
 
 
-def test_operations_that_a_killed_fold_left_behind_history_come_up_with_the_next_news(
+def test_operations_that_a_killed_merge_left_behind_history_come_up_with_the_next_news(
     tmp_path: Path,
 ):
-    """R2, R5: also where the landed file of the fold that was killed was moved away since."""
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    """R2, R5: also where the landed file of the merge that was killed was moved away since."""
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     later = NOON + HOUR
     landed(lake, scan([record(1, stats={"opened": 1}, updated_at=later)], observed_at=later))
     with pytest.raises(Crash):
         merge(Lake(lake.root, Files(DiesAtOperations())), PARTITION)
     (file,) = lake.landed(PARTITION)
     file.unlink()
-    summarize_pending(lake)
+    derive_pending(lake)
     landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
     merge(lake, PARTITION)
     assert {row["operation_id"]: row["opened"] for row in rows(lake, "operations")} == {
@@ -547,7 +547,7 @@ def test_operations_that_a_killed_fold_left_behind_history_come_up_with_the_next
 
 def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
     """R2: a scan that finds some of a day's operations is enough."""
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     lake.part(OPERATIONS, PARTITION).unlink()
     later = NOON + HOUR
     landed(lake, scan([record(2, stats={"opened": 2}, updated_at=later)], observed_at=later))
@@ -562,15 +562,15 @@ def test_day_that_cannot_be_derived_keeps_no_other_from_its_tables(tmp_path: Pat
     lake = new_lake(tmp_path)
     landed(lake, scan([record(1)]))
     landed(lake, scan([record(3)], account_id=OTHER_ACCOUNT))
-    assert len(fold_pending(lake).folds) == 2
+    assert len(merge_pending(lake).merges) == 2
     operations = lake.part(OPERATIONS, PARTITION)
     operations.write_bytes(b"no Parquet")
-    (error,) = summarize_pending(lake)
+    (error,) = derive_pending(lake)
     assert str(operations) in str(error)
     assert lake.with_work(DERIVE) == {PARTITION}
 
 
-def test_fold_that_summarizes_derives_what_summarize_derives(tmp_path: Path):
+def test_merge_that_derives_derives_what_derive_derives(tmp_path: Path):
     later = NOON + HOUR
     scans = [
         scan([record(1), record(2)]),
@@ -579,11 +579,11 @@ def test_fold_that_summarizes_derives_what_summarize_derives(tmp_path: Path):
     at_once, apart = new_lake(tmp_path / "at once"), new_lake(tmp_path / "apart")
     for one in scans:
         landed(at_once, one)
-        assert not fold_pending(at_once, summarizing=True).errors
+        assert not merge_pending(at_once, deriving=True).errors
         assert at_once.with_work(DERIVE) == set()
         landed(apart, one)
-        fold_pending(apart)
-        summarize_pending(apart)
+        merge_pending(apart)
+        derive_pending(apart)
     marts = {mart.name for mart in MARTS}
     found, expected = (
         {key: value for key, value in snapshot(lake).items() if key.split()[0] in marts}

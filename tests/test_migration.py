@@ -10,13 +10,20 @@ from pathlib import Path
 import pytest
 
 from pipeline import Archive
+from pipeline.access.query import ask
 from pipeline.emulator import World
 from pipeline.emulator.truth import differences
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.lake.migration import up_to_date
-from pipeline.query import ask
-from pipeline.schema import FORMAT_VERSION, HISTORY, LAKE_TABLES, MARTS, OPERATIONS, SLOT_COVERAGE
-from pipeline.status import status
+from pipeline.model.schema import (
+    FORMAT_VERSION,
+    HISTORY,
+    LAKE_TABLES,
+    MARTS,
+    OPERATIONS,
+    SLOT_COVERAGE,
+)
+from pipeline.quality.status import status
 from pipeline.sync import rebuild, sync
 from tests.support.archives import account as emulated
 from tests.support.archives import rows, states, sync_all
@@ -31,7 +38,7 @@ NOW = START + timedelta(hours=81)
 
 @pytest.fixture
 def old(tmp_path: Path) -> Lake:
-    """What 0.1.0 left: format 1, with a scan of each day that is not folded yet."""
+    """What 0.1.0 left: format 1, with a scan of each day that is not merged yet."""
     lake = unpacked(1, tmp_path / "lake")
     assert len(lake.pending()) == 3
     return lake
@@ -60,7 +67,7 @@ def test_status_of_an_older_lake_says_what_to_do(old: Lake):
 
 
 def test_sync_goes_on_with_an_older_lake_and_loses_nothing(old: Lake):
-    """R1, R2: states that 0.1.0 saw are all there, and so is what it had landed and not folded."""
+    """R1, R2: states that 0.1.0 saw are all there, and so is what it had landed and not merged."""
     before = states(rows(old.root, HISTORY))
     with emulated(WORLD, NOW, old.root) as (emulator, settings):
         assert sync(settings).ok
@@ -166,7 +173,7 @@ def test_lake_of_format_2_equals_itself_with_its_fetched_state_newest(tmp_path: 
 
 
 def test_publishing_brings_a_lake_of_format_2_to_what_syncs_made_of_it(tmp_path: Path):
-    """R5: what a killed fold left is done, and the days it had landed are in."""
+    """R5: what a killed merge left is done, and the days it had landed are in."""
     lake = unpacked(2, tmp_path / "lake")
     _, errors = rebuild(lake)
     assert not errors

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.schema import PUBLISHED
-from pipeline.warehouse import AS_OF, publish
-from tests.support.factories import new_lake, record, scan, summarized
+from pipeline.model.schema import PUBLISHED
+from pipeline.outputs.warehouse import AS_OF, publish
+from tests.support.factories import derived, new_lake, record, scan
 
 OLDEST = "1.4.2"
 READING = """
@@ -52,7 +52,7 @@ def read(warehouse: Path, sources: list[str], packages: Path | None = None) -> d
 
 def test_older_duckdb_reads_all_of_the_warehouse(older: Path, tmp_path: Path):
     broken = {"id": "no record"}
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2, status="NEW"), broken]))
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2, status="NEW"), broken]))
     publish(lake)
     sources = [table.name for table in PUBLISHED]
     sources.append(f"{AS_OF}(TIMESTAMPTZ '2026-11-20 15:00:00Z')")

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from pipeline.emulator import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Clock, Emulator, World, running
 from pipeline.emulator.server import DESCRIPTION
-from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, STATUSES
+from pipeline.model.schema import COUNT_NAMES, OPERATION_ID_PATTERN, STATUSES
 from tests.support.factories import at
 
 DOCUMENT: dict[str, Any] = json.loads(DESCRIPTION.read_bytes())

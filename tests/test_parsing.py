@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, RECORD_SCHEMA
-from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.model.schema import COUNT_NAMES, OPERATION_ID_PATTERN, RECORD_SCHEMA
+from pipeline.twilio.conversion import is_unicode, record_json
+from pipeline.twilio.errors import DamagedResponseError, UnexpectedResponseError
 from pipeline.twilio.page import read_page
 from pipeline.twilio.parsing import (
     Reject,
@@ -21,7 +22,6 @@ from pipeline.twilio.parsing import (
     parse_page,
     parse_page_by_record,
 )
-from pipeline.twilio.records import is_unicode, record_json
 from tests.support.factories import at, body, record
 
 REFERENCE_SAMPLE = {
@@ -130,7 +130,7 @@ def test_records_under_data_are_read():
 )
 def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes, message: str):
     """R9; fact: "an answer with neither `operations` nor `data` is an error that names what came"."""
-    with pytest.raises(UnexpectedAnswerError, match=message):
+    with pytest.raises(UnexpectedResponseError, match=message):
         parse_page(content)
 
 
@@ -147,7 +147,7 @@ def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes,
 )
 def test_damaged_answer_is_an_error_never_an_empty_page(content: bytes):
     """R9."""
-    with pytest.raises(DamagedAnswerError, match="expected"):
+    with pytest.raises(DamagedResponseError, match="expected"):
         parse_page(content)
 
 
@@ -244,7 +244,7 @@ def test_statistics_that_nest_too_deeply_are_one_reject(depth: int):
     content = body([record(1), record(2) | {"stats": "here"}]).replace(b'"here"', nested)
     page = parse_page(content)
     assert (page.operations.num_rows, len(page.rejects)) == (1, 1)
-    with pytest.raises(DamagedAnswerError):
+    with pytest.raises(DamagedResponseError):
         parse_page(content[: content.index(nested) + depth])
 
 
@@ -458,14 +458,14 @@ def test_refused_token_is_shown_in_the_error():
     content = body([record(n) for n in range(9)]).replace(
         b'"next": null', b'"self2": [], "next": 7'
     )
-    with pytest.raises(UnexpectedAnswerError, match='"next": 7'):
+    with pytest.raises(UnexpectedResponseError, match='"next": 7'):
         parse_page(content)
 
 
 def test_one_operation_is_parsed_like_a_record_of_a_page():
     content = json.dumps(record(3), indent=1).encode()
     assert parse_operation(content).operations.equals(parse_page(body([record(3)])).operations)
-    with pytest.raises(UnexpectedAnswerError, match="with an id"):
+    with pytest.raises(UnexpectedResponseError, match="with an id"):
         parse_operation(b'{"operations":[]}')
 
 
@@ -516,7 +516,7 @@ def test_errors_have_pages_like_a_listing():
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[1", b"{} {}"])
 def test_errors_that_are_no_json_are_damaged(content: bytes):
-    with pytest.raises(DamagedAnswerError):
+    with pytest.raises(DamagedResponseError):
         parse_errors(content)
 
 

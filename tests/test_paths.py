@@ -10,19 +10,21 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from pipeline import engine, query, views
+from pipeline.access import query
+from pipeline.access.archive import Archive
+from pipeline.access.export import export
 from pipeline.emulator import World
 from pipeline.errors import SettingsError
-from pipeline.export import export
+from pipeline.lake import engine
 from pipeline.lake.layout import Lake
-from pipeline.read import Archive
+from pipeline.model.schema import COVERAGE, LAKE_TABLES, MARTS, PUBLISHED
+from pipeline.outputs import views
+from pipeline.quality.status import status
 from pipeline.report.write import draw
-from pipeline.schema import COVERAGE, LAKE_TABLES, MARTS, PUBLISHED
 from pipeline.settings import ArchiveSettings
-from pipeline.status import status
 from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
-from tests.support.factories import PARTITION, at, new_lake, record, scan, summarized
+from tests.support.factories import PARTITION, at, derived, new_lake, record, scan
 
 NOW: Final = at("2026-11-14 15:00")
 WORLD: Final = World(5, 20.0, at("2026-11-12"))
@@ -87,7 +89,7 @@ def test_folder_may_have_any_name(names: list[str], tmp_path: Path, expected: di
 
 def test_days_of_one_archive_are_not_read_from_another_beside_it(tmp_path: Path):
     """A name is no pattern, also where a query lists files."""
-    lakes = [summarized(new_lake(tmp_path / name), scan([record(1)])) for name in ("a1", "a*")]
+    lakes = [derived(new_lake(tmp_path / name), scan([record(1)])) for name in ("a1", "a*")]
     question = views.select(lakes[1], COVERAGE, [PARTITION])
     with engine.connect() as connection:
         assert len(connection.sql(question).fetchall()) == 1

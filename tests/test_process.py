@@ -28,8 +28,8 @@ def test_sync_imports_no_pandas(tmp_path: Path):
     """It takes longer than a sync with nothing due, and 40 MB."""
     program = """
 import sys
-from pipeline import cli
-cli.app(["sync", "--json"], standalone_mode=False)
+from pipeline.cli.app import app
+app(["sync", "--json"], standalone_mode=False)
 print(sorted(name for name in sys.modules if name.split(".")[0] == "pandas"))
 """
     with account(World(3, 100.0, START), at("2026-11-12"), tmp_path) as (emulator, settings):

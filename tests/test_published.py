@@ -12,17 +12,17 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline import query
-from pipeline.anomalies import latest_anomalies
-from pipeline.export import export
+from pipeline.access import query
+from pipeline.access.export import export
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake
-from pipeline.published import write_ahead_log
+from pipeline.outputs.published import write_ahead_log
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.anomalies import latest_anomalies
+from pipeline.quality.status import status
 from pipeline.report.data import read_accounts
-from pipeline.status import status
-from pipeline.warehouse import publish
 from tests.support.disks import CountingDisk, Crash, CrashingDisk
-from tests.support.factories import NOON, new_lake, record, scan, summarized
+from tests.support.factories import NOON, derived, new_lake, record, scan
 
 CLIENT = """
 import sys, duckdb
@@ -78,7 +78,7 @@ def client(lake: Lake) -> Iterator[Client]:
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2)]))
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     publish(lake)
     return lake
 
@@ -198,7 +198,7 @@ def test_client_that_only_reads_is_no_reason_to_publish(
         other.execute("FROM delivery_daily")
     with duckdb.connect(str(lake.warehouse), read_only=True):
         assert publish(lake, force=False) is False
-    summarized(lake, scan([record(3)]))
+    derived(lake, scan([record(3)]))
     assert publish(lake, force=False)
     assert "another program" not in caplog.text
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import engine
+from pipeline.access.query import ask, confine
 from pipeline.errors import ArchiveError, UsageError
+from pipeline.lake import engine
 from pipeline.lake.layout import Lake
-from pipeline.query import ask, confine
-from pipeline.schema import PUBLISHED
-from pipeline.warehouse import publish
+from pipeline.model.schema import PUBLISHED
+from pipeline.outputs.warehouse import publish
 from tests.support.command import run
-from tests.support.factories import new_lake, record, scan, summarized
+from tests.support.factories import derived, new_lake, record, scan
 
 SECRET = "tok-3n-very-secret"
 
@@ -19,7 +19,7 @@ SECRET = "tok-3n-very-secret"
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """An archive of one operation, with a file of somebody's beside its tables."""
-    lake = summarized(new_lake(tmp_path_factory.mktemp("query")), scan([record(1)]))
+    lake = derived(new_lake(tmp_path_factory.mktemp("query")), scan([record(1)]))
     (lake.root / ".env").write_text(f"TWILIO_AUTH_TOKEN={SECRET}")
     publish(lake)
     return lake
@@ -167,7 +167,7 @@ def test_order_and_names_of_the_answer_are_the_questions(lake: Lake):
 @pytest.mark.parametrize("linked", ["the archive", "a table"])
 def test_archive_behind_a_symbolic_link_is_read(tmp_path: Path, linked: str):
     """A table may lie on another disk, and be linked to from the archive."""
-    real = summarized(new_lake(tmp_path / "it's"), scan([record(1)]))
+    real = derived(new_lake(tmp_path / "it's"), scan([record(1)]))
     lake = Lake(tmp_path / "link")
     lake.root.symlink_to(real.root)
     if linked == "a table":

@@ -10,18 +10,18 @@ import pytest
 from pipeline import Archive
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
-from pipeline.schema import DELIVERY_HOURLY, HISTORY, OPERATIONS
-from pipeline.windows import Window
+from pipeline.model.schema import DELIVERY_HOURLY, HISTORY, OPERATIONS
+from pipeline.model.windows import Window
 from tests.support.factories import (
     ACCOUNT,
     NOON,
     OTHER_ACCOUNT,
     Partition,
+    derived,
     new_lake,
     operation_id,
     record,
     scan,
-    summarized,
 )
 
 TOMORROW = NOON + timedelta(days=1)
@@ -29,7 +29,7 @@ TOMORROW = NOON + timedelta(days=1)
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path),
         scan([record(1), record(2, created_at=NOON + timedelta(hours=1))]),
         scan([record(3, created_at=TOMORROW)], window=Window.of_day(TOMORROW.date())),

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.facts import SlotCoverage
-from pipeline.refresh import RefreshPolicy, Tier, cut, due_slots, plan_due
+from pipeline.extract.planner import RefreshPolicy, Tier, cut, due_slots, plan_due
+from pipeline.model.records import SlotCoverage
+from pipeline.model.windows import SLOT, Window, deadline, retained_days
 from pipeline.settings import Settings
-from pipeline.windows import SLOT, Window, deadline, retained_days
 from tests.support.factories import ACCOUNT, at
 
 NOW = at("2026-11-20 14:05")

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from pipeline.access.query import answered
+from pipeline.cli.rendering import write_table
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
-from pipeline.query import answered
-from pipeline.rendering import write_table
-from pipeline.warehouse import publish
+from pipeline.outputs.warehouse import publish
 from tests.support.archives import account
 from tests.support.command import run
-from tests.support.factories import at, new_lake, record, scan, summarized
+from tests.support.factories import at, derived, new_lake, record, scan
 
 HUGE = 170141183460469231731687303715884105727
 
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    lake = summarized(new_lake(tmp_path_factory.mktemp("rendering")), scan([record(1), record(2)]))
+    lake = derived(new_lake(tmp_path_factory.mktemp("rendering")), scan([record(1), record(2)]))
     publish(lake)
     return lake
 

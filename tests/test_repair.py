@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
+from pipeline.access.query import ask
 from pipeline.errors import UsageError
-from pipeline.facts import Answers
 from pipeline.lake import parquet
 from pipeline.lake.files import Files
-from pipeline.lake.landing import land, land_answers
+from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
-from pipeline.query import ask
-from pipeline.repair import Bounds, find, repair
-from pipeline.schema import COVERAGE, HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
-from pipeline.status import status
-from pipeline.windows import RETENTION
+from pipeline.model.records import LookupBatch
+from pipeline.model.schema import COVERAGE, HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.windows import RETENTION
+from pipeline.quality.repair import Bounds, find, repair
+from pipeline.quality.status import status
 from tests.support.archives import rows, states
 from tests.support.cases import some
 from tests.support.command import run
@@ -32,11 +32,11 @@ from tests.support.factories import (
     NOON,
     PARTITION,
     at,
+    derived,
     new_lake,
     record,
     scan,
     snapshot,
-    summarized,
 )
 from tests.test_clock import DAY, HOUR, YEAR_9966, Api, poisoned
 
@@ -108,20 +108,20 @@ def test_scan_of_a_far_past_is_set_aside_by_its_time(tmp_path: Path):
 def test_state_of_a_wrong_time_gives_way_to_a_later_one(tmp_path: Path):
     """R1, R3: of equal `updated_at` the latest seen is the newest, and this would be it for ever."""
     early, late = record(1, stats={"opened": 0}), record(1, stats={"opened": 1})
-    lake = summarized(new_lake(tmp_path), scan([early], observed_at=LATER))
+    lake = derived(new_lake(tmp_path), scan([early], observed_at=LATER))
     repair(lake, BOUNDS, "first")
     (operation,) = rows(lake.root, OPERATIONS).to_pylist()
     assert operation["observed_at"] == operation["updated_at"] == NOON + timedelta(minutes=1)
     assert rows(lake.root, COVERAGE).num_rows == 0
-    summarized(lake, scan([late], observed_at=NOON + HOUR))
+    derived(lake, scan([late], observed_at=NOON + HOUR))
     assert rows(lake.root, OPERATIONS)["opened"].to_pylist() == [1]
     assert rows(lake.root, HISTORY)["opened"].to_pylist() == [0, 1]
 
 
 def test_state_that_was_seen_before_its_creation_is_dated_anew(tmp_path: Path):
     """A Date of years back, on a day that was asked for: no bound is needed to tell."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=NOON - 2000 * DAY))
-    summarized(lake, scan([record(1), record(2)], observed_at=NOON + HOUR))
+    lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=NOON - 2000 * DAY))
+    derived(lake, scan([record(1), record(2)], observed_at=NOON + HOUR))
     done = repair(lake, BOUNDS, "first")
     assert dict(done.found[0].rows) == {"coverage": 1, "history": 1, "operations": 1}
     seen = rows(lake.root, OPERATIONS).to_pylist()
@@ -131,14 +131,14 @@ def test_state_that_was_seen_before_its_creation_is_dated_anew(tmp_path: Path):
 def test_rejects_stay_and_are_dated_anew(tmp_path: Path):
     """R1, R9"""
     broken = record(1) | {"stats": None}
-    lake = summarized(new_lake(tmp_path), scan([broken, record(2)], observed_at=LATER))
+    lake = derived(new_lake(tmp_path), scan([broken, record(2)], observed_at=LATER))
     repair(lake, BOUNDS, "first")
     (reject,) = rows(lake.root, REJECTS).to_pylist()
     assert NOON.date() == reject["observed_at"].date()
 
 
 def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1, stats={"failed": 1})]))
+    lake = derived(new_lake(tmp_path), scan([record(1, stats={"failed": 1})]))
     (found,) = scan([record(1)], observed_at=LATER).operations.to_pylist()
     lookup = {
         "operation_id": found["operation_id"],
@@ -150,9 +150,9 @@ def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
     }
     table = LOOKUPS.arrow.empty_table().from_pylist([lookup], schema=LOOKUPS.arrow)
     empty = scan([])
-    land_answers(
+    land_lookups(
         lake,
-        Answers(
+        LookupBatch(
             PARTITION,
             LATER,
             empty.operations,
@@ -179,7 +179,7 @@ def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
 )
 def test_repair_leaves_nothing_to_repair(tmp_path: Path, observed_at: datetime, bounds: Bounds):
     """Also where the time of the last update, which dates a state anew, is impossible itself."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=observed_at))
+    lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=observed_at))
     assert repair(lake, bounds, "first").found
     assert find(lake, bounds) == ()
     assert rows(lake.root, OPERATIONS).num_rows == 1
@@ -195,13 +195,13 @@ class FilesOfTwo(Files):
     def locked(self, lock_file: Path, what: str) -> AbstractContextManager[None]:
         if what == str(PARTITION) and not self._has_merged:
             self._has_merged = True
-            summarized(Lake(self._root), scan([record(1)]))
+            derived(Lake(self._root), scan([record(1)]))
         return super().locked(lock_file, what)
 
 
 def test_sync_that_merges_during_a_repair_loses_nothing(tmp_path: Path):
     """R1, R5"""
-    lake = summarized(new_lake(tmp_path), scan([], observed_at=LATER))
+    lake = derived(new_lake(tmp_path), scan([], observed_at=LATER))
     repair(Lake(lake.root, FilesOfTwo(lake.root)), BOUNDS, "first")
     assert rows(lake.root, OPERATIONS).num_rows == 1
     assert rows(lake.root, COVERAGE)["observed_at"].to_pylist() == [scan([]).facts.observed_at]
@@ -212,8 +212,8 @@ def test_bounds_that_leave_no_time_are_refused():
         Bounds.by(NOON, before=NOON + DAY)
 
 
-def test_what_landed_and_was_not_folded_is_repaired_too(tmp_path: Path):
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+def test_what_landed_and_was_not_merged_is_repaired_too(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     land(lake, scan([record(1), record(2)], observed_at=LATER))
     done = repair(lake, BOUNDS, "first")
     assert dict(done.found[0].rows) == {"coverage": 1, "history": 1, "operations": 1}
@@ -227,7 +227,7 @@ def mixed(folder: Path) -> Lake:
     empty = scan([], observed_at=LATER)
     window = replace(empty.facts.window, start=at(f"{day}"), end=at(f"{day}") + HOUR)
     wrong = replace(empty, facts=replace(empty.facts, window=window))
-    return summarized(
+    return derived(
         new_lake(folder),
         scan([record(1)]),
         scan([record(1, stats={"opened": 1}), record(2)], observed_at=LATER),
@@ -253,7 +253,7 @@ def test_repair_that_was_killed_is_done_by_the_next_one(tmp_path: Path, steps_to
 
 def test_command_shows_first_and_does_it_when_told(tmp_path: Path):
     lake = new_lake(tmp_path)
-    summarized(lake, scan([record(1)]), scan([record(2)], observed_at=at("2091-11-20")))
+    derived(lake, scan([record(1)]), scan([record(2)], observed_at=at("2091-11-20")))
     before = snapshot(lake)
     arguments = ("repair", "--data", str(lake.root), "--after", "2090-01-01")
     shown = run(*arguments, cwd=tmp_path)
@@ -273,7 +273,7 @@ def test_command_shows_first_and_does_it_when_told(tmp_path: Path):
 
 def test_command_does_not_set_aside_every_scan_by_the_clock_alone(tmp_path: Path):
     """It may be this machine's that is wrong."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)], observed_at=at("2091-11-20")))
+    lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=at("2091-11-20")))
     done = run("repair", "--apply", "--data", str(lake.root), cwd=tmp_path)
     assert done.returncode == 2
     assert "every scan of" in done.stderr

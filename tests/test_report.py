@@ -10,20 +10,20 @@ from typing import Any
 
 import pytest
 
-from pipeline.demo import FIRST_DAY
+from pipeline.cli.demo import FIRST_DAY
 from pipeline.emulator.world import World
 from pipeline.errors import UsageError
-from pipeline.facts import Scan
 from pipeline.lake.layout import Lake
+from pipeline.model.records import Scan
+from pipeline.model.schema import AGES
+from pipeline.model.windows import Window, midnight
+from pipeline.outputs.warehouse import publish
 from pipeline.report import data, palette
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import figures
 from pipeline.report.html import change, render
 from pipeline.report.png import png
 from pipeline.report.write import draw, report
-from pipeline.schema import AGES
-from pipeline.warehouse import publish
-from pipeline.windows import Window, midnight
 from tests.support import page
 from tests.support.archives import account as emulated
 from tests.support.archives import sync_all
@@ -33,10 +33,10 @@ from tests.support.factories import (
     DAY,
     NOON,
     OTHER_ACCOUNT,
+    derived,
     new_lake,
     record,
     scan,
-    summarized,
 )
 
 FIRST = midnight(DAY)
@@ -47,7 +47,7 @@ FINAL = (FIRST + WEEK - timedelta(seconds=1), FIRST + WEEK + timedelta(hours=11,
 
 
 def published(folder: Path, *scans: Scan) -> Lake:
-    lake = summarized(new_lake(folder), *scans)
+    lake = derived(new_lake(folder), *scans)
     publish(lake)
     return lake
 
@@ -331,7 +331,7 @@ def test_report_that_is_the_same_is_left_alone(tmp_path: Path):
     first.path.write_bytes(content.replace(b"Email", b"Snail"))  # as long as it was
     assert report(lake).is_new
     assert first.path.read_bytes() == content
-    summarized(lake, on(DAY, record(1), observed_at=midnight(DAY) + timedelta(days=3)))
+    derived(lake, on(DAY, record(1), observed_at=midnight(DAY) + timedelta(days=3)))
     publish(lake)
     assert report(lake).is_new  # nothing else was found, but the page is true for a later moment
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.demo import FIRST_DAY
+from pipeline.cli.demo import FIRST_DAY
 from pipeline.emulator.world import World
 from pipeline.lake.layout import Lake
 from pipeline.report.write import report

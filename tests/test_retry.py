@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.twilio.errors import ApiError, FatalApiError, GoneError, RetriableApiError
+from pipeline.twilio.errors import ApiError, FatalApiError, NotFoundError, RetriableApiError
 from pipeline.twilio.retry import parse_http_date, parse_retry_after, with_retries
 
 DATE = datetime(2026, 11, 20, 14, tzinfo=UTC)
@@ -56,7 +56,7 @@ def test_last_error_is_raised_with_the_number_of_tries():
     assert len(waits) == 3
 
 
-@pytest.mark.parametrize("error", [FatalApiError("no"), GoneError("no")])
+@pytest.mark.parametrize("error", [FatalApiError("no"), NotFoundError("no")])
 def test_what_no_repetition_mends_is_not_repeated(error: ApiError):
     assert run(error) == (error, [])
     assert error.attempts == 1

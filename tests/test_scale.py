@@ -7,10 +7,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipeline.access.query import ask
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
+from pipeline.outputs.warehouse import publish
 from pipeline.report.data import read_accounts
-from pipeline.warehouse import publish
 from tests.benchmarks.speed.many_days import account_id, make
 
 VIEWS = ("coverage_slots", "coverage_days", "delivery_curve")

@@ -12,11 +12,11 @@ import pytest
 from pipeline.emulator import Clock, Options, World, running
 from pipeline.emulator.listing import Bounds, Order
 from pipeline.errors import ArchiveError
-from pipeline.scan import FailedScan, Listing, scan_window, scan_windows
+from pipeline.extract.scan import FailedScan, Listing, scan_window, scan_windows
+from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError
-from pipeline.windows import Window
 from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record, rfc3339
 from tests.support.scripted_api import Answer, Received, scripted
 

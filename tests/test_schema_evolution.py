@@ -15,19 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import ipc
 
-from pipeline.checks import CHECKS, failing_rows, latest_states, silent_accounts
+from pipeline.access.archive import Archive
+from pipeline.access.export import export
+from pipeline.access.query import ask
 from pipeline.emulator import Clock, Faults, Options, World, running
-from pipeline.export import export
 from pipeline.lake import parquet
 from pipeline.lake.compact import compact
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import merge
-from pipeline.marts.summarize import summarize
-from pipeline.query import ask
-from pipeline.read import Archive
-from pipeline.repair import Bounds, find
-from pipeline.report.write import draw
-from pipeline.schema import (
+from pipeline.marts.derive import derive
+from pipeline.model.schema import (
     COVERAGE,
     DELIVERY_CURVE,
     DELIVERY_HOURLY,
@@ -44,12 +41,15 @@ from pipeline.schema import (
     SLOT_COVERAGE,
     Table,
 )
-from pipeline.status import status
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.checks import CHECKS, failing_rows, latest_states, silent_accounts
+from pipeline.quality.repair import Bounds, find
+from pipeline.quality.status import status
+from pipeline.quality.verify import verify
+from pipeline.report.write import draw
 from pipeline.sync import DUE, EVERYTHING, Scope, SyncReport, rebuild, sync
-from pipeline.verify import verify
-from pipeline.warehouse import publish
 from tests.support.archives import rows, settings_for
-from tests.support.factories import PARTITION, at, landed, new_lake, record, scan, summarized
+from tests.support.factories import PARTITION, at, derived, landed, new_lake, record, scan
 
 START = at("2026-11-10")
 NOW = at("2026-11-19 15:00")
@@ -83,7 +83,7 @@ class Account:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive with rows in every table, of days that are sealed and days that are not."""
+    """An archive with rows in every table, of days that are compacted and days that are not."""
     one = Account(tmp_path_factory.mktemp("stored"), NOW - timedelta(days=4))
     one.sync(EVERYTHING, Faults(3, {"malformed": 0.05}))
     one.clock.set(NOW)
@@ -215,13 +215,13 @@ def test_day_of_a_newer_version_is_not_merged_and_loses_nothing(tmp_path: Path, 
     assert [file.read_bytes() for file in facts] == before
     assert one.lake.landed(today)
     assert one.lake.pending() == {today}
-    assert {fold.partition for fold in report.folds} != set()
+    assert {merge.partition for merge in report.merges} != set()
 
 
 @pytest.mark.parametrize("table", FACTS, ids=lambda table: table.name)
 def test_no_fact_is_rewritten_without_a_column_of_its_file(tmp_path: Path, table: Table):
     """R1: whichever of a day's tables has the column."""
-    lake = summarized(new_lake(tmp_path), scan([record(1), record(2) | {"stats": None}]))
+    lake = derived(new_lake(tmp_path), scan([record(1), record(2) | {"stats": None}]))
     file = lake.part(table, PARTITION)
     if not file.exists():
         parquet.write(lake, table.arrow.empty_table(), file, lake.temporary_file("x"))
@@ -240,7 +240,7 @@ def test_no_fact_is_rewritten_without_a_column_of_its_file(tmp_path: Path, table
 @pytest.mark.parametrize("table", [SLOT_COVERAGE, *MARTS], ids=lambda table: table.name)
 def test_derived_table_of_another_version_is_derived_anew(tmp_path: Path, table: Table):
     """It holds nothing that facts do not: neither a lacking nor an unknown column keeps it stale."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     file = lake.part(table, PARTITION)
     required = next(c.name for c in table.columns if not c.nullable)
     for edit in (newer, lambda _, found: found.drop_columns([required])):
@@ -249,7 +249,7 @@ def test_derived_table_of_another_version_is_derived_anew(tmp_path: Path, table:
         pq.write_table(edit(table, pq.ParquetFile(file).read()), file)
         landed(lake, scan([record(1, stats={"opened": 1})]))
         merge(lake, PARTITION)
-        summarize(lake, PARTITION)
+        derive(lake, PARTITION)
         assert pq.read_schema(file).names == list(table.names)
 
 
@@ -264,7 +264,7 @@ def test_landed_file_of_an_older_version_lacks_what_came_since(tmp_path: Path):
 
 @pytest.mark.parametrize("name", [NEW, f"reject_{NEW}"])
 def test_landed_file_of_a_newer_version_stays(tmp_path: Path, name: str):
-    """R1: folded, it would be removed."""
+    """R1: merged, it would be removed."""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     rewrite_landed(lake, lambda found: found.append_column(name, pa.array(["x"])))
     with pytest.raises(LakeError, match=f"written by a newer version, with the columns {name}"):
@@ -281,7 +281,7 @@ def rewrite_landed(lake: Lake, edit: Callable[[pa.Table], pa.Table]) -> None:
 
 def test_file_without_a_required_column_is_none_of_the_archives(tmp_path: Path):
     """R9: that is more than a new column."""
-    lake = summarized(new_lake(tmp_path), scan([record(1)]))
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
     file = lake.part(OPERATIONS, PARTITION)
     pq.write_table(pq.ParquetFile(file).read().drop_columns(["updated_at"]), file)
     with pytest.raises(LakeError, match=r"expected updated_at timestamp\[us, tz=UTC\]; got"):

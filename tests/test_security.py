@@ -16,18 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from pipeline.access.query import ask
 from pipeline.emulator import Clock, Faults, Options, World
 from pipeline.emulator.server import create_app
 from pipeline.errors import UsageError
-from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import OPERATIONS
+from pipeline.model.records import Partition
+from pipeline.model.schema import OPERATIONS
 from pipeline.settings import Settings
 from pipeline.sync import rebuild
 from tests.support.archives import account
 from tests.support.command import ROOT, run, started
-from tests.support.factories import ACCOUNT, at, body, new_lake, record, scan, summarized
+from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan
 from tests.support.https import https_server
 from tests.support.scripted_api import Answer, Received, scripted
 
@@ -248,7 +248,7 @@ HOSTILE = "x'; DROP TABLE operations; --\" || (SELECT 1) $$ ${sums} {0} %s"
 def test_data_never_becomes_sql(tmp_path: Path):
     """An id, a status, a field or an error that looks like SQL is a text like any other."""
     hostile = record(1, status=HOSTILE, **{HOSTILE: HOSTILE}) | {"id": HOSTILE}
-    lake = summarized(new_lake(tmp_path), scan([hostile, record(2)]))
+    lake = derived(new_lake(tmp_path), scan([hostile, record(2)]))
     rebuild(lake)
     query = "SELECT operation_id, status FROM operations WHERE operation_id LIKE 'x%'"
     assert ask(lake, query).to_pylist() == [{"operation_id": HOSTILE, "status": HOSTILE}]

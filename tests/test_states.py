@@ -6,12 +6,12 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.facts import Answers, Scan
-from pipeline.lake.landing import land, land_answers
+from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge, rebuild_operations
 from pipeline.lake.states import AT_ONCE
-from pipeline.schema import LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.records import LookupBatch, Scan
+from pipeline.model.schema import LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from tests.support.factories import NOON, PARTITION, new_lake, record, scan, snapshot
 from tests.support.states import distinct, newest
 
@@ -50,7 +50,7 @@ def put(lake: Lake, landings: Landing) -> list[dict[str, Any]]:
             states = states.cast(OPERATIONS.arrow)
             rejects = REJECTS.arrow.empty_table().drop_columns(["scan_id"])
             none = LOOKUPS.arrow.empty_table(), OPERATION_ERRORS.arrow.empty_table()
-            land_answers(lake, Answers(PARTITION, at, states, rejects, *none, requests=1))
+            land_lookups(lake, LookupBatch(PARTITION, at, states, rejects, *none, requests=1))
         else:
             land(lake, one)
         rows += states.to_pylist()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.lake.layout import Lake
+from pipeline.outputs.warehouse import publish
 from pipeline.terminal import message, printable
-from pipeline.warehouse import publish
 from tests.support.command import ROOT, on_terminal, run
-from tests.support.factories import ACCOUNT, body, new_lake, record, scan, summarized
+from tests.support.factories import ACCOUNT, body, derived, new_lake, record, scan
 from tests.support.scripted_api import Answer, Received, scripted
 
 STATUS = "[red]x[/red] \x1b[31mred\x1b]0;title\x07 \x9b1m \u202eright-to-left :skull:"
@@ -47,9 +47,7 @@ def hostile_api() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    lake = summarized(
-        new_lake(tmp_path_factory.mktemp("hostile")), scan([record(1, status=STATUS)])
-    )
+    lake = derived(new_lake(tmp_path_factory.mktemp("hostile")), scan([record(1, status=STATUS)]))
     publish(lake)
     return lake
 
@@ -157,4 +155,4 @@ def test_all_text_is_printed_by_one_module():
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("print", "Console", "typer.echo", "sys.stderr.write")
     }
-    assert printers == {"pipeline/terminal.py", "pipeline/rendering.py", "pipeline/cli.py"}
+    assert printers == {"pipeline/terminal.py", "pipeline/cli/rendering.py", "pipeline/cli/app.py"}

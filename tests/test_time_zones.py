@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.lake.layout import Lake
-from pipeline.schema import PUBLISHED
-from pipeline.warehouse import publish
-from pipeline.windows import RETENTION, Window
-from tests.support.factories import NOON, new_lake, record, scan, summarized
+from pipeline.model.schema import PUBLISHED
+from pipeline.model.windows import RETENTION, Window
+from pipeline.outputs.warehouse import publish
+from tests.support.factories import NOON, derived, new_lake, record, scan
 
 ZONES = ["America/New_York", "Asia/Kolkata", "Asia/Kathmandu"]
 MINUTE = timedelta(minutes=1)
@@ -27,7 +27,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
     halves = [Window(NOON - 30 * MINUTE, NOON + 31 * MINUTE), Window(NOON, NOON + 2 * 60 * MINUTE)]
     opened = late | {"stats": late["stats"] | {"opened": 1}}
     deadline = NOON + RETENTION
-    summarized(
+    derived(
         lake,
         scan([early], observed_at=NOON + 70 * MINUTE, window=halves[0]),
         scan([early, late, {"id": "odd"}], observed_at=NOON + 130 * MINUTE, window=halves[1]),

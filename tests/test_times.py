@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta, timezone
 
-from pipeline.times import iso, iso_compact, iso_seconds
+from pipeline.model.times import iso, iso_compact, iso_seconds
 from tests.support.factories import at
 
 QUARTER = at("2026-11-20 14:00:00.25")

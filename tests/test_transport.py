@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError, ResponseTimeoutError, RetriableApiError
-from pipeline.windows import Window
 from tests.support.factories import ACCOUNT
 from tests.support.https import https_server, proxy
 from tests.support.scripted_api import DATE

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.days import remove_unfinished
 from pipeline.emulator import World
-from pipeline.facts import Partition
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.layout import Lake
+from pipeline.merge_runner import remove_unfinished
+from pipeline.model.records import Partition
 from tests.support.archives import account, sync_all
 from tests.support.factories import ACCOUNT, DAY, PARTITION, at, landed, new_lake, record, scan
 
@@ -24,7 +24,7 @@ OTHER_DAY = Partition(ACCOUNT, DAY + timedelta(days=1))
 
 
 def die_while_writing(root: Path, name: str, partition: Partition) -> None:
-    """As a landing or a fold does it, up to the kill."""
+    """As a landing or a merge does it, up to the kill."""
     lake = Lake(root)
     with lake.files.locked(lake.partition_lock(partition), "the day"):
         target, temporary = root / "never", lake.temporary_file(name, partition)

@@ -10,20 +10,20 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline import query
-from pipeline.days import summarize_pending
+from pipeline.access import query
+from pipeline.access.archive import Archive
 from pipeline.emulator import World
 from pipeline.errors import ArchiveError
 from pipeline.lake import faults, landing, parquet
 from pipeline.lake.faults import DamagedError, UnreadableError
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import merge
+from pipeline.merge_runner import derive_pending
+from pipeline.model.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, SLOT_COVERAGE, Table
+from pipeline.model.windows import Window
 from pipeline.oserrors import KNOWN, explain
-from pipeline.read import Archive
-from pipeline.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, SLOT_COVERAGE, Table
-from pipeline.status import status
-from pipeline.warehouse import publish
-from pipeline.windows import Window
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.status import status
 from tests.support.archives import account, rows, sync_all
 from tests.support.command import run
 from tests.support.factories import (
@@ -31,11 +31,11 @@ from tests.support.factories import (
     NOON,
     PARTITION,
     at,
+    derived,
     landed,
     new_lake,
     record,
     scan,
-    summarized,
 )
 from tests.support.users import as_nobody, give_to_nobody, needs_root, take_from_nobody
 
@@ -54,7 +54,7 @@ PART = Path("/srv/archive/operations/part-0.parquet")
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive that is published, of which something waits to be merged, and a copy of it."""
-    lake = summarized(new_lake(tmp_path_factory.mktemp("made")), scan([record(1), record(2)]))
+    lake = derived(new_lake(tmp_path_factory.mktemp("made")), scan([record(1), record(2)]))
     publish(lake)
     landed(lake, scan([record(3)], observed_at=NOON + timedelta(hours=3)))
     shutil.copytree(lake.root, lake.root.with_name("copy"))
@@ -77,7 +77,7 @@ READERS: dict[str, Callable[[Lake], object]] = {
     "rows": lambda lake: parquet.read(lake.part(OPERATIONS, PARTITION), OPERATIONS.arrow),
     "count": lambda lake: parquet.count(lake.part(OPERATIONS, PARTITION)),
     "landed": lambda lake: landing.read(first_landed(lake)),
-    "fold": lambda lake: merge(lake, PARTITION),
+    "merge": lambda lake: merge(lake, PARTITION),
     "sql": lambda lake: query.ask(lake, "FROM operations"),
     "notebook": lambda lake: Archive(lake.root).operations(),
 }
@@ -114,7 +114,7 @@ def test_file_of_another_user_is_told_with_its_owner(lake: Lake, read: Callable[
 
 
 @needs_root
-@pytest.mark.parametrize("read", [READERS["rows"], READERS["fold"]])
+@pytest.mark.parametrize("read", [READERS["rows"], READERS["merge"]])
 def test_folder_of_another_user_is_told_with_its_owner(lake: Lake, read: Callable[[Lake], object]):
     folder = lake.part(OPERATIONS, PARTITION).parent
     give_to_nobody(lake.root)
@@ -127,7 +127,7 @@ def test_folder_of_another_user_is_told_with_its_owner(lake: Lake, read: Callabl
 @needs_root
 def test_publish_names_a_coverage_file_of_another_user(lake: Lake):
     file = lake.part(COVERAGE, PARTITION)
-    summarized(lake)
+    derived(lake)
     give_to_nobody(lake.root)
     take_from_nobody(file)
     said = refused(lake, publish)
@@ -140,7 +140,7 @@ def test_publish_names_a_coverage_file_of_another_user(lake: Lake):
 def test_hidden_folder_of_another_user_is_told_with_its_owner(lake: Lake, name: str):
     give_to_nobody(lake.root)
     take_from_nobody(lake.root / name, *(lake.root / name).rglob("*"))
-    said = refused(lake, READERS["fold"])
+    said = refused(lake, READERS["merge"])
     assert "belongs to root" in said
 
 
@@ -251,13 +251,13 @@ def test_damaged_derived_file_is_derived_again(
 
 @pytest.mark.parametrize("name", ["published.json", "marts.json", "rows.duckdb"])
 def test_damaged_note_is_made_again(name: str, lake: Lake):
-    summarize_pending(lake)
+    derive_pending(lake)
     note = lake.derived(name)
     note.chmod(0o600)
     note.write_bytes(b"\xff{not really")
     publish(lake)
     status(lake, NOON)
-    summarized(lake)
+    derived(lake)
     assert query.ask(lake, "FROM delivery_daily").num_rows == 1
 
 
@@ -286,7 +286,7 @@ def test_damaged_fact_is_named_and_left_as_it_is(lake: Lake):
 )
 def test_status_names_a_damaged_file_and_shows_the_rest(table: Table, how: str, lake: Lake):
     other = Window.of_day(DAY - timedelta(days=1))
-    summarized(lake, scan([], window=other))
+    derived(lake, scan([], window=other))
     now = NOON + timedelta(hours=5)
     whole = status(lake, now)
     damage(lake.part(table, PARTITION), how)

@@ -9,15 +9,15 @@ import pytest
 
 from pipeline.emulator import Emulator, World
 from pipeline.errors import UsageError
+from pipeline.extract.scan import Listing, scan_windows
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.scan import Listing, scan_windows
-from pipeline.schema import OPERATIONS
+from pipeline.model.schema import OPERATIONS
+from pipeline.model.windows import Window
+from pipeline.quality.verify import Comparison, Verification, verify
 from pipeline.settings import Settings
 from pipeline.sync import Days, sync
 from pipeline.twilio.client import OperationsClient
-from pipeline.verify import Comparison, Verification, verify
-from pipeline.windows import Window
 from tests.support.archives import account, rows, sync_all
 from tests.support.factories import ACCOUNT, NOON, at, body, landed, operation_id, record, scan
 from tests.support.scripted_api import Answer, Received, scripted
@@ -87,7 +87,7 @@ def test_states_that_changed_since_are_newer_at_the_api(archived: tuple[Emulator
     emulator.clock.step(30 * timedelta(minutes=1))
     found = verify(settings, end=NOW)
     report = sync_all(settings, publishing=False)
-    changed = sum(fold.changed for fold in report.folds)
+    changed = sum(merge.changed for merge in report.merges)
     assert found.total.newer == changed > 0
     assert found.total.equal == created(WORLD, START, NOW) - changed
     assert found.total.listed == created(WORLD, START, NOW)
@@ -162,7 +162,7 @@ def test_operation_that_the_api_tells_no_more_is_forgotten(
     assert found.ok
 
 
-def test_what_landed_and_is_not_folded_yet_is_known(tmp_path: Path):
+def test_what_landed_and_is_not_merged_yet_is_known(tmp_path: Path):
     with account(WORLD, NOW, tmp_path) as (_, settings):
         lake = Lake(tmp_path).open()
         day = Window.of_day(START.date())

@@ -9,27 +9,33 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipeline import query
-from pipeline.days import fold_pending
+from pipeline.access import query
+from pipeline.access.export import export
 from pipeline.errors import ArchiveError
-from pipeline.export import export
-from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
+from pipeline.merge_runner import merge_pending
+from pipeline.model.records import Partition
+from pipeline.model.schema import (
+    COVERAGE,
+    PUBLISHED,
+    SLOT_COVERAGE,
+    WAREHOUSE_TABLES,
+    WAREHOUSE_VIEWS,
+)
+from pipeline.model.windows import Window
+from pipeline.outputs.warehouse import publish
 from pipeline.report.data import read_accounts
-from pipeline.schema import COVERAGE, PUBLISHED, SLOT_COVERAGE, WAREHOUSE_TABLES, WAREHOUSE_VIEWS
-from pipeline.warehouse import publish
-from pipeline.windows import Window
 from tests.support.factories import (
     ACCOUNT,
     NOON,
     OTHER_ACCOUNT,
     PARTITION,
+    derived,
     landed,
     new_lake,
     record,
     scan,
-    summarized,
 )
 
 TEN = {"total": 10, "sent": 10, "delivered": 8, "opened": 2, "undelivered": 1, "failed": 1}
@@ -42,7 +48,7 @@ def ask(lake: Lake, query: str) -> list[tuple]:
 
 
 def published(folder: Path, *records: dict) -> Lake:
-    lake = summarized(new_lake(folder), scan(records))
+    lake = derived(new_lake(folder), scan(records))
     publish(lake)
     return lake
 
@@ -111,7 +117,7 @@ def test_monthly_rates_are_sums_over_sums_and_no_average_of_rates(tmp_path: Path
     small = record(1, stats={"total": 1, "sent": 1, "delivered": 0, "undelivered": 1})
     day_before = NOON - timedelta(days=1)
     big = record(2, created_at=day_before, stats={"total": 99, "sent": 99, "delivered": 99})
-    lake = summarized(
+    lake = derived(
         new_lake(tmp_path), scan([small]), scan([big], window=Window.of_day(day_before.date()))
     )
     publish(lake)
@@ -124,7 +130,7 @@ def test_publishing_without_change_builds_nothing(tmp_path: Path):
     before = lake.warehouse.stat().st_ino
     assert publish(lake, force=False) is False
     assert lake.warehouse.stat().st_ino == before
-    summarized(lake, scan([record(2)]))
+    derived(lake, scan([record(2)]))
     assert publish(lake, force=False) is True
     assert ask(lake, "SELECT sum(operations) FROM delivery_daily") == [(2,)]
 
@@ -169,7 +175,7 @@ def test_reader_with_the_old_warehouse_open_goes_on_reading_it(tmp_path: Path):
     """R6: publishing neither waits for readers nor breaks them."""
     lake = published(tmp_path, record(1))
     with duckdb.connect(str(lake.warehouse), read_only=True) as reader:
-        summarized(lake, scan([record(2)]))
+        derived(lake, scan([record(2)]))
         publish(lake)
         query = "SELECT sum(operations) FROM delivery_daily"
         assert reader.execute(query).fetchall() == [(1,)]
@@ -216,10 +222,10 @@ def test_merge_while_publishing_is_in_this_warehouse_or_the_next(tmp_path: Path,
     first = scan([record(1)], observed_at=NOON + timedelta(hours=2))
     last = scan([record(1)], observed_at=NOON + timedelta(days=7, hours=-13))
     asked: list[str] = []
-    lake = summarized(new_lake(tmp_path), first)
+    lake = derived(new_lake(tmp_path), first)
     publish(lake)
     landed(lake, scan([record(2)], account_id=OTHER_ACCOUNT))
-    fold_pending(lake, summarizing=True)
+    merge_pending(lake, deriving=True)
     publish(Meanwhile(lake.root), force=False)
     assert len(asked) >= moment
     publish(lake, force=False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.windows import (
+from pipeline.model.windows import (
     DAY,
     Window,
     days_between,

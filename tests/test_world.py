@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.emulator.world import MAX_SIZE, World
-from pipeline.schema import COUNT_NAMES, OPERATION_ID_PATTERN, STATUSES
-from pipeline.windows import days_between
+from pipeline.model.schema import COUNT_NAMES, OPERATION_ID_PATTERN, STATUSES
+from pipeline.model.windows import days_between
 from tests.support.factories import at
 
 START = datetime(2026, 9, 1, tzinfo=UTC)

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.emulator.world import chances
 from pipeline.errors import UsageError
-from pipeline.windows import deadline
+from pipeline.model.windows import deadline
 
 REFUSALS: Final = {
     "429": 429,

@@ -18,8 +18,8 @@ from pipeline.emulator.request import (
     write_token,
 )
 from pipeline.emulator.world import World, chances
-from pipeline.schema import STATUSES
-from pipeline.windows import RETENTION
+from pipeline.model.schema import STATUSES
+from pipeline.model.windows import RETENTION
 
 Order = Literal["oldest", "newest", "scrambled"]
 Bounds = Literal["inclusive", "exclusive", "start_inclusive", "end_inclusive"]

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from pipeline.windows import midnight
+from pipeline.model.windows import midnight
 
 _LATEST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(seconds=1)
 _MOMENT: Final = re.compile(

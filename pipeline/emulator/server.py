@@ -48,7 +48,7 @@ from pipeline.emulator.request import (
 from pipeline.emulator.simulated_clock import Clock
 from pipeline.emulator.world import World, chances
 from pipeline.errors import UsageError
-from pipeline.windows import RETENTION
+from pipeline.model.windows import RETENTION
 
 DEMO_ACCOUNT_SID: Final = "AC" + "0123456789abcdef" * 2
 DEMO_AUTH_TOKEN: Final = "emulator-auth-token"  # noqa: S105 - valid for this emulator only

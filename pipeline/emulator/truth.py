@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.emulator.world import World
-from pipeline.schema import COUNT_NAMES
-from pipeline.windows import RETENTION
+from pipeline.model.schema import COUNT_NAMES
+from pipeline.model.windows import RETENTION
 
 _STATE = ("status", *COUNT_NAMES, "updated_at")
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.schema import COUNT_NAMES
+from pipeline.model.schema import COUNT_NAMES
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

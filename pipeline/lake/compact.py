@@ -3,12 +3,12 @@
 import logging
 from datetime import datetime
 
-from pipeline.facts import Partition
 from pipeline.lake import parquet
 from pipeline.lake.faults import refusals
 from pipeline.lake.layout import COMPACT, Lake
-from pipeline.schema import LAKE_TABLES
-from pipeline.windows import SLOT, Window, deadline
+from pipeline.model.records import Partition
+from pipeline.model.schema import LAKE_TABLES
+from pipeline.model.windows import SLOT, Window, deadline
 
 log = logging.getLogger(__name__)
 

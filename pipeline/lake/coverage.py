@@ -12,11 +12,11 @@ from datetime import date, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.facts import Partition, SlotCoverage
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COVERAGE, SLOT_COVERAGE
-from pipeline.windows import SLOT, Window, deadline
+from pipeline.model.records import Partition, SlotCoverage
+from pipeline.model.schema import COVERAGE, SLOT_COVERAGE
+from pipeline.model.windows import SLOT, Window, deadline
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def to_table(slots: Iterable[SlotCoverage]) -> pa.Table:
 
 
 def latest_scan(lake: Lake, account_id: str, since: date = date.max) -> datetime | None:
-    """When the latest folded scan of some days ended, by the API's clock; None if none is known.
+    """When the latest merged scan of some days ended, by the API's clock; None if none is known.
 
     Args:
         lake: the archive.
@@ -127,10 +127,10 @@ def latest_scan(lake: Lake, account_id: str, since: date = date.max) -> datetime
 
 
 def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCoverage]:
-    """What is known of every slot of some days, from the folded scans; in order.
+    """What is known of every slot of some days, from the merged scans; in order.
 
     A day whose coverage can't be read counts as never scanned: it is scanned again, and it keeps no
-    other day from being scanned. Its fold will say what is wrong.
+    other day from being scanned. Its merge will say what is wrong.
     """
     found: list[SlotCoverage] = []
     for day in sorted(set(days)):

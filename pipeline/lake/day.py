@@ -9,12 +9,11 @@ from typing import Final
 import duckdb
 import pyarrow as pa
 
-from pipeline import engine
-from pipeline.facts import Partition
-from pipeline.lake import faults, parquet
+from pipeline.lake import engine, faults, parquet
 from pipeline.lake.layout import COMPACT, DERIVE, Lake, LakeError
 from pipeline.lake.statements import part, statement
-from pipeline.schema import Table
+from pipeline.model.records import Partition
+from pipeline.model.schema import Table
 
 MEMORY: Final = "256MB"
 """What DuckDB takes at most before it spills. Around it the process needs about 200 MB."""

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import ipc
 
-from pipeline.facts import Answers, Partition, Scan, ScanFacts
 from pipeline.lake import faults, parquet
 from pipeline.lake.layout import LANDED_SUFFIX, Lake
-from pipeline.schema import (
+from pipeline.model.records import LookupBatch, Partition, Scan, ScanFacts
+from pipeline.model.schema import (
     COVERAGE,
     LOOKUPS,
     OPERATION_ERRORS,
@@ -29,8 +29,8 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
-from pipeline.times import iso_compact
-from pipeline.windows import Window
+from pipeline.model.times import iso_compact
+from pipeline.model.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
 _ANSWERS_KEY: Final = b"email_archive.lookups"
@@ -92,7 +92,7 @@ def land(lake: Lake, scan: Scan) -> Path:
     return _land(lake, partition, _scan_id(facts), rows, metadata)
 
 
-def land_answers(lake: Lake, answers: Answers) -> Path:
+def land_lookups(lake: Lake, answers: LookupBatch) -> Path:
     """Write what was asked of single operations into the lake, durably, and return its file.
 
     It holds the partition's lock while it writes.
@@ -182,7 +182,7 @@ def read(path: Path) -> Landed:
             errors=_riding(table, OPERATION_ERRORS, "operation_id"),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        advice = "its day is not folded until the file is moved away"
+        advice = "its day is not merged until the file is moved away"
         raise faults.of_file(path, error, advice=advice) from error
     return landed
 
@@ -214,7 +214,7 @@ def _typed(table: Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> p
 
 
 def _require_known(path: Path, names: Iterable[str], metadata: Mapping[bytes, bytes]) -> None:
-    """Refuse a file with more in it than this version knows: it is removed once it is folded (R1)."""
+    """Refuse a file with more in it than this version knows: it is removed once it is merged (R1)."""
     known = {*OPERATIONS.names, *(name for riders in _RIDERS.values() for name in riders.values())}
     facts = json.loads(metadata.get(_FACTS_KEY, b"{}"))
     if unknown := {*names, *facts} - {*known, *COVERAGE.names, "account_id"}:

@@ -15,11 +15,11 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.errors import ArchiveError, UsageError
-from pipeline.facts import Partition
 from pipeline.lake.files import Files
-from pipeline.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
+from pipeline.model.records import Partition
+from pipeline.model.schema import FORMAT_VERSION, LAKE_TABLES, MARTS, Table
+from pipeline.model.values import ACCOUNT_SID
 from pipeline.settings import ArchiveSettings
-from pipeline.values import ACCOUNT_SID
 
 PART = "part-0.parquet"
 PENDING = ".pending"
@@ -133,7 +133,7 @@ class Lake:
         return self._folder(table.name, partition, PART)
 
     def landing_folder(self, partition: Partition) -> Path:
-        """Where the scans of a partition lie until they are folded."""
+        """Where the scans of a partition lie until they are merged."""
         return self._folder("landing", partition)
 
     def landed(self, partition: Partition) -> list[Path]:
@@ -175,15 +175,15 @@ class Lake:
                 yield partition, os.stat(path)  # noqa: PTH116 - a Path for each of thousands of days
 
     def pending(self) -> set[Partition]:
-        """The partitions with landed scans that are not folded."""
+        """The partitions with landed scans that are not merged."""
         return {p for p in self.partitions("landing") if self.has_landed(p)}
 
     def has_landed(self, partition: Partition) -> bool:
-        """Whether a partition has scans that are not folded, or refuses to tell."""
+        """Whether a partition has scans that are not merged, or refuses to tell."""
         try:
             return bool(self.landed(partition))
         except PermissionError:
-            return True  # its fold will say what is wrong
+            return True  # its merge will say what is wrong
 
     def with_work(self, work: str) -> set[Partition]:
         """The partitions that wait for a work: `DERIVE` or `COMPACT`."""

@@ -19,7 +19,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.facts import Partition
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.day import Day, open_day
@@ -28,7 +27,8 @@ from pipeline.lake.layout import DERIVE, Lake
 from pipeline.lake.pending_lookups import write_pending_lookups
 from pipeline.lake.statements import small_table, statement
 from pipeline.lake.states import AT_ONCE, StatesMerge
-from pipeline.schema import (
+from pipeline.model.records import Partition
+from pipeline.model.schema import (
     COVERAGE,
     HISTORY,
     LOOKUPS,

@@ -7,10 +7,10 @@ and what an older version did not know is made anew.
 import logging
 from typing import Final
 
-from pipeline.facts import Partition
 from pipeline.lake.layout import COMPACT, DERIVE, PART, Lake, LakeError
 from pipeline.lake.merge import rebuild_derived, rebuild_operations
-from pipeline.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
+from pipeline.model.records import Partition
+from pipeline.model.schema import COVERAGE, FORMAT_VERSION, LOOKUPS
 
 _STALE: Final = (".stale", "stale", DERIVE)
 _UNSEALED: Final = (".unsealed", "unsealed", COMPACT)

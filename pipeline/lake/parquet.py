@@ -10,10 +10,10 @@ from typing import IO, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.facts import Partition
 from pipeline.lake import faults
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.schema import COUNT_NAMES, FACTS, Table
+from pipeline.model.records import Partition
+from pipeline.model.schema import COUNT_NAMES, FACTS, Table
 
 log = logging.getLogger(__name__)
 

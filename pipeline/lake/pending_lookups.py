@@ -6,13 +6,13 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.facts import Partition, Watched
 from pipeline.lake import parquet
 from pipeline.lake.day import Day, open_day
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.statements import statement
-from pipeline.schema import LOOKUPS, OPERATIONS, PENDING_LOOKUPS, TIMESTAMP
-from pipeline.windows import midnight
+from pipeline.model.records import Partition, PendingLookup
+from pipeline.model.schema import LOOKUPS, OPERATIONS, PENDING_LOOKUPS, TIMESTAMP
+from pipeline.model.windows import midnight
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def write_pending_lookups(day: Day) -> None:
 
 def read_pending_lookups(
     lake: Lake, account_id: str, *, errors: bool = True, states_before: datetime | None = None
-) -> list[Watched]:
+) -> list[PendingLookup]:
     """The operations of an account that are to be looked up by id.
 
     A file that can't be read is derived anew; where that can't be done either, its day's merge will say
@@ -46,7 +46,7 @@ def read_pending_lookups(
         states_before: of those whose state is wanted only what was created before then: a file that
             has none of these is not opened.
     """
-    found: list[Watched] = []
+    found: list[PendingLookup] = []
     for partition in sorted(p for p in lake.with_pending_lookups() if p.account_id == account_id):
         if not errors and states_before and midnight(partition.day) >= states_before:
             continue
@@ -58,7 +58,7 @@ def read_pending_lookups(
         if states_before:
             is_early = pc.less(rows["created_at"], pa.scalar(states_before, TIMESTAMP))
             rows = rows.filter(pc.or_(pc.equal(rows["subject"], "errors"), is_early))
-        found += [Watched(partition, **row) for row in rows.to_pylist()]
+        found += [PendingLookup(partition, **row) for row in rows.to_pylist()]
     return found
 
 

@@ -7,10 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from pipeline import engine
-from pipeline.lake import parquet
-from pipeline.schema import HISTORY, SETTLED_STATUSES, Column, Table
-from pipeline.windows import RETENTION, SLOT
+from pipeline.lake import engine, parquet
+from pipeline.model.schema import HISTORY, SETTLED_STATUSES, Column, Table
+from pipeline.model.windows import RETENTION, SLOT
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MOMENTS: Final = ("observed_at", "looked_up_at")

@@ -14,12 +14,11 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import engine
-from pipeline.lake import parquet
+from pipeline.lake import engine, parquet
 from pipeline.lake.day import Day
 from pipeline.lake.layout import LakeError
 from pipeline.lake.statements import statement
-from pipeline.schema import HISTORY, OPERATIONS, Table
+from pipeline.model.schema import HISTORY, OPERATIONS, Table
 
 AT_ONCE: Final = 256 * 1024
 """States that are merged at once, known ones and others: memory follows it."""

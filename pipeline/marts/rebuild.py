@@ -3,8 +3,8 @@
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import rebuild_derived
-from pipeline.marts.summarize import summarize
-from pipeline.schema import MARTS, SLOT_COVERAGE
+from pipeline.marts.derive import derive
+from pipeline.model.schema import MARTS, SLOT_COVERAGE
 
 
 def rebuild_damaged(lake: Lake) -> bool:
@@ -24,5 +24,5 @@ def rebuild_damaged(lake: Lake) -> bool:
                 if table is SLOT_COVERAGE:
                     rebuild_derived(lake, partition)
                 else:
-                    summarize(lake, partition)
+                    derive(lake, partition)
     return found

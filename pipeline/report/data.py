@@ -10,14 +10,14 @@ from typing import Any, Final, TypeAlias
 
 import duckdb
 
-from pipeline import engine
-from pipeline.counting import Reading
+from pipeline.access.query import unanswered
 from pipeline.errors import UsageError
+from pipeline.lake import engine
 from pipeline.lake.layout import Lake
-from pipeline.published import open_warehouse
-from pipeline.query import unanswered
-from pipeline.schema import AGES
-from pipeline.warehouse import ANOMALY_DAYS, ANOMALY_FEWEST_DAYS
+from pipeline.model.schema import AGES
+from pipeline.outputs.counting import Reading
+from pipeline.outputs.published import open_warehouse
+from pipeline.outputs.warehouse import ANOMALY_DAYS, ANOMALY_FEWEST_DAYS
 
 Row: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[Row]
@@ -124,7 +124,7 @@ def _copy_coverage(connection: duckdb.DuckDBPyConnection) -> None:
     with the square of their number.
     """
     connection.execute("CREATE TEMP TABLE coverage_slots AS FROM coverage_slots")
-    days = engine.sql("pipeline", "coverage_days")
+    days = engine.sql("pipeline.outputs", "coverage_days")
     connection.execute(f"CREATE TEMP TABLE coverage_days AS {days}")
 
 
@@ -185,7 +185,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | Non
 
 
 def _readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
-    found = connection.sql(engine.sql("pipeline", "readings")).to_arrow_table().to_pylist()
+    found = connection.sql(engine.sql("pipeline.outputs", "readings")).to_arrow_table().to_pylist()
     return [Reading(**row) for row in found]
 
 

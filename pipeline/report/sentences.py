@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from itertools import groupby
 from typing import Final
 
+from pipeline.outputs.warehouse import ANOMALY_FEWEST_DAYS
 from pipeline.report.data import CALENDAR_WEEKS, Account, Row, Rows
-from pipeline.warehouse import ANOMALY_FEWEST_DAYS
 
 RATE_NAMES: Final = {
     "delivery_rate": "Delivery rate",

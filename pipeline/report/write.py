@@ -8,11 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from pipeline.access.sink import opened
 from pipeline.lake.layout import Lake
 from pipeline.report import html
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import Figure, figures
-from pipeline.sink import opened
 
 log = logging.getLogger(__name__)
 

@@ -25,18 +25,19 @@ from urllib.parse import quote, urlencode, urlsplit
 import pyarrow as pa
 
 from pipeline import version
+from pipeline.model.times import iso_seconds
+from pipeline.model.windows import Window
 from pipeline.settings import Settings
-from pipeline.times import iso_seconds
 from pipeline.twilio.errors import (
-    AnswerTooLargeError,
     ApiError,
     CredentialsError,
-    DamagedAnswerError,
+    DamagedResponseError,
     FatalApiError,
-    GoneError,
+    NotFoundError,
     PageTokenError,
+    ResponseTooLargeError,
     RetriableApiError,
-    UnexpectedAnswerError,
+    UnexpectedResponseError,
 )
 from pipeline.twilio.page_size import PageSize
 from pipeline.twilio.parsing import (
@@ -50,7 +51,6 @@ from pipeline.twilio.parsing import (
 from pipeline.twilio.rate_limiter import RateLimiter
 from pipeline.twilio.retry import parse_http_date, parse_retry_after, with_retries
 from pipeline.twilio.transport import Limits, Response, Transport
-from pipeline.windows import Window
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class OperationsClient:
                 settings.connect_timeout,
                 settings.read_timeout,
                 settings.response_timeout,
-                settings.max_answer_bytes,
+                settings.max_response_bytes,
             ),
             connections=2 * settings.concurrency,
             proxy=settings.proxy(),
@@ -214,7 +214,7 @@ class OperationsClient:
 
         Raises:
             PageTokenError: a token was refused, or came again: begin anew.
-            UnexpectedAnswerError: JSON that is no page.
+            UnexpectedResponseError: JSON that is no page.
         """
         start, end = window.asked()
         query = {
@@ -247,7 +247,7 @@ class OperationsClient:
         """Fetch one operation: a page of one record.
 
         Raises:
-            GoneError: 404: never known, or older than the retention.
+            NotFoundError: 404: never known, or older than the retention.
             FatalApiError: the id is empty.
         """
         return self._get(_path_of(operation_id), parse_operation, {})
@@ -258,7 +258,7 @@ class OperationsClient:
         So every JSON is taken, and an answer that has pages like a listing's is followed like one.
 
         Raises:
-            GoneError: 404: the operation is not known, or older than the retention.
+            NotFoundError: 404: the operation is not known, or older than the retention.
             PageTokenError: a token came again.
             FatalApiError: the id is empty.
         """
@@ -332,7 +332,7 @@ class OperationsClient:
         try:
             with self._parsing:
                 parsed = parse(response.body)
-        except (DamagedAnswerError, UnexpectedAnswerError) as error:
+        except (DamagedResponseError, UnexpectedResponseError) as error:
             why = self._why_not(parse, response.body, error)
             msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
             raise type(error)(msg, status=response.status, request_id=request_id) from None
@@ -346,7 +346,7 @@ class OperationsClient:
         began = time.monotonic()
         try:
             response = self._transport.get(target)
-        except (DamagedAnswerError, AnswerTooLargeError) as error:
+        except (DamagedResponseError, ResponseTooLargeError) as error:
             msg = f"{what}: {error}"
             raise type(error)(msg, status=error.status) from None
         except RetriableApiError as error:
@@ -383,7 +383,7 @@ class OperationsClient:
                 f"{what}: expected a Date header, the archive's clock; got "
                 f"{_excerpt(response.headers.get('date', 'none'))!r}"
             )
-            raise UnexpectedAnswerError(msg, status=response.status)
+            raise UnexpectedResponseError(msg, status=response.status)
         clock = date + _age(response)
         self._first_clock = self._first_clock or (clock, time.monotonic())
         expected = self._expected(clock)
@@ -483,7 +483,7 @@ def _refusal(
     if status == HTTPStatus.NOT_FOUND:
         if what.endswith(_OPERATIONS):
             return FatalApiError(f"{said}. Is EMAIL_ARCHIVE_API_URL right?", **details)
-        return GoneError(f"{said}. The API does not know this operation (any more)", **details)
+        return NotFoundError(f"{said}. The API does not know this operation (any more)", **details)
     return FatalApiError(said, **details)
 
 

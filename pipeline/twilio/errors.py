@@ -4,7 +4,7 @@
   answer of an unknown shape.
 - `RetriableApiError`: the same request may succeed later. Rate limits, server faults, a broken
   connection, an answer that arrived damaged. The client has already retried it when it is raised.
-- `GoneError`: the API does not know this operation (any more).
+- `NotFoundError`: the API does not know this operation (any more).
 
 No message here ever holds a credential (R11): errors carry the method, the URL without user info,
 and what the server said.
@@ -76,11 +76,11 @@ class PageTokenError(FatalApiError):
     """The page token was refused, or came again: the listing has to begin anew."""
 
 
-class UnexpectedAnswerError(FatalApiError):
+class UnexpectedResponseError(FatalApiError):
     """JSON of a shape that is not a page or an operation: never taken for an empty result (R9)."""
 
 
-class AnswerTooLargeError(FatalApiError):
+class ResponseTooLargeError(FatalApiError):
     """The answer is larger than the setting allows."""
 
 
@@ -92,9 +92,9 @@ class ResponseTimeoutError(RetriableApiError):
     """A connection was made, and no whole response came in time."""
 
 
-class DamagedAnswerError(RetriableApiError):
+class DamagedResponseError(RetriableApiError):
     """A 200 whose body is not the JSON it should be: cut off, HTML of a proxy, broken encoding."""
 
 
-class GoneError(ApiError):
+class NotFoundError(ApiError):
     """404 for one operation: never known, or older than the retention."""

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import astuple
 
-from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
-from pipeline.twilio.records import KNOWN_FIELDS, MAX_COUNT
+from pipeline.model.schema import COUNT_NAMES, RECORD_SCHEMA, TIMESTAMP
+from pipeline.twilio.conversion import KNOWN_FIELDS, MAX_COUNT
 
 _ABSENT: Final = -1
 _TIME_LENGTH: Final = len("2026-11-20T10:00:00Z")

@@ -7,10 +7,10 @@ import threading
 from typing import Final
 
 from pipeline.twilio.errors import (
-    AnswerTooLargeError,
     ApiError,
-    DamagedAnswerError,
+    DamagedResponseError,
     ResponseTimeoutError,
+    ResponseTooLargeError,
 )
 
 SMALLEST: Final = 50
@@ -53,6 +53,6 @@ class PageSize:
 
 def _may_be_too_large(error: ApiError) -> bool:
     """Whether a page may have failed because it is too large."""
-    if isinstance(error, (AnswerTooLargeError, DamagedAnswerError, ResponseTimeoutError)):
+    if isinstance(error, (ResponseTooLargeError, DamagedResponseError, ResponseTimeoutError)):
         return True
     return (error.status or 0) >= _SERVER_ERROR

@@ -17,10 +17,8 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import OPERATION_ID_PATTERN, RECORD_SCHEMA, STATUSES
-from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
-from pipeline.twilio.page import read_page
-from pipeline.twilio.records import (
+from pipeline.model.schema import OPERATION_ID_PATTERN, RECORD_SCHEMA, STATUSES
+from pipeline.twilio.conversion import (
     BadRecordError,
     is_unicode,
     row_of,
@@ -29,6 +27,8 @@ from pipeline.twilio.records import (
     time_in,
     unknown_names,
 )
+from pipeline.twilio.errors import DamagedResponseError, UnexpectedResponseError
+from pipeline.twilio.page import read_page
 
 _RECORDS_KEYS: Final = ("operations", "data")
 """Where a page keeps its records; a sibling resource's guide shows `data`."""
@@ -113,8 +113,8 @@ def parse_page(body: bytes) -> ParsedPage:
     """Parse the response to a list request.
 
     Raises:
-        DamagedAnswerError: it is not JSON: cut off, HTML of a proxy, empty.
-        UnexpectedAnswerError: it is JSON, but not a page: neither ``operations`` nor ``data``.
+        DamagedResponseError: it is not JSON: cut off, HTML of a proxy, empty.
+        UnexpectedResponseError: it is JSON, but not a page: neither ``operations`` nor ``data``.
     """
     found = read_page(body)
     if found is None:
@@ -128,19 +128,19 @@ def parse_page_by_record(body: bytes) -> ParsedPage:
     text = _json_in(body)
     if not text.startswith("{"):
         msg = f"expected a page: a JSON object with operations; got {_excerpt(text)}"
-        raise UnexpectedAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     fields = _fields_of(text)
     found = [key for key in _RECORDS_KEYS if key in fields]
     if not found:
         names = shortened(_printable(", ".join(sorted(fields))), _SHOWN) or "no fields"
         msg = f"expected a page with operations; got an object with {names}: {_excerpt(text)}"
-        raise UnexpectedAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     if not fields[found[0]].startswith("["):
         msg = f"expected a list in {found[0]}; got {_excerpt(fields[found[0]])}"
-        raise UnexpectedAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     if sum(fields[key].startswith("[") for key in found) > 1:
         msg = f"expected one list of records; got {' and '.join(_RECORDS_KEYS)}: {_excerpt(text)}"
-        raise UnexpectedAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     return _page_of(_elements(fields[found[0]]), _next_token(fields))
 
 
@@ -148,13 +148,13 @@ def parse_operation(body: bytes) -> ParsedPage:
     """Parse the response to a request for one operation: a page of one record.
 
     Raises:
-        DamagedAnswerError: it is not JSON.
-        UnexpectedAnswerError: it is JSON, but not an object with an ``id``.
+        DamagedResponseError: it is not JSON.
+        UnexpectedResponseError: it is JSON, but not an object with an ``id``.
     """
     text = _json_in(body)
     if not text.startswith("{") or "id" not in _fields_of(text):
         msg = f"expected an operation: a JSON object with an id; got {_excerpt(text)}"
-        raise UnexpectedAnswerError(msg)
+        raise UnexpectedResponseError(msg)
     return _page_of([text], None)
 
 
@@ -165,7 +165,7 @@ def parse_errors(body: bytes) -> ParsedErrors:
     is one error by itself.
 
     Raises:
-        DamagedAnswerError: it is not JSON.
+        DamagedResponseError: it is not JSON.
     """
     text = _json_in(body)
     if text.startswith("["):
@@ -174,7 +174,7 @@ def parse_errors(body: bytes) -> ParsedErrors:
         try:
             fields = _fields_of(text)
             token = _next_token(fields)
-        except UnexpectedAnswerError:
+        except UnexpectedResponseError:
             return ParsedErrors((_error_of(text),), None)
         lists = [key for key in _ERRORS_KEYS if fields.get(key, "").startswith("[")]
         if len(lists) == 1:
@@ -254,7 +254,7 @@ def _next_token(fields: Mapping[str, str]) -> str | None:
         if following.startswith('"') and is_unicode(token := json.loads(following)):
             return str(token)
     msg = f"expected pagination.next to be a text or null; got {_excerpt(pagination)}"
-    raise UnexpectedAnswerError(msg)
+    raise UnexpectedResponseError(msg)
 
 
 # The texts of JSON values, since a reject keeps a record as it came. `msgspec.Raw` gives them too, but NaN
@@ -266,15 +266,15 @@ def _json_in(body: bytes) -> str:
     text = body.decode("utf-8", errors="surrogateescape").removeprefix("\ufeff").strip(_SPACE)
     if not text:
         msg = "expected JSON; got an empty response"
-        raise DamagedAnswerError(msg)
+        raise DamagedResponseError(msg)
     try:
         end = _end_of_value(text, 0)
     except ValueError as error:
         msg = f"expected JSON; got {_excerpt(text)} ({error})"
-        raise DamagedAnswerError(msg) from None
+        raise DamagedResponseError(msg) from None
     if end < len(text):
         msg = f"expected one JSON value; got more after it: {_excerpt(text[end:])}"
-        raise DamagedAnswerError(msg)
+        raise DamagedResponseError(msg)
     return text
 
 
@@ -284,7 +284,7 @@ def _fields_of(text: str) -> dict[str, str]:
     for name, value in _parts(text):
         if name in fields:
             msg = f"expected each field of the response once; got {name!r} again: {_excerpt(text)}"
-            raise UnexpectedAnswerError(msg)
+            raise UnexpectedResponseError(msg)
         fields[name] = value
     return fields
 

@@ -20,11 +20,11 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from pipeline.twilio.errors import (
-    AnswerTooLargeError,
     ApiError,
-    DamagedAnswerError,
+    DamagedResponseError,
     FatalApiError,
     ResponseTimeoutError,
+    ResponseTooLargeError,
     RetriableApiError,
 )
 
@@ -112,7 +112,7 @@ class Transport:
 
         Raises:
             RetriableApiError: no connection, or no whole response.
-            AnswerTooLargeError: a body larger than the limit.
+            ResponseTooLargeError: a body larger than the limit.
         """
         status = None
         try:
@@ -154,7 +154,7 @@ class Transport:
         is_plain = encoding in ("identity", "")
         if not is_plain and encoding not in ("gzip", "x-gzip", "deflate"):
             msg = f"expected gzip or no compression; got Content-Encoding {encoding[:40]!r}"
-            raise DamagedAnswerError(msg, status=response.status)
+            raise DamagedResponseError(msg, status=response.status)
         decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
         parts: list[bytes] = []
         received = size = 0
@@ -167,18 +167,18 @@ class Transport:
                 )
             except zlib.error as error:
                 msg = f"the compressed response is damaged ({error})"
-                raise DamagedAnswerError(msg, status=response.status) from None
+                raise DamagedResponseError(msg, status=response.status) from None
             size += len(parts[-1])
             if max(received, size) > limit:
                 msg = (
                     f"the response is larger than {limit} bytes: ask for smaller pages with "
                     "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
                 )
-                raise AnswerTooLargeError(msg, status=response.status)
+                raise ResponseTooLargeError(msg, status=response.status)
         if received and not is_plain and (decompressor.unused_data or not decompressor.eof):
             fault = "goes on after its end" if decompressor.eof else "is cut off"
             msg = f"the compressed response {fault}"
-            raise DamagedAnswerError(msg, status=response.status)
+            raise DamagedResponseError(msg, status=response.status)
         return b"".join(parts)
 
 
@@ -186,7 +186,7 @@ def _cut_off(message: str, status: int | None) -> ApiError:
     """The error for a response that ended too early: before its headers, or within its body."""
     if status is None:
         return RetriableApiError(message)
-    return DamagedAnswerError(message, status=status)
+    return DamagedResponseError(message, status=status)
 
 
 def _proxied(url: str, options: dict[str, Any]) -> urllib3.PoolManager:

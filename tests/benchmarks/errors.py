@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.emulator.world import Floats, Ints, World, chances
-from pipeline.windows import DAY, RETENTION
+from pipeline.model.windows import DAY, RETENTION
 from tests.benchmarks.model import Seen
 
 MEASURES: Final = ("delivered", "opened")

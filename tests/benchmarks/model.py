@@ -18,10 +18,10 @@ from functools import cache
 from typing import Final
 
 from pipeline.emulator.world import World
-from pipeline.facts import SlotCoverage
-from pipeline.refresh import RefreshPolicy, plan_due
-from pipeline.scan import MAX_PAGES
-from pipeline.windows import DAY, RETENTION, SLOT, Window, deadline, midnight, retained_days
+from pipeline.extract.planner import RefreshPolicy, plan_due
+from pipeline.extract.scan import MAX_PAGES
+from pipeline.model.records import SlotCoverage
+from pipeline.model.windows import DAY, RETENTION, SLOT, Window, deadline, midnight, retained_days
 
 _SECOND: Final = timedelta(seconds=1)
 

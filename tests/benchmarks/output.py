@@ -8,7 +8,7 @@ from typing import Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pipeline.windows import DAY
+from pipeline.model.windows import DAY
 from tests.benchmarks.errors import Errors
 
 OURS: Final = "this policy"

@@ -24,8 +24,8 @@ from typing import Final
 from rich.console import Console
 
 from pipeline.emulator.world import World
-from pipeline.refresh import RefreshPolicy
-from pipeline.windows import DAY
+from pipeline.extract.planner import RefreshPolicy
+from pipeline.model.windows import DAY
 from tests.benchmarks.errors import Errors, Population, measure
 from tests.benchmarks.model import Log, archive, rescan, yesterday_once
 from tests.benchmarks.output import HOURLY, OURS, QUARTERLY, YESTERDAY, Result, document, table

@@ -11,12 +11,12 @@ from assets.marts import SOURCES
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
 from assets.tables import TABLES
-from pipeline.checks import CHECKS
-from pipeline.facts import Partition
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
-from pipeline.warehouse import publish
-from pipeline.windows import Window, retained_days
+from pipeline.model.records import Partition
+from pipeline.model.windows import Window, retained_days
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.checks import CHECKS
 from tests.support.factories import ACCOUNT, NOON, at, landed, scan
 
 GRAPH = {

@@ -19,17 +19,17 @@ from assets.definitions import build_definitions
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
 from assets.tables import lake_tables
-from pipeline.checks import CHECKS
+from pipeline.access.query import ask
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
-from pipeline.facts import Partition
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS, REJECTS
-from pipeline.warehouse import publish
-from pipeline.windows import Window, retained_days
+from pipeline.model.records import Partition
+from pipeline.model.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.windows import Window, retained_days
+from pipeline.outputs.warehouse import publish
+from pipeline.quality.checks import CHECKS
 from tests.support.archives import account, rows, unlike_truth
-from tests.support.factories import ACCOUNT, at, body, record, scan, summarized
+from tests.support.factories import ACCOUNT, at, body, derived, record, scan
 from tests.support.scripted_api import Answer, Received, scripted
 
 START = at("2026-11-10")
@@ -109,7 +109,7 @@ def test_job_brings_the_archive_from_the_api_to_sql(done: Done):
 
 def summaries(caplog: pytest.LogCaptureFixture) -> int:
     """How many days' delivery tables were derived since the last question."""
-    told = [one for one in caplog.records if getattr(one, "event", "") == "summarize"]
+    told = [one for one in caplog.records if getattr(one, "event", "") == "derive"]
     caplog.clear()
     return len(told)
 
@@ -132,7 +132,7 @@ def test_delivery_tables_are_derived_once_in_a_run_and_again_when_they_are_wante
         "alone", selection=["delivery_hourly", "operation_sizes", "delivery_curve"]
     )
     defs = dg.Definitions.merge(defs, dg.Definitions(jobs=[alone]))
-    caplog.set_level("INFO", "pipeline.marts.summarize")
+    caplog.set_level("INFO", "pipeline.marts.derive")
     assert run_job(instance, defs).success
     lake = Lake(tmp_path)
     parts = [lake.part(DELIVERY_HOURLY, partition) for partition in lake.partitions("history")]
@@ -449,7 +449,7 @@ def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: 
         noon = at("2026-10-31 12:00") + timedelta(days=n)
         one = record(n, created_at=noon, stats=outage if n == 19 else usual)
         moment = noon + timedelta(days=2)
-        summarized(lake, scan([one], observed_at=moment, window=Window.of_day(noon.date())))
+        derived(lake, scan([one], observed_at=moment, window=Window.of_day(noon.date())))
     publish(lake)
     result = rates_as_usual(archive=ArchiveResource(data=str(tmp_path)))
     assert not result.passed
@@ -459,13 +459,13 @@ def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: 
 
 def test_assumed_reading_is_a_warning_that_names_its_account(tmp_path: Path):
     opened = {"total": 1, "sent": 0, "delivered": 0, "opened": 1}
-    publish(summarized(Lake(tmp_path).open(), scan([record(1, stats=opened)])))
+    publish(derived(Lake(tmp_path).open(), scan([record(1, stats=opened)])))
     archive = ArchiveResource(data=str(tmp_path))
     result = reading_decided(archive=archive)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "1 operation speaks for exclusive" in str(result.metadata["accounts"].value)
     more = [record(n, stats=opened) for n in range(5)]
-    publish(summarized(Lake(tmp_path), scan(more)))
+    publish(derived(Lake(tmp_path), scan(more)))
     assert reading_decided(archive=archive).passed
 
 

@@ -26,12 +26,12 @@ import pandas as pd
 from rich.console import Console
 
 from pipeline.emulator import Clock, Faults, Options, World, running
-from pipeline.engine import asking_again
+from pipeline.lake.engine import retry_torn_reads
 from pipeline.lake.layout import Lake
-from pipeline.schema import HISTORY, OPERATIONS
+from pipeline.model.schema import HISTORY, OPERATIONS
+from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
 from pipeline.sync import DUE, EVERYTHING, sync
-from pipeline.windows import retained_days
 from tests.support.archives import rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import at
 
@@ -44,7 +44,7 @@ each operation has one truth at the end."""
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["pipeline.sync", "pipeline.warehouse", "duckdb", "pandas.io.parquet"]
+    ["pipeline.sync", "pipeline.outputs.warehouse", "duckdb", "pandas.io.parquet"]
 )
 
 
@@ -81,7 +81,7 @@ def by_duckdb_on_parquet(data: Path) -> Counted:
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(query, [f"{data}/operations/**/*.parquet"]).fetchone() or ()
 
-    return Counted(*asking_again(asked), again=tries - 1)
+    return Counted(*retry_torn_reads(asked), again=tries - 1)
 
 
 def by_warehouse(data: Path) -> Counted:
@@ -102,7 +102,7 @@ def by_warehouse(data: Path) -> Counted:
             rows, distinct = connection.execute(in_view).fetchone() or (0, 0)
         return rows, distinct, int(not daily == hourly == monthly)
 
-    return Counted(*asking_again(asked), again=tries - 1)
+    return Counted(*retry_torn_reads(asked), again=tries - 1)
 
 
 READERS: Final = (*[by_pandas] * 2, *[by_duckdb_on_parquet] * 3, *[by_warehouse] * 3)
@@ -190,7 +190,7 @@ def run(folder: Path, seconds: float | None = None, *, syncs: int = 4) -> Report
     if len(states(history)) != history.num_rows:
         problems.append("states are in history twice")
     if Lake(data).pending():
-        problems.append("days are not folded")
+        problems.append("days are not merged")
     reads = sorted(answer for answer in answered if isinstance(answer, tuple))
     every = [one for _, found in reads for one in found]
     return Report(

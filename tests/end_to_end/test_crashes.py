@@ -14,7 +14,7 @@ import pytest
 from pipeline.emulator import Options, World
 from pipeline.lake import landing
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.schema import HISTORY, OPERATIONS, REJECTS
+from pipeline.model.schema import HISTORY, OPERATIONS, REJECTS
 from pipeline.settings import Settings
 from tests.conftest import Figures
 from tests.end_to_end.busy import dagster_job, run_dagster
@@ -23,7 +23,9 @@ from tests.support.factories import PARTITION, at, new_lake, record, scan
 
 # Started afresh for each process, but with everything imported: kills hit the sync, not its imports.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["pipeline.sync", "pipeline.warehouse", "tests.support.archives"])
+context.set_forkserver_preload(
+    ["pipeline.sync", "pipeline.outputs.warehouse", "tests.support.archives"]
+)
 
 START = at("2026-11-10")
 
@@ -39,7 +41,7 @@ def started(settings: Settings) -> "multiprocessing.process.BaseProcess":
 
 
 def landed_states(lake: Lake) -> set[tuple[object, ...]]:
-    """Every state that has landed and is not yet folded."""
+    """Every state that has landed and is not yet merged."""
     found: set[tuple[object, ...]] = set()
     for partition in lake.partitions("landing"):
         for path in lake.landed(partition):
@@ -142,7 +144,7 @@ def wait(process: "subprocess.Popen[str]", seconds: float) -> None:
 
 @pytest.mark.slow
 def test_two_syncs_at_once_do_the_work_of_one(tmp_path: Path):
-    """R5: locks keep each day's fold to one process, and what both land is merged."""
+    """R5: locks keep each day's merge to one process, and what both land is merged."""
     world = World(10, 400.0, START)
     with account(world, at("2026-11-13"), tmp_path, options=Options(latency_seconds=0.01)) as (
         emulator,

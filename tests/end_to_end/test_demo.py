@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.anomalies import latest_anomalies
-from pipeline.demo import OUTAGE, play
+from pipeline.cli.demo import OUTAGE, play
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.quality.anomalies import latest_anomalies
 from tests.end_to_end.conftest import Demo
 
 

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pytest
 import typer
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.emulator import World
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS
+from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS
 from pipeline.settings import Settings, settings_table
 from tests.end_to_end.conftest import Demo
 from tests.support.archives import account, rows, states, sync_all

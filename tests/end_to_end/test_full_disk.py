@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.access.query import ask
 from pipeline.emulator import World
 from pipeline.errors import ArchiveError
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import HISTORY, OPERATIONS
+from pipeline.model.schema import HISTORY, OPERATIONS
 from pipeline.settings import Settings
 from tests.conftest import Figures
 from tests.support.archives import account, rows, states, sync_all, unlike_truth

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import time_machine
 
+from pipeline.access.query import ask
 from pipeline.emulator import Emulator, World
 from pipeline.lake.layout import Lake
-from pipeline.query import ask
-from pipeline.schema import OPERATIONS
+from pipeline.model.schema import OPERATIONS
+from pipeline.model.windows import deadline, slot_start
 from pipeline.settings import Settings
 from pipeline.sync import sync
-from pipeline.windows import deadline, slot_start
 from tests.support.archives import account, rows
 from tests.support.factories import at, snapshot
 
@@ -85,8 +85,10 @@ def test_archive_that_runs_gives_every_slot_its_final_scan(tmp_path: Path):
         now = emulator.clock.now()
         query = "SELECT DISTINCT state FROM coverage_slots WHERE deadline <= as_of AND slot >= '2026-11-10'"
         assert ask(Lake(tmp_path), query).to_pylist() == [{"state": "final"}]
-        sealed = ask(Lake(tmp_path), "SELECT created_date FROM coverage_days WHERE sealed")
-        assert {"2026-11-10", "2026-11-11"} <= {str(r["created_date"]) for r in sealed.to_pylist()}
+        compacted = ask(Lake(tmp_path), "SELECT created_date FROM coverage_days WHERE compacted")
+        assert {"2026-11-10", "2026-11-11"} <= {
+            str(r["created_date"]) for r in compacted.to_pylist()
+        }
         found = {row["operation_id"]: row for row in rows(tmp_path, OPERATIONS).to_pylist()}
     assert len(found) == len(WORLD.existing(now))
     settled = WORLD.numbers(START, now - timedelta(days=7, hours=1))

@@ -11,13 +11,13 @@ import duckdb
 import pandas as pd
 import pytest
 
+from pipeline.access.archive import Archive
 from pipeline.emulator import World
-from pipeline.read import Archive
 from tests.support.archives import account, sync_all
 from tests.support.factories import at
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["pipeline.read", "duckdb", "pandas.io.parquet"])
+context.set_forkserver_preload(["pipeline.access.archive", "duckdb", "pandas.io.parquet"])
 
 START = at("2026-11-10")
 Counted = tuple[int, int]

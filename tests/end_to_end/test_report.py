@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from assets.report import MOST_BYTES
 from assets.report import _embedded as embedded
-from pipeline.demo import OUTAGE
+from pipeline.access.archive import Archive
+from pipeline.cli.demo import OUTAGE
 from pipeline.lake.layout import Lake
-from pipeline.read import Archive
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import figures
 from tests.end_to_end.conftest import Demo

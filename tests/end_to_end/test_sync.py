@@ -7,22 +7,22 @@ from typing import Any, get_args
 
 import pytest
 
-from pipeline.days import Folding
+from pipeline.access.query import ask
 from pipeline.emulator import Options, World
 from pipeline.emulator.listing import Bounds, Order
-from pipeline.facts import Partition, ScanFacts
+from pipeline.extract.planner import cut
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import MergeReport, merge
-from pipeline.query import ask
-from pipeline.refresh import cut
-from pipeline.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
+from pipeline.merge_runner import MergeResults
+from pipeline.model.records import Partition, ScanFacts
+from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
+from pipeline.model.windows import Window, retained_days, windows_between
 from pipeline.settings import Settings
 from pipeline.sync import EVERYTHING, Days, Observer, Range, extract, plan, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
-from pipeline.windows import Window, retained_days, windows_between
 from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import (
     ACCOUNT,
@@ -76,10 +76,10 @@ def settings_of(data: Path) -> Settings:
 def test_first_sync_derives_the_delivery_tables_of_each_day_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    caplog.set_level("INFO", "pipeline.marts.summarize")
+    caplog.set_level("INFO", "pipeline.marts.derive")
     with account(WORLD, NOW, tmp_path) as (_, settings):
         report = sync(settings)
-    told = [r for r in caplog.records if getattr(r, "event", "") == "summarize"]
+    told = [r for r in caplog.records if getattr(r, "event", "") == "derive"]
     assert report.ok
     assert len(told) == len(list(Lake(tmp_path).partitions("history"))) > 1
 
@@ -92,17 +92,17 @@ class _Landed(Observer):
         self.windows.append(facts.window)
 
 
-def test_day_is_told_once_its_windows_are_done_and_can_be_folded_while_others_are_scanned(
+def test_day_is_told_once_its_windows_are_done_and_can_be_merged_while_others_are_scanned(
     tmp_path: Path,
 ):
-    """R4, R5: what is folded in between is folded as it would be at the end."""
+    """R4, R5: what is merged in between is merged as it would be at the end."""
     windows = [part for day in windows_between(START, NOW) for part in cut(day, 6)]
     told: list[date] = []
     landed = _Landed()
     with account(WORLD, NOW, tmp_path, concurrency=3) as (emulator, settings):
         lake = Lake(tmp_path).open()
 
-        def fold_it(partition: Partition) -> None:
+        def merge_it(partition: Partition) -> None:
             wanted = {window for window in windows if window.day == partition.day}
             assert wanted <= set(landed.windows)
             told.append(partition.day)
@@ -111,7 +111,7 @@ def test_day_is_told_once_its_windows_are_done_and_can_be_folded_while_others_ar
             merge(lake, partition)
 
         with OperationsClient(settings) as client:
-            found = extract(client, lake, settings, windows, landed, on_day=fold_it)
+            found = extract(client, lake, settings, windows, landed, on_day=merge_it)
         assert sorted(told) == sorted({window.day for window in windows})
         assert (len(found.scans), found.failures) == (len(windows), ())
         assert lake.pending() == set()
@@ -119,7 +119,7 @@ def test_day_is_told_once_its_windows_are_done_and_can_be_folded_while_others_ar
 
 
 def test_day_with_a_window_that_failed_is_told_too(tmp_path: Path):
-    """R4: what landed of it can be folded; what failed stays due."""
+    """R4: what landed of it can be merged; what failed stays due."""
     midnight = at("2026-11-20")
     windows = [Window(midnight + n * HOUR, midnight + (n + 1) * HOUR) for n in range(4)]
 
@@ -149,8 +149,8 @@ class _NoMemory(Disk):
         super().rename(source, target)
 
 
-def test_what_goes_wrong_in_a_fold_keeps_no_day_from_being_scanned(tmp_path: Path):
-    """R1: what is not asked for now may be forgotten when the fold works again."""
+def test_what_goes_wrong_in_a_merge_keeps_no_day_from_being_scanned(tmp_path: Path):
+    """R1: what is not asked for now may be forgotten when the merge works again."""
     with account(WORLD, NOW, tmp_path, concurrency=1) as (emulator, settings):
         with pytest.raises(MemoryError):
             sync(settings, scope=EVERYTHING, files=Files(_NoMemory()), publishing=False)
@@ -163,17 +163,17 @@ def test_what_goes_wrong_in_a_fold_keeps_no_day_from_being_scanned(tmp_path: Pat
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
 
-def test_failure_that_is_gone_when_a_day_is_folded_again_is_no_error():
+def test_failure_that_is_gone_when_a_day_is_merged_again_is_no_error():
     (day, other), error = (
         (Partition(ACCOUNT, at(text).date()) for text in ("2026-11-20", "2026-11-21")),
         LakeError("too many open files"),
     )
     again = MergeReport(day, *([0] * 9), None)
-    both = Folding(failures={day: error, other: error}) + Folding((again,))
-    assert (both.folds, both.errors) == ((again,), (error,))
+    both = MergeResults(failures={day: error, other: error}) + MergeResults((again,))
+    assert (both.merges, both.errors) == ((again,), (error,))
 
 
-def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
+def test_day_of_which_every_window_failed_is_not_merged(tmp_path: Path):
     def answer(request: Received) -> Answer:
         return Answer(b"", 400) if "startDate" in request.query else Answer(body([]))
 
@@ -183,7 +183,7 @@ def test_day_of_which_every_window_failed_is_not_folded(tmp_path: Path):
         )
         report = sync(settings, scope=EVERYTHING, publishing=False)
     assert report.extraction.failures
-    assert report.folds == ()
+    assert report.merges == ()
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_days_can_be_chosen_and_a_day_past_its_deadline_adds_what_it_finds(tmp_p
     assert {window.day for window in [s.window for s in report.extraction.scans]} == {day}
 
 
-def test_what_an_earlier_run_landed_is_folded_by_the_next(tmp_path: Path):
+def test_what_an_earlier_run_landed_is_merged_by_the_next(tmp_path: Path):
     """R5: a run that died after landing lost nothing."""
     with account(WORLD, NOW, tmp_path) as (_, settings):
         early = scan([record(1)], account_id=ACCOUNT)

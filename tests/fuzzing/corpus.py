@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 
 from pipeline.emulator import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Clock, Options, World, running
-from pipeline.schema import COUNT_NAMES
+from pipeline.model.schema import COUNT_NAMES
 from tests.properties.pages import NUMBERS, TEXTS, TIMES
 
 _START = datetime(2026, 11, 20, tzinfo=UTC)

@@ -4,7 +4,7 @@ import json
 
 from hypothesis import strategies as st
 
-from pipeline.schema import COUNT_NAMES, STATUSES
+from pipeline.model.schema import COUNT_NAMES, STATUSES
 from tests.support.factories import operation_id
 
 NUMBERS = (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.twilio.errors import DamagedAnswerError
+from pipeline.twilio.errors import DamagedResponseError
 from pipeline.twilio.parsing import parse_errors, parse_operation, parse_page
 from tests.properties.pages import error_answers, pages, records, usual_pages, wrecks
 from tests.support.cases import some
@@ -91,5 +91,5 @@ def test_answer_that_is_broken_deep_inside_is_damaged(depth: int):
     for broken in ("[" * depth + "1 2" + "]" * depth, '{"a":' * depth + "[}" + "}" * depth):
         content = body([record(1), 0]).replace(b", 0]", f", {broken}]".encode())
         for parse in (parse_page, parse_errors):
-            with pytest.raises(DamagedAnswerError):
+            with pytest.raises(DamagedResponseError):
                 parse(content)

@@ -17,17 +17,17 @@ from typing import Any, Final, Literal, get_args
 
 import pyarrow.parquet as pq
 
+from pipeline.access.query import ask
 from pipeline.emulator import FAULTS, Clock, Emulator, Faults, Options, World, running
 from pipeline.emulator.faults import CLOCKS
 from pipeline.emulator.listing import Bounds, Order
 from pipeline.emulator.world import Counting
-from pipeline.facts import Answers, ScanFacts
 from pipeline.lake import landing
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import MergeReport
-from pipeline.query import ask
-from pipeline.schema import (
+from pipeline.model.records import LookupBatch, ScanFacts
+from pipeline.model.schema import (
     COVERAGE,
     HISTORY,
     LAKE_TABLES,
@@ -36,11 +36,11 @@ from pipeline.schema import (
     OPERATIONS,
     REJECTS,
 )
+from pipeline.model.windows import Window, midnight
 from pipeline.sync import DUE, EVERYTHING, Observer, Range, Scope, sync
 from pipeline.twilio.client import Page
 from pipeline.twilio.errors import ApiError
-from pipeline.windows import Window, midnight
-from tests.simulation.truth import Account, Truth, all_tables, changed_by_folding_again, unsealed
+from tests.simulation.truth import Account, Truth, all_tables, changed_by_merging_again, unsealed
 from tests.support.archives import settings_for, states
 from tests.support.disks import CountingDisk, Crash, CrashingDisk, FailingDisk, Platter
 from tests.support.factories import at
@@ -111,11 +111,11 @@ class _Told(Observer):
         self.acknowledged.add((facts.window.start, facts.window.end, facts.observed_at))
         self._turn()
 
-    def looked_up(self, answers: Answers) -> None:
+    def looked_up(self, answers: LookupBatch) -> None:
         self.acknowledged |= {tuple(row.values()) for row in answers.lookups.to_pylist()}
         self._turn()
 
-    def folded(self, report: MergeReport) -> None:  # noqa: ARG002 - an observer's
+    def merged(self, report: MergeReport) -> None:  # noqa: ARG002 - an observer's
         self._turn()
 
 
@@ -162,7 +162,7 @@ class _Life:
             out.operations += truth.operations
             out.problems += truth.problems()
         out.problems += unsealed(lake, clock.now())
-        out.problems += changed_by_folding_again(lake)
+        out.problems += changed_by_merging_again(lake)
         return out
 
     def _last_sync(self, account: Account) -> None:

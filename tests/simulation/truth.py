@@ -12,14 +12,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from pipeline.access.query import ask
 from pipeline.emulator import Options, World
 from pipeline.emulator.faults import Faults, Injector
 from pipeline.emulator.server import failures
 from pipeline.lake import parquet
 from pipeline.lake.layout import COMPACT, Lake
 from pipeline.lake.merge import merge
-from pipeline.query import ask
-from pipeline.schema import (
+from pipeline.model.schema import (
     HISTORY,
     LOOKUPS,
     OPERATION_ERRORS,
@@ -28,8 +28,8 @@ from pipeline.schema import (
     SLOT_COVERAGE,
     Table,
 )
-from pipeline.twilio.records import record_json
-from pipeline.windows import DAY, RETENTION, SLOT, deadline, midnight
+from pipeline.model.windows import DAY, RETENTION, SLOT, deadline, midnight
+from pipeline.twilio.conversion import record_json
 from tests.support.factories import snapshot
 
 _SECOND: Final = timedelta(seconds=1)
@@ -290,16 +290,16 @@ def unsealed(lake: Lake, now: datetime) -> Iterator[str]:
     """Days that change no more and are not in their last form."""
     for partition in sorted(lake.with_work(COMPACT)):
         if deadline(midnight(partition.day) + DAY - SLOT) <= now:
-            yield f"{partition} is not sealed"
+            yield f"{partition} is not compacted"
 
 
-def changed_by_folding_again(lake: Lake) -> Iterator[str]:
+def changed_by_merging_again(lake: Lake) -> Iterator[str]:
     """R5"""
     before = snapshot(lake)
     for partition in lake.partitions("history"):
         merge(lake, partition)
     if snapshot(lake) != before:
-        yield "R5: folding again changed something"
+        yield "R5: merging again changed something"
 
 
 def all_tables(lake: Lake, tables: Sequence[Table]) -> Iterator[pa.Table]:

@@ -12,7 +12,7 @@ from pipeline.emulator import Clock, Emulator, Options, World, running
 from pipeline.emulator.truth import differences
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.schema import HISTORY, OPERATIONS, Table
+from pipeline.model.schema import HISTORY, OPERATIONS, Table
 from pipeline.settings import Settings
 from pipeline.sync import EVERYTHING, SyncReport, sync
 

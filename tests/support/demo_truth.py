@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import demo
+from pipeline.cli import demo
 from pipeline.emulator.world import World
 
 WEEK = timedelta(days=7)

@@ -264,7 +264,7 @@ class PowerlessDisk(CrashingDisk):
 
 
 class FailingDisk(CountingDisk):
-    """Answers one step with an error, and all later ones that need room; removing always works.
+    """LookupBatch one step with an error, and all later ones that need room; removing always works.
 
     Args:
         at: the number of the step that fails first, from 1; 0 for none.

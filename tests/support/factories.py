@@ -8,15 +8,23 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.facts import Partition, Scan, ScanFacts
 from pipeline.lake import parquet
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
-from pipeline.marts.summarize import summarize
-from pipeline.schema import COUNT_NAMES, LAKE_TABLES, MARTS, OPERATIONS, REJECTS, TIMESTAMP, Table
+from pipeline.marts.derive import derive
+from pipeline.model.records import Partition, Scan, ScanFacts
+from pipeline.model.schema import (
+    COUNT_NAMES,
+    LAKE_TABLES,
+    MARTS,
+    OPERATIONS,
+    REJECTS,
+    TIMESTAMP,
+    Table,
+)
+from pipeline.model.windows import Window
 from pipeline.twilio.parsing import parse_page
-from pipeline.windows import Window
 
 ACCOUNT = "AC" + "0" * 31 + "1"
 OTHER_ACCOUNT = "AC" + "0" * 31 + "2"
@@ -121,12 +129,12 @@ def landed(lake: Lake, *scans: Scan) -> Lake:
     return lake
 
 
-def summarized(lake: Lake, *scans: Scan) -> Lake:
-    """A lake that holds the scans, folded and summarized."""
+def derived(lake: Lake, *scans: Scan) -> Lake:
+    """A lake that holds the scans, merged and derived."""
     landed(lake, *scans)
     for partition in lake.pending():
         merge(lake, partition)
-        summarize(lake, partition)
+        derive(lake, partition)
     return lake
 
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from pipeline.schema import COUNT_NAMES, RECORD_SCHEMA
+from pipeline.model.schema import COUNT_NAMES, RECORD_SCHEMA
 from pipeline.twilio import parsing
-from pipeline.twilio.errors import DamagedAnswerError, UnexpectedAnswerError
+from pipeline.twilio.conversion import record_json
+from pipeline.twilio.errors import DamagedResponseError, UnexpectedResponseError
 from pipeline.twilio.page import read_page
-from pipeline.twilio.records import record_json
 
 Seen = Counter[str]
 """``inputs``, ``accepted`` (and ``fast``, of pages), ``refused``, ``records``, ``rows``, ``rejects``."""
@@ -78,7 +78,7 @@ def check_page(body: bytes) -> Seen:
     """An answer to a list request: every record is a row, unchanged, or a reject, verbatim."""
     try:
         page = parsing.parse_page(body)
-    except (DamagedAnswerError, UnexpectedAnswerError) as refusal:
+    except (DamagedResponseError, UnexpectedResponseError) as refusal:
         return _refused(refusal, body, _is_page)
     fast = _check_ways_agree(body, page)
     seen = Seen(inputs=1, accepted=1, fast=fast, records=page.records)
@@ -100,7 +100,7 @@ def check_operation(body: bytes) -> Seen:
     """An answer about one operation: it is a row, unchanged, or a reject, verbatim."""
     try:
         page = parsing.parse_operation(body)
-    except (DamagedAnswerError, UnexpectedAnswerError) as refusal:
+    except (DamagedResponseError, UnexpectedResponseError) as refusal:
         return _refused(
             refusal,
             body,
@@ -120,7 +120,7 @@ def check_errors(body: bytes) -> Seen:
     """An answer about an operation's errors: each is kept as it came."""
     try:
         parsed = parsing.parse_errors(body)
-    except DamagedAnswerError as refusal:
+    except DamagedResponseError as refusal:
         return _refused(refusal, body, lambda _: True)
     raws = [error.raw for error in parsed.errors]
     for error in parsed.errors:
@@ -156,7 +156,7 @@ def _refused(refusal: Exception, body: bytes, understood: Callable[[Any], bool])
         answer = load(_text(body))
     except (NoJsonError, RecursionError):
         return Seen(inputs=1, refused=1)
-    assert not isinstance(refusal, DamagedAnswerError), f"JSON, but refused as damaged: {refusal}"
+    assert not isinstance(refusal, DamagedResponseError), f"JSON, but refused as damaged: {refusal}"
     assert not understood(answer), f"refused without reason: {refusal}"
     return Seen(inputs=1, refused=1)
 

@@ -18,9 +18,9 @@ from tempfile import TemporaryDirectory
 import typer
 from typer.testing import CliRunner
 
-from pipeline.cli import app
+from pipeline.cli.app import app
 from pipeline.emulator import World
-from pipeline.schema import MARTS, PUBLISHED, Table
+from pipeline.model.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
 from pipeline.sync import sync
 from tests.support.archives import account

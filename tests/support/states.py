@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from pipeline.schema import COUNT_NAMES, HISTORY
-from pipeline.windows import deadline
+from pipeline.model.schema import COUNT_NAMES, HISTORY
+from pipeline.model.windows import deadline
 
 Row = dict[str, Any]
 _MOMENTS = ("observed_at", "looked_up_at")

@@ -10,9 +10,19 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from pipeline import cli, process
+from pipeline import process
+from pipeline.cli import app
 
-_MODULES = ("sync", "status", "console", "verify", "repair", "query", "export", "warehouse")
+_MODULES = (
+    "sync",
+    "cli.console",
+    "quality.status",
+    "quality.verify",
+    "quality.repair",
+    "access.query",
+    "access.export",
+    "outputs.warehouse",
+)
 
 
 def main() -> None:
@@ -23,7 +33,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             _become(json.loads(line))
-            cli.main()
+            app.main()
             sys.exit()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         sys.stdout.write(f"{code}\n")

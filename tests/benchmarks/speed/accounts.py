@@ -5,7 +5,7 @@ import sys
 from typing import Final
 
 from pipeline.lake.layout import Lake
-from pipeline.warehouse import publish
+from pipeline.outputs.warehouse import publish
 from tests.benchmarks.speed.many_days import after, make
 from tests.benchmarks.speed.process import Cost, run
 from tests.benchmarks.speed.report import Figure, Plan, at_most, check
@@ -18,7 +18,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 from pipeline.lake.layout import Lake
-from pipeline.status import status
+from pipeline.quality.status import status
 found = status(Lake(Path(sys.argv[1])), datetime.fromisoformat(sys.argv[2]))
 print(sum(account.operations for account in found.accounts))
 """

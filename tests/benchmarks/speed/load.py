@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.emulator.world import World
-from pipeline.schema import COUNT_NAMES, OPERATIONS, TIMESTAMP
-from pipeline.windows import RETENTION
+from pipeline.model.schema import COUNT_NAMES, OPERATIONS, TIMESTAMP
+from pipeline.model.windows import RETENTION
 
 SEED: Final = 1
 NOW: Final = datetime(2026, 11, 25, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""An archive of many days and accounts, made in seconds: one day, scanned and folded, again at other dates.
+"""An archive of many days and accounts, made in seconds: one day, scanned and merged, again at other dates.
 
 Each account and day has the same operations and the same scans at the same ages.
 """
@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.days import fold_pending
 from pipeline.emulator.world import World
-from pipeline.facts import Partition, Scan, ScanFacts
+from pipeline.extract.scan import observed, rejects_table
 from pipeline.lake import parquet
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
-from pipeline.scan import observed, rejects_table
-from pipeline.schema import LAKE_TABLES, MARTS, RECORD_SCHEMA
-from pipeline.windows import SLOT, Window, midnight
+from pipeline.merge_runner import merge_pending
+from pipeline.model.records import Partition, Scan, ScanFacts
+from pipeline.model.schema import LAKE_TABLES, MARTS, RECORD_SCHEMA
+from pipeline.model.windows import SLOT, Window, midnight
 from tests.benchmarks.speed.load import SEED, to_table
 
 FIRST_DAY: Final = date(2024, 1, 1)
@@ -67,7 +67,7 @@ def make(root: Path, accounts: int, days: int) -> Lake:
             )
     for partition in list(lake.partitions(tables[0].name)):
         for left in (lake.landing_folder(partition), lake.pending_lookups_file(partition).parent):
-            left.mkdir(parents=True, exist_ok=True)  # as a fold leaves them, empty
+            left.mkdir(parents=True, exist_ok=True)  # as a merge leaves them, empty
     return Lake(root)
 
 
@@ -105,7 +105,7 @@ def _scan_day(lake: Lake, partition: Partition) -> None:
             rejects=0,
         )
         land(lake, Scan(facts, observed(rows.cast(RECORD_SCHEMA), at), rejects_table((), at)))
-    fold_pending(lake, summarizing=True)
+    merge_pending(lake, deriving=True)
 
 
 def _shifted(rows: pa.Table, later: timedelta) -> pa.Table:

@@ -14,15 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.days import fold_pending
 from pipeline.emulator.world import World
-from pipeline.facts import Partition, Scan, ScanFacts
+from pipeline.extract.scan import observed, rejects_table
 from pipeline.lake import parquet
 from pipeline.lake.coverage import cover, to_table
 from pipeline.lake.landing import land
 from pipeline.lake.layout import DERIVE, Lake
-from pipeline.scan import observed, rejects_table
-from pipeline.schema import (
+from pipeline.merge_runner import merge_pending
+from pipeline.model.records import Partition, Scan, ScanFacts
+from pipeline.model.schema import (
     AGES,
     COUNTING_EVIDENCE,
     COVERAGE,
@@ -38,8 +38,8 @@ from pipeline.schema import (
     TIMESTAMP,
     Table,
 )
-from pipeline.warehouse import publish
-from pipeline.windows import Window, midnight
+from pipeline.model.windows import Window, midnight
+from pipeline.outputs.warehouse import publish
 from tests.benchmarks.speed.load import KINDS, SEED, VARIED, with_own_counts
 from tests.benchmarks.speed.load import to_table as operations_of
 from tests.benchmarks.speed.report import Figure, Plan, at_most, check
@@ -106,10 +106,10 @@ def _processor(work: Callable[[], Any]) -> float:
 
 
 def _take_in(lake: Lake, scan: Scan) -> None:
-    """As a sync does: what a fold has at hand is summarized at once."""
+    """As a sync does: what a merge has at hand is derived at once."""
     land(lake, scan)
-    check(not fold_pending(lake, summarizing=True).errors, "a day was not folded")
-    check(not lake.has_work(_PARTITION, DERIVE), "a day was not summarized")
+    check(not merge_pending(lake, deriving=True).errors, "a day was not merged")
+    check(not lake.has_work(_PARTITION, DERIVE), "a day was not derived")
 
 
 def rescan(plan: Plan) -> list[Figure]:
@@ -261,7 +261,7 @@ def query(plan: Plan) -> list[Figure]:
 
 
 def archive_size(plan: Plan) -> list[Figure]:
-    """Delivery rates over a year, and publishing against the number of sealed days."""
+    """Delivery rates over a year, and publishing against the number of compacted days."""
     few, many = 36, max(plan.of(365), 37)
     costs = {days: _publishing(plan, days) for days in (few, many)}
     ratio = costs[many][0] / costs[few][0]

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from pipeline.refresh import cut
-from pipeline.scan import Listing, scan_windows
-from pipeline.schema import COUNT_NAMES
+from pipeline.extract.planner import cut
+from pipeline.extract.scan import Listing, scan_windows
+from pipeline.model.schema import COUNT_NAMES
+from pipeline.model.windows import RETENTION, midnight, windows_between
 from pipeline.settings import Settings
 from pipeline.sync import DUE, Range, Scope, sync
 from pipeline.twilio.client import OperationsClient
-from pipeline.windows import RETENTION, midnight, windows_between
 from tests.benchmarks.speed.load import KINDS, NOW, VARIED, Truth, columns, truth
 from tests.benchmarks.speed.process import Cost, Server, run, serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, check
@@ -283,7 +283,7 @@ def _in_dagster(server: Server, folder: Path) -> float:
 
 def _dagster_alone(server: Server, folder: Path) -> tuple[float, float]:
     """Processor time of importing what the archive needs, and of a job in which nothing is done."""
-    needed = run([sys.executable, "-c", "import pipeline.console"]).cpu
+    needed = run([sys.executable, "-c", "import pipeline.cli.console"]).cpu
     command = [sys.executable, "-m", "tests.benchmarks.speed.empty_job", *_DAYS]
     return needed, run(command, _in_home(server, folder)).cpu
 

@@ -81,7 +81,7 @@ def table(figures: Sequence[Figure]) -> Table:
     """All figures for a terminal."""
     shown = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in ("measure", "figure", "target", ""):
-        shown.add_column(name, overflow="fold")
+        shown.add_column(name, overflow="merge")
     for one in figures:
         verdict = {True: "[green]holds[/]", False: "[red]missed[/]", None: ""}[one.holds]
         shown.add_row(one.measure, one.found, one.target, verdict)

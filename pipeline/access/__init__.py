@@ -1,0 +1,1 @@
+"""Reading the archive: notebooks, queries, exports."""

@@ -1,0 +1,220 @@
+"""`email-archive demo`: a month of an account in fast time, and the proof that nothing was lost.
+
+The emulator runs as a process of its own, on a free port; the archive asks it over HTTP and knows
+nothing else of it. The dates are fixed, so that every demo shows the same.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.request import Request, urlopen
+
+import pyarrow as pa
+from rich.box import SIMPLE_HEAD
+from rich.progress import Progress
+from rich.table import Table
+
+from pipeline.access.query import ask
+from pipeline.cli import rendering
+from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from pipeline.emulator.truth import differences
+from pipeline.emulator.world import World
+from pipeline.errors import ArchiveError, UsageError
+from pipeline.lake import parquet
+from pipeline.lake.layout import MARKER, Lake
+from pipeline.model.records import Partition
+from pipeline.model.schema import OPERATIONS
+from pipeline.model.windows import Window, days_between, retained_days
+from pipeline.report.write import report
+from pipeline.settings import ArchiveSettings, Settings
+from pipeline.sync import EVERYTHING, SyncReport, sync
+from pipeline.terminal import printable
+from pipeline.twilio.client import OperationsClient
+
+SEED: Final = 1
+FIRST_DAY: Final = datetime(2026, 9, 1, tzinfo=UTC)
+DAYS: Final = 30
+EVERY: Final = timedelta(hours=8)
+OUTAGE: Final = date(2026, 9, 16)
+"""A day in the third week on which the account's provider has an outage: for the archive to tell."""
+
+_NOTE: Final = ".demo"
+
+
+def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
+    """Play 30 days, show what the archive has, and compare it with the truth.
+
+    Args:
+        data: the demo's archive; emptied first, if an earlier demo made it.
+        per_day: operations per day, on average.
+        with_dagster: run the last sync as the Dagster job, in the settings' ``DAGSTER_HOME``.
+
+    Returns:
+        Whether the archive equals the truth.
+
+    Raises:
+        UsageError: `data` holds something that no demo made.
+        ArchiveError: a sync failed.
+    """
+    console = rendering.console(soft_wrap=True)
+    end = FIRST_DAY + timedelta(days=DAYS)
+    data = ArchiveSettings.load(data=data).data
+    _empty(data)
+    with _emulator(per_day) as url:
+        settings = Settings.load(
+            account_sid=DEMO_ACCOUNT_SID,
+            auth_token=DEMO_AUTH_TOKEN,
+            api_url=url,
+            data=data,
+            trust_clock=True,  # a month passes in a minute
+        )
+        moments = list(_moments(end))
+        with Progress(console=rendering.console(), transient=True) as progress:
+            playing = progress.add_task("playing 30 days", total=len(moments))
+            for moment in moments[:-1]:
+                _set_clock(url, moment)
+                # Facts are what can't be had again; what is derived from them is done once, at the end.
+                _check(sync(settings, scope=EVERYTHING, publishing=False))
+                progress.advance(playing)
+            _set_clock(url, moments[-1])
+            progress.update(playing, description="the last sync, as a Dagster job")
+            if with_dagster:
+                _run_dagster(settings, moments[-1])
+            else:
+                _check(sync(settings, scope=EVERYTHING))
+            progress.advance(playing)
+        known = _known_to_api(settings)
+    lake = Lake.of(settings)
+    _show_rates(lake)
+    operations = _operations(lake)
+    world = World(SEED, per_day, FIRST_DAY, outage=OUTAGE)
+    problems = differences(world, operations, FIRST_DAY, moments)
+    console.print(
+        f"The API still knows {known:,} operations of these 30 days; "
+        f"the archive has {operations.num_rows:,}."
+    )
+    if problems:
+        console.print(
+            f"They differ from the truth in {len(problems)} places:",
+            *map(printable, problems[:5]),
+            sep="\n",
+        )
+        return False
+    console.print(
+        f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
+        f"{operations.num_rows:,} of {operations.num_rows:,}, none missing."
+    )
+    written = report(lake)
+    console.print(printable(f"Open its report: {data / written.path.name}"))
+    console.print(printable(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}'))
+    return True
+
+
+def _moments(end: datetime) -> Iterator[datetime]:
+    """When the syncs run: every few hours, the last a second before midnight."""
+    moment = FIRST_DAY + EVERY
+    while moment < end:
+        yield moment
+        moment += EVERY
+    yield end - timedelta(seconds=1)
+
+
+def _empty(data: Path) -> None:
+    """Make room for the demo's archive; never at the cost of one that no demo made."""
+    if data.exists():
+        if any(data.iterdir()) and not (data / _NOTE).exists():
+            what = "an archive" if (data / MARKER).exists() else "something else"
+            msg = f"{data} holds {what} that no demo made: choose another folder with --data"
+            raise UsageError(msg)
+        shutil.rmtree(data)
+    data.mkdir(parents=True, mode=0o700)
+    (data / _NOTE).touch()
+
+
+@contextmanager
+def _emulator(per_day: float) -> Iterator[str]:
+    """An emulator in a process of its own; gives the API's base URL."""
+    command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
+    command += ["--seed", str(SEED), "--per-day", str(per_day)]
+    command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
+    command += ["--outage", f"{OUTAGE}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - no shell, and words of our own alone
+        try:
+            lines = iter(process.stdout or [])
+            url = next(
+                (line for line in lines if line.startswith("export EMAIL_ARCHIVE_API_URL=")), ""
+            )
+            if not url:
+                msg = "the emulator did not start: see the lines above"
+                raise ArchiveError(msg)
+            yield url.strip().partition("=")[2]
+        finally:
+            process.kill()  # it keeps nothing, and would say that it was stopped
+
+
+def _set_clock(url: str, moment: datetime) -> None:
+    control = url.removesuffix("/v1") + "/emulator/clock"
+    body = json.dumps({"now": moment.isoformat()}).encode()
+    with urlopen(Request(control, data=body), timeout=10):  # noqa: S310 - the emulator's own address
+        pass
+
+
+def _check(report: SyncReport) -> None:
+    if not report.ok:
+        msg = "a sync of the demo failed: see the lines above"
+        raise ArchiveError(msg)
+
+
+def _run_dagster(settings: Settings, now: datetime) -> None:
+    """Run Dagster's jobs over the retention's days in a process of its own: nothing here knows Dagster."""
+    days = retained_days(now)
+    home = ArchiveSettings.load().dagster_home.absolute()
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = settings.environment() | {"DAGSTER_HOME": str(home)}
+    command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1]), "--report"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and words of our own alone
+    if done.returncode:
+        msg = f"the Dagster job failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
+        raise ArchiveError(msg)
+
+
+def _known_to_api(settings: Settings) -> int:
+    """How many of the month's operations the API still tells of."""
+    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS - 1)).date())
+    with OperationsClient(settings) as client:
+        pages = (page for day in days for page in client.pages(Window.of_day(day)))
+        ids = {one for page in pages for one in page.operations["operation_id"].to_pylist()}
+    return len(ids)
+
+
+def _operations(lake: Lake) -> pa.Table:
+    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS)).date())
+    parts = (lake.part(OPERATIONS, Partition(DEMO_ACCOUNT_SID, day)) for day in days)
+    return pa.concat_tables([parquet.read(part, OPERATIONS.arrow) for part in parts])
+
+
+def _show_rates(lake: Lake) -> None:
+    rows = ask(lake, "FROM delivery_daily ORDER BY created_date").to_pylist()
+    table = Table(
+        title="Delivery by UTC day of creation",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),  # eight columns in 80 characters
+    )
+    table.add_column("day", no_wrap=True)
+    for name in ("operations", "emails", "delivered", "delivery", "open", "undel.", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row['created_date']:%a %m-%d}",
+            *(f"{row[name]:,}" for name in ("operations", "total", "delivered")),
+            *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
+            *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),
+        )
+    rendering.console().print(table)

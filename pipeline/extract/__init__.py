@@ -1,0 +1,1 @@
+"""What is due, and how it is fetched: the planner, scans, lookups, the API's clock."""

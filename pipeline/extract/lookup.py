@@ -1,0 +1,204 @@
+"""Single operations by their ids: those that a listing no longer settles, and the errors of failures.
+
+An operation may still be scheduled when the API's listings begin to forget it, and what failed in an
+operation is in no listing. What is answered lands like a scan, and covers nothing.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.errors import ArchiveError
+from pipeline.extract.scan import observed, rejects_table
+from pipeline.extract.threads import workers
+from pipeline.model.records import LookupBatch, Partition, PendingLookup, Subject
+from pipeline.model.schema import LOOKUPS, OPERATION_ERRORS, RECORD_SCHEMA
+from pipeline.twilio.client import OperationErrors, OperationsClient, Page
+from pipeline.twilio.errors import (
+    ApiError,
+    CredentialsError,
+    NotFoundError,
+    RetriableApiError,
+    UnexpectedResponseError,
+)
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 200
+"""Questions whose answers land together: few enough to lose little when the process dies."""
+
+_PATIENCE: Final = 3
+"""Failures of the API's after which a subject is given up for this run: the API gets a rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedLookup:
+    """A question that was not answered; it is asked again, at growing intervals."""
+
+    watched: PendingLookup
+    error: ArchiveError
+
+
+@dataclass(frozen=True, slots=True)
+class _Lookup:
+    """One question and its answer; without any of the three, the API does not know the operation."""
+
+    watched: PendingLookup
+    asked_at: datetime
+    requests: int
+    page: Page | None = None
+    errors: OperationErrors | None = None
+    refusal: ApiError | None = None
+
+
+def look_up(
+    client: OperationsClient,
+    watched: Iterable[PendingLookup],
+    now: datetime,
+    *,
+    concurrency: int,
+    is_time_up: Callable[[], bool] = lambda: False,
+) -> Iterator[LookupBatch | FailedLookup]:
+    """Ask about single operations on threads; give the answers in batches, each of one day.
+
+    What is not answered is in the batches too, as asked: so it is not asked again at once, and what
+    the API refuses for good keeps nothing else waiting.
+
+    Args:
+        client: the API.
+        watched: what to ask, the most urgent first.
+        now: the API's time when the run began: that of an answer without a date of its own.
+        concurrency: questions under way at once.
+        is_time_up: called before each question; once it says so, no more are asked.
+    """
+    desk = _LookupWorker(client, now, is_time_up)
+    every = list(watched)
+    with workers(concurrency, "lookup") as pool:
+        for first in range(0, len(every), _BATCH):
+            if is_time_up():
+                break
+            outcomes = [pool.submit(desk.ask, one) for one in every[first : first + _BATCH]]
+            asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
+            yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
+            yield from _by_day(asked)
+
+
+class _LookupWorker:
+    """Asks, and stops asking about a subject once that has failed too often, or time is up."""
+
+    def __init__(
+        self, client: OperationsClient, now: datetime, is_time_up: Callable[[], bool]
+    ) -> None:
+        self._client = client
+        self._now = now
+        self._is_time_up = is_time_up
+        self._failures: Counter[Subject] = Counter()
+        self._lock = threading.Lock()
+
+    def ask(self, watched: PendingLookup) -> _Lookup | None:
+        """One answer; None if the subject is given up, or time is."""
+        if self._failures[watched.subject] >= _PATIENCE or self._is_time_up():
+            return None
+        try:
+            return self._ask(watched)
+        except NotFoundError as gone:
+            return _Lookup(watched, gone.answered_at or self._now, gone.attempts)
+        except ApiError as error:
+            # Whoever may list operations need not be allowed to ask about single ones.
+            if isinstance(error, CredentialsError):
+                self._count(watched.subject, _PATIENCE)
+            elif isinstance(error, RetriableApiError):
+                self._count(watched.subject, 1)
+            log.warning(
+                "%s of %s: %s",
+                watched.subject,
+                watched.operation_id,
+                error,
+                extra={
+                    "event": "lookup_failed",
+                    "account_id": watched.partition.account_id,
+                    "day": str(watched.partition.day),
+                    "operation_id": watched.operation_id,
+                    "subject": watched.subject,
+                    "request_id": error.request_id,
+                },
+            )
+            asked_at = error.answered_at or self._now
+            return _Lookup(watched, asked_at, error.attempts, refusal=error)
+
+    def _count(self, subject: Subject, failures: int) -> None:
+        with self._lock:
+            self._failures[subject] += failures
+
+    def _ask(self, watched: PendingLookup) -> _Lookup:
+        if watched.subject == "errors":
+            errors = self._client.operation_errors(watched.operation_id)
+            return _Lookup(watched, errors.observed_at, errors.attempts, errors=errors)
+        page = self._client.operation(watched.operation_id)
+        for row in page.operations.select(["operation_id", "created_at"]).to_pylist():
+            day = row["created_at"].astimezone(UTC).date()
+            if row["operation_id"] != watched.operation_id or day != watched.partition.day:
+                msg = (
+                    f"expected operation {watched.operation_id} of {watched.partition.day}; got "
+                    f"{row['operation_id'][:80]} of {day}"
+                )
+                raise UnexpectedResponseError(msg, request_id=page.request_id)
+        return _Lookup(watched, page.observed_at, page.attempts, page=page)
+
+
+def _by_day(asked: Iterable[_Lookup]) -> Iterator[LookupBatch]:
+    ordered = sorted(asked, key=lambda one: (one.watched.partition, one.watched.operation_id))
+    for partition, group in groupby(ordered, key=lambda one: one.watched.partition):
+        yield _answers(partition, list(group))
+
+
+def _answers(partition: Partition, asked: Sequence[_Lookup]) -> LookupBatch:
+    pages = [(one, one.page) for one in asked if one.page is not None]
+    states = [observed(page.operations, one.asked_at, by_id=True) for one, page in pages]
+    rejects = [rejects_table(page.rejects, one.asked_at) for one, page in pages]
+    nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].asked_at)
+    return LookupBatch(
+        partition,
+        asked_at=max(one.asked_at for one in asked),
+        operations=pa.concat_tables([nothing, *states]),
+        rejects=pa.concat_tables([rejects_table((), asked[0].asked_at), *rejects]),
+        lookups=pa.Table.from_pylist([_lookup(one) for one in asked], schema=LOOKUPS.arrow),
+        errors=pa.Table.from_pylist(
+            [row for one in asked for row in _errors(one)], schema=OPERATION_ERRORS.arrow
+        ),
+        requests=sum(one.requests for one in asked),
+    )
+
+
+def _lookup(one: _Lookup) -> dict[str, Any]:
+    is_gone = one.page is None and one.errors is None and one.refusal is None
+    return {
+        "operation_id": one.watched.operation_id,
+        "subject": one.watched.subject,
+        "asked_at": one.asked_at,
+        "failed": one.watched.failed if one.watched.subject == "errors" else None,
+        "gone_at": one.asked_at if is_gone else None,
+        "refusal": str(one.refusal) if one.refusal else None,
+    }
+
+
+def _errors(one: _Lookup) -> list[dict[str, Any]]:
+    found = Counter(one.errors.errors if one.errors else ())
+    return [
+        {
+            "operation_id": one.watched.operation_id,
+            "code": error.code,
+            "message": error.message,
+            "raw": error.raw,
+            "occurrences": times,
+            "observed_at": one.asked_at,
+        }
+        for error, times in found.items()
+    ]

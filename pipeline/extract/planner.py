@@ -1,0 +1,315 @@
+"""When a slot is due, and the windows that scan what is due; when to ask about single operations.
+
+Pure: coverage, policy and now go in (R10).
+
+A slot is scanned often while it is young and changes, rarely later, and always once more before its
+deadline: the final scans. Refreshes are aligned: the slots of a tier become due at the same moments, the
+multiples of its interval, so that neighbours share a window and a sync merges few days. What is due is
+joined into few windows where the last scans found little, and cut into several where they found much.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from pipeline.model.records import PendingLookup, SlotCoverage
+from pipeline.model.values import DEFAULT_FINAL_SCANS, DEFAULT_REFRESH, parse_durations, parse_tiers
+from pipeline.model.windows import RETENTION, SLOT, Window, deadline
+from pipeline.settings import Settings
+
+WINDOW_PAGES: Final = 10
+"""Pages that a window should take: few enough to lose little when one of them fails."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EARLY: Final = timedelta(seconds=30)
+"""A sync this shortly before a multiple counts as one after it: clocks differ a little."""
+
+_LATE_ERRORS: Final = timedelta(days=1)
+_NOT_DUE: Final = 2
+"""The rank of a slot that comes along."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Slots younger than `age` are due once in each interval of length `every`, counted from 1970 in UTC."""
+
+    age: timedelta
+    every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshPolicy:
+    """How often slots are scanned.
+
+    Attributes:
+        tiers: by age, youngest first. The age of a slot is the time since its start.
+        final_scans: before its deadline a slot is due once more when so much time is left.
+        window_rows: operations that one window should hold at the most.
+        page_rows: operations on a page: what one request brings.
+        requests: about how many requests one run may make; None for any number.
+        lookups_from: how long before its deadline an operation that is not settled begins to be asked
+            about by its id.
+        lookups_every: how soon an operation that is not settled is asked about again by its id, at
+            first.
+        lookups_growth: the part of the time since then that the interval grows to.
+        lookups_early: the part of that interval after which an operation already counts as due. Syncs
+            come at intervals of their own, and one that comes a second too soon should not be wasted.
+        errors: whether the errors of failures are asked for.
+    """
+
+    tiers: tuple[Tier, ...] = tuple(Tier(*tier) for tier in parse_tiers(DEFAULT_REFRESH))
+    final_scans: tuple[timedelta, ...] = parse_durations(DEFAULT_FINAL_SCANS)
+    window_rows: int = 10_000
+    page_rows: int = 1_000
+    requests: int | None = None
+    lookups_from: timedelta = timedelta(hours=2)
+    lookups_every: timedelta = timedelta(hours=1)
+    lookups_growth: float = 1 / 8
+    lookups_early: float = 0.9
+    errors: bool = True
+
+    @classmethod
+    def of(cls, settings: Settings) -> "RefreshPolicy":
+        """The policy that a user has set."""
+        return cls(
+            tiers=tuple(Tier(*tier) for tier in settings.refresh_tiers),
+            final_scans=settings.final_scan_times,
+            window_rows=WINDOW_PAGES * settings.page_size,
+            page_rows=settings.page_size,
+            requests=settings.max_requests,
+            errors=settings.operation_errors,
+        )
+
+    def every(self, age: timedelta) -> timedelta:
+        """How often a slot of that age is scanned."""
+        return next((tier.every for tier in self.tiers if age < tier.age), self.tiers[-1].every)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class DueSlot:
+    """A slot that is due. The smaller, the more urgent.
+
+    Attributes:
+        rank: 0 if its deadline presses: no other chance may come. 1 if it is due otherwise.
+        order: seconds to the deadline; or how overdue it is in intervals, negative.
+        slot: its start.
+        operations: how many operations it is expected to have.
+    """
+
+    rank: int
+    order: float
+    slot: datetime
+    operations: float
+
+
+def due_slots(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[DueSlot]:
+    """The slots that are due at `now`, the most urgent first.
+
+    Slots that have not begun never are. One past its deadline is once more, while its last operations
+    are younger than 7 days, if it had no final scan: a first sync, or one after an outage, takes what is
+    left of it.
+    """
+    return sorted(due for one in slots if (due := _due(one, policy, now)) is not None)
+
+
+def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | None:
+    end_of_chances = deadline(one.slot)
+    if not one.slot <= now < end_of_chances + SLOT:
+        return None
+    left = end_of_chances - now
+    covered = one.covered_at
+    if now >= end_of_chances:
+        is_final = covered and end_of_chances - covered <= max(
+            policy.final_scans, default=RETENTION
+        )
+        is_done = is_final or one.late_at is not None
+        return None if is_done else DueSlot(0, left.total_seconds(), one.slot, one.operations)
+    is_pressing = any(
+        left <= final and (covered is None or end_of_chances - covered > final)
+        for final in policy.final_scans
+    )
+    if is_pressing:
+        return DueSlot(0, left.total_seconds(), one.slot, one.operations)
+    if covered is None:
+        return DueSlot(1, -math.inf, one.slot, one.operations)
+    # What was created after the last scan is younger than its slot: it waits no longer than it would
+    # had the slot not just ended.
+    age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
+    every = policy.every(age)
+    if _multiples(every, now) <= _multiples(every, covered):
+        return None
+    return DueSlot(1, (covered - now) / every, one.slot, one.operations)
+
+
+def _multiples(every: timedelta, now: datetime) -> int:
+    """How many multiples of an interval lie between 1970 and a moment."""
+    return (now + _EARLY - _EPOCH) // every
+
+
+def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[Window]:
+    """The windows to scan now: all due slots, or the most urgent that the budget allows.
+
+    Args:
+        slots: what is known of every slot that the API may still know.
+        policy: how often slots are scanned.
+        now: the API's time.
+
+    Returns:
+        Windows without overlap, the most urgent first; none if nothing is due. They hold the due slots,
+        and others only where taking those along saves a request.
+    """
+    every = list(slots)
+    known = {one.slot: one.operations for one in every}
+    due = _within_budget(due_slots(every, policy, now), policy, known)
+    windows = [
+        (min(group), window)
+        for group in _groups(due, policy, known)
+        for window in _windows(group, policy)
+    ]
+    return [window for _, window in sorted(windows)]
+
+
+def left_over(
+    slots: Iterable[SlotCoverage], windows: Iterable[Window], policy: RefreshPolicy, now: datetime
+) -> int:
+    """How many due slots the planned windows leave for the next run, since the budget is spent."""
+    planned = {slot for window in windows for slot in window.slots()}
+    return sum(due.slot not in planned for due in due_slots(slots, policy, now))
+
+
+def _within_budget(
+    due: Sequence[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
+) -> Sequence[DueSlot]:
+    """The most urgent of the due slots whose windows cost what the budget allows; one at least."""
+
+    def requests(some: Sequence[DueSlot]) -> int:
+        return sum(_requests(group, policy) for group in _groups(some, policy, known))
+
+    if policy.requests is None or requests(due) <= policy.requests:
+        return due
+    enough, too_many = 1, len(due)
+    while enough + 1 < too_many:
+        middle = (enough + too_many) // 2
+        if requests(due[:middle]) <= policy.requests:
+            enough = middle
+        else:
+            too_many = middle
+    return due[:enough]
+
+
+def _groups(
+    due: Iterable[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
+) -> list[list[DueSlot]]:
+    """Slots that make one window, without hole: runs of due slots of one day.
+
+    Runs with other slots between them are joined where that saves a request.
+    """
+    groups: list[list[DueSlot]] = []
+    for run in _runs(due, policy):
+        last = groups[-1] if groups else []
+        if last and last[0].slot.date() == run[0].slot.date():
+            joined = [*last, *_between(last[-1].slot, run[0].slot, known), *run]
+            if _rows(joined) <= policy.window_rows and _requests(joined, policy) < (
+                _requests(last, policy) + _requests(run, policy)
+            ):
+                groups[-1] = joined
+                continue
+        groups.append(run)
+    return groups
+
+
+def _runs(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
+    """Due slots of one day that follow each other, as many together as one window should hold."""
+    runs: list[list[DueSlot]] = []
+    for one in sorted(due, key=lambda one: one.slot):
+        last = runs[-1] if runs else []
+        follows = bool(last) and last[-1].slot + SLOT == one.slot
+        if (
+            follows
+            and last[-1].slot.date() == one.slot.date()
+            and _rows([*last, one]) <= policy.window_rows
+        ):
+            last.append(one)
+        else:
+            runs.append([one])
+    return runs
+
+
+def _between(before: datetime, after: datetime, known: Mapping[datetime, float]) -> list[DueSlot]:
+    """The slots between two, which are not due. One of unknown size is no bargain."""
+    hours = range(1, (after - before) // SLOT)
+    slots = (before + n * SLOT for n in hours)
+    return [DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf)) for slot in slots]
+
+
+def _rows(group: Iterable[DueSlot]) -> float:
+    return sum(one.operations for one in group)
+
+
+def _requests(group: Iterable[DueSlot], policy: RefreshPolicy) -> int:
+    """About how many requests the windows of these slots take."""
+    return max(math.ceil(_rows(group) / policy.page_rows), 1)
+
+
+def _windows(group: Sequence[DueSlot], policy: RefreshPolicy) -> list[Window]:
+    """One window; several for a slot that has more operations than one window should hold."""
+    window = Window(group[0].slot, group[-1].slot + SLOT)
+    return cut(window, math.ceil(_rows(group) / policy.window_rows))
+
+
+def cut(window: Window, pieces: int) -> list[Window]:
+    """A window in so many pieces of about one length; fewer, if they would be under a second."""
+    seconds = math.ceil((window.end - window.start).total_seconds())
+    pieces = max(min(pieces, seconds), 1)
+    inner = [window.start + timedelta(seconds=seconds * n // pieces) for n in range(1, pieces)]
+    return [Window(a, b) for a, b in pairwise([window.start, *inner, window.end])]
+
+
+def due_lookups(
+    watched: Iterable[PendingLookup], policy: RefreshPolicy, now: datetime
+) -> list[PendingLookup]:
+    """What to ask of single operations now, the most urgent first.
+
+    An operation that is not settled is asked about from shortly before its deadline on: no listing
+    will tell how it ends. Errors are asked for at once, as long as the API may know them: until the
+    deadline, and for a day after a state that the API told later. What was asked already is asked
+    again at intervals that grow with the time since the first question was due; for errors they are
+    half of the time that is left at the most, so that one refusal is not the last word.
+    """
+    due = [one for one in watched if _is_due(one, policy, now)]
+    return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
+
+
+def states_asked_before(policy: RefreshPolicy, now: datetime) -> datetime:
+    """Of what was created from then on, no state is to be asked for by id yet."""
+    return now + policy.lookups_from - RETENTION + SLOT
+
+
+def _is_due(one: PendingLookup, policy: RefreshPolicy, now: datetime) -> bool:
+    if one.subject == "errors":
+        left = max(deadline(one.created_at), one.observed_at + _LATE_ERRORS) - now
+        if not policy.errors or left <= timedelta():
+            return False
+        growing = min((now - one.observed_at) * policy.lookups_growth, left / 2)
+    else:
+        since = deadline(one.created_at) - policy.lookups_from
+        if now < since:
+            return False
+        growing = (now - since) * policy.lookups_growth
+    every = max(policy.lookups_every, growing)
+    return one.asked_at is None or now - one.asked_at >= every * policy.lookups_early
+
+
+def lookups_within(
+    due: Sequence[PendingLookup], policy: RefreshPolicy, used: int
+) -> Sequence[PendingLookup]:
+    """As many of the lookups as the budget still allows once `used` requests are made.
+
+    A tenth of it is theirs in any case: an account that is too big for its budget would never ask.
+    """
+    if policy.requests is None:
+        return due
+    return due[: max(policy.requests - used, policy.requests // 10, 1)]

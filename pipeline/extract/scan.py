@@ -1,0 +1,374 @@
+"""Windows to scans: what the API answered, made into what can land.
+
+A scan asks its window with a margin, drops what lies outside and what came twice (R7), and stamps
+every state with the moment when the scan began, by the API's clock (R10).
+"""
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import ArchiveError
+from pipeline.extract.cutting import Ended, may_be_capped, outgrows, parts_of
+from pipeline.extract.planner import WINDOW_PAGES
+from pipeline.extract.threads import workers
+from pipeline.model.records import Scan, ScanFacts
+from pipeline.model.schema import OPERATIONS, RECORD_SCHEMA, REJECTS, TIMESTAMP
+from pipeline.model.windows import Window
+from pipeline.twilio.client import OperationsClient, Page
+from pipeline.twilio.errors import ApiError, CredentialsError, PageTokenError
+from pipeline.twilio.parsing import Reject, drift
+
+log = logging.getLogger(__name__)
+
+MAX_PAGES: Final = 2 * WINDOW_PAGES
+"""A window that fills more pages than this is cut while it runs."""
+
+_RESTARTS: Final = 2
+"""Listings that are begun anew after a refused page token, if the window can't be cut instead."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SMALLEST: Final = timedelta(seconds=1)
+
+_REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "scan_id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A scan, and what it met that the reference does not know.
+
+    Attributes:
+        scan: what lands.
+        surprises: unknown statuses, unknown fields, odd ids: how many records have each.
+        parts: the windows to scan instead, if this one outgrew its budget: then the scan is not
+            complete, and what it found lands without covering anything (R4).
+    """
+
+    scan: Scan
+    surprises: Counter[str]
+    parts: tuple[Window, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FailedScan:
+    """A window that could not be listed, or not be stored: nothing of it lands, and it stays due."""
+
+    window: Window
+    error: ArchiveError
+
+
+def scan_window(
+    client: OperationsClient,
+    account_id: str,
+    window: Window,
+    on_page: Callable[[Page], None] = lambda _: None,
+    max_pages: int = MAX_PAGES,
+) -> Listing:
+    """List one window completely, or as far as its budget of pages goes.
+
+    Args:
+        client: the API.
+        account_id: the account that the client's credentials read.
+        window: what to list.
+        on_page: called with each page as it arrives.
+        max_pages: the budget, in pages full of the window's own operations. A window that outgrows it
+            comes back with the parts to scan instead, as does one whose listing the API ends
+            early. A window of a second can't be cut, and is listed to its end.
+
+    Raises:
+        ApiError: a page could not be had; nothing of the window counts then.
+    """
+    began = time.monotonic()
+    listed = _list_with_restarts(client, account_id, window, on_page, max_pages)
+    observed_at = min(page.observed_at for page in listed.pages)
+    inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *listed.found])
+    states, operations = _distinct(inside)
+    rejects = [one for page in listed.pages for one in page.rejects if _may_lie_in(one, window)]
+    records = sum(page.records for page in listed.pages)
+    is_complete = listed.ended == "complete"
+    facts = ScanFacts(
+        account_id=account_id,
+        window=window,
+        # A page out of a cache is older than its turn: the scan is as old as its oldest page.
+        observed_at=observed_at,
+        completed_at=max(page.observed_at for page in listed.pages),
+        complete=is_complete,
+        pages=len(listed.pages),
+        requests=listed.requests,
+        retries=listed.requests - len(listed.pages),
+        records=records,
+        operations=operations,
+        outside=records - inside.num_rows - len(rejects),
+        duplicates=inside.num_rows - states.num_rows,
+        rejects=len(rejects),
+    )
+    _log_scan(facts, listed.pages, time.monotonic() - began)
+    scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
+    parts = () if is_complete else parts_of(window, inside, listed.pages, listed.ended)
+    return Listing(scan, drift(states), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The pages of a window, of each the operations created in it, and how the listing ended."""
+
+    pages: Sequence[Page]
+    found: Sequence[pa.Table]
+    ended: Ended
+    requests: int = 0
+
+
+def _list_with_restarts(
+    client: OperationsClient,
+    account_id: str,
+    window: Window,
+    on_page: Callable[[Page], None],
+    max_pages: int,
+) -> _Listed:
+    """List a window; begin anew where a token is refused, or pages of this size fail."""
+    requests = refused_tokens = 0
+
+    def count(page: Page) -> None:
+        nonlocal requests
+        requests += page.attempts
+        on_page(page)
+
+    while True:
+        size = client.page_size.current
+        try:
+            return replace(_list(client, window, size, count, max_pages), requests=requests)
+        except PageTokenError as error:
+            refused_tokens += 1
+            if refused_tokens > _RESTARTS:
+                raise
+            requests += error.attempts
+            log.warning("%s", error, extra=_about(account_id, window, error))
+        except ApiError as error:
+            # Whether a token may go with another page size is undocumented: the listing begins anew.
+            smaller = client.page_size.after_failure(size, error)
+            if smaller is None:
+                raise
+            requests += error.attempts
+            log.warning(
+                "%s. Pages of %d operations fail; %s is listed anew with pages of %d, as if "
+                "EMAIL_ARCHIVE_PAGE_SIZE were %d",
+                *(error, size, window, smaller, smaller),
+                extra=_about(account_id, window, error),
+            )
+
+
+def _list(
+    client: OperationsClient,
+    window: Window,
+    page_size: int,
+    on_page: Callable[[Page], None],
+    max_pages: int,
+) -> _Listed:
+    pages: list[Page] = []
+    found: list[pa.Table] = []
+    can_be_cut = window.end - window.start > _SMALLEST
+    listing = client.pages(window, page_size=page_size)
+    while True:
+        # Pages that are empty, or full of what lies outside, tell how the API filters and not that
+        # the window is big: its parts would take just as many, and be cut without end.
+        may_be_cut = can_be_cut and any(table.num_rows for table in found)
+        try:
+            page = next(listing, None)
+        except PageTokenError as error:
+            if not may_be_cut:
+                raise
+            log.warning("%s is cut: %s", window, error)
+            return _Listed(pages, found, "capped")
+        if page is None:
+            is_capped = may_be_cut and may_be_capped(pages)
+            return _Listed(pages, found, "capped" if is_capped else "complete")
+        pages.append(page)
+        on_page(page)
+        found.append(_inside(page.operations, window))
+        has_more = can_be_cut and page.next_token is not None
+        if has_more and outgrows(window, pages, found, max_pages):
+            return _Listed(pages, found, "outgrown")
+
+
+def scan_windows(
+    client: OperationsClient,
+    account_id: str,
+    windows: Iterable[Window],
+    *,
+    concurrency: int,
+    on_page: Callable[[Page], None] = lambda _: None,
+) -> Generator[Listing | FailedScan, None, None]:
+    """List many windows at once on threads; give each as it is done, in no certain order.
+
+    A window that outgrows its budget comes as what was listed of it, and its parts are scanned before what
+    is not about to be.
+    A window that fails does not stop the others. Wrong credentials do: every window would fail.
+    At most 1.5 x `concurrency` scans are queued, running or unconsumed, and one more for each request that
+    many later ones have overtaken: so memory stays bounded, and threads have something to do for a while if
+    the caller has too. When it stops taking them, windows not yet begun are given up, and those under way are
+    not waited for: they end at their next page.
+
+    Raises:
+        CredentialsError: the API refuses the credentials.
+    """
+    stop = threading.Event()
+
+    def tell(page: Page) -> None:
+        _raise_if(stop)
+        on_page(page)
+
+    def listed(window: Window) -> Listing | FailedScan:
+        try:
+            return scan_window(client, account_id, window, tell)
+        except CredentialsError:
+            raise
+        except ApiError as error:
+            return FailedScan(window, error)
+
+    queue = deque(windows)
+    with workers(3 * concurrency, "scan") as pool:
+        running: set[Future[Listing | FailedScan]] = set()
+        try:
+            while True:
+                most = concurrency + concurrency // 2 + client.overtaken
+                while len(running) < most and queue:
+                    running.add(pool.submit(listed, queue.popleft()))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                while done:
+                    outcome = done.pop().result()
+                    if isinstance(outcome, Listing):
+                        queue.extendleft(reversed(outcome.parts))
+                    else:
+                        # Told of what the caller takes alone: what is given up has not failed.
+                        window, error = outcome.window, outcome.error
+                        about = {"event": "scan_failed", **_about(account_id, window, error)}
+                        log.warning("window %s failed: %s", window, error, extra=about)
+                    yield outcome
+                    del outcome  # so that its memory is free as soon as the caller is done with it
+        finally:
+            stop.set()
+            for future in running:
+                future.cancel()
+
+
+class _StoppedError(Exception):
+    """Ends a scan that nobody waits for any more."""
+
+
+def _raise_if(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _StoppedError
+
+
+def _log_scan(facts: ScanFacts, pages: Sequence[Page], seconds: float) -> None:
+    log.info(
+        "scanned %s %s: %d operations, %d pages",
+        facts.account_id,
+        facts.window,
+        facts.operations,
+        facts.pages,
+        extra={
+            "event": "scan",
+            "account_id": facts.account_id,
+            "window": str(facts.window),
+            "complete": facts.complete,
+            "operations": facts.operations,
+            "pages": facts.pages,
+            "requests": facts.requests,
+            "retries": facts.retries,
+            "rejects": facts.rejects,
+            "seconds": round(seconds, 6),
+            "request_ids": [page.request_id for page in pages if page.request_id],
+        },
+    )
+
+
+def _about(account_id: str, window: Window, error: ArchiveError) -> dict[str, object]:
+    """The fields of a log record that say what failed."""
+    about: dict[str, object] = {"account_id": account_id, "window": str(window)}
+    if isinstance(error, ApiError):
+        about |= {"status": error.status, "code": error.code, "request_id": error.request_id}
+    return about
+
+
+def _inside(operations: pa.Table, window: Window) -> pa.Table:
+    """Those that were created in the window; nothing is copied if they came one after the other."""
+    # As numbers: of a page, making moments of them costs more than finding them.
+    created_at = operations["created_at"].to_numpy().view(np.int64)
+    start, end = (_microseconds(bound) for bound in (window.start, window.end))
+    if not len(created_at) or (start <= created_at.min() and created_at.max() < end):
+        return operations
+    places = np.flatnonzero((start <= created_at) & (created_at < end))
+    if not len(places) or places[-1] - places[0] == len(places) - 1:
+        return operations.slice(places[0] if len(places) else 0, len(places))
+    return operations.take(pa.array(places))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def _may_lie_in(reject: Reject, window: Window) -> bool:
+    """Whether a reject is this window's: it is unless its creation is known to lie elsewhere."""
+    return reject.created_at is None or window.start <= reject.created_at < window.end
+
+
+def _distinct(states: pa.Table) -> tuple[pa.Table, int]:
+    """The states, each once, and of how many operations they are.
+
+    Two different states of one operation both stay: both were seen (R1).
+    """
+    ids = states["operation_id"].combine_chunks()
+    if pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
+        return states, states.num_rows  # the order of most listings, told without a hash table
+    operations = pc.count_distinct(ids).as_py()
+    if operations == states.num_rows:
+        return states, operations
+    names = states.schema.names
+    distinct = states.group_by(names, use_threads=False).aggregate([])
+    return distinct.select(names).cast(states.schema), operations
+
+
+def observed(states: pa.Table, observed_at: datetime, *, by_id: bool = False) -> pa.Table:
+    """Records, as `schema.RECORD_SCHEMA`, as the states that were seen then: `schema.OPERATIONS`.
+
+    Args:
+        states: the records.
+        observed_at: when they were seen.
+        by_id: whether they were fetched by id and not listed.
+    """
+    columns = {name: states[name] for name in states.schema.names}
+    columns["observed_at"] = _repeated(observed_at, states.num_rows)
+    columns["looked_up_at"] = _repeated(observed_at if by_id else None, states.num_rows)
+    return pa.table([columns[name] for name in OPERATIONS.names], schema=OPERATIONS.arrow)
+
+
+def rejects_table(rejects: Sequence[Reject], observed_at: datetime) -> pa.Table:
+    """Rejects that came then, as `schema.REJECTS` without `scan_id`."""
+    rows: list[dict[str, Any]] = [
+        {
+            "reason": reject.reason,
+            "raw": reject.raw,
+            "operation_id": reject.operation_id,
+            "created_at": reject.created_at,
+            "observed_at": observed_at,
+        }
+        for reject in rejects
+    ]
+    return pa.Table.from_pylist(rows, schema=_REJECT_SCHEMA)
+
+
+def _repeated(moment: datetime | None, times: int) -> pa.Array:
+    return pa.repeat(pa.scalar(moment, TIMESTAMP), times)

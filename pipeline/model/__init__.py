@@ -1,0 +1,1 @@
+"""Time, records and the schema: what every other package knows."""

@@ -1,0 +1,1 @@
+"""What is made of the lake for others: the warehouse."""

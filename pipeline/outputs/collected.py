@@ -1,0 +1,195 @@
+"""The small tables' rows of every day in one DuckDB file: what publish and status read.
+
+Opening the Parquet files of thousands of days would make them cost what the archive holds, not what changed.
+A note beside the file has the version of each Parquet file that was read: only the rows of partitions whose
+file has another version are replaced. Both are derived: without them all files are read.
+"""
+
+import json
+import logging
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.lake import engine, parquet
+from pipeline.lake.layout import Lake
+from pipeline.model.records import Partition
+from pipeline.model.schema import (
+    COUNTING_EVIDENCE,
+    COVERAGE,
+    DELIVERY_HOURLY,
+    HIVE_KEYS,
+    OPERATION_SIZES,
+    SLOT_COVERAGE,
+    Table,
+    arrow_schema,
+)
+from pipeline.outputs import views
+
+log = logging.getLogger(__name__)
+
+Versions: TypeAlias = Mapping[Partition, str]
+
+SUMMED: Final = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
+"""The marts that the warehouse's tables are made of."""
+SCANNED: Final = (COVERAGE, SLOT_COVERAGE)
+"""The tables that tell which slots are complete."""
+
+_COLUMNS: Final = {COVERAGE.name: ("account_id", "created_date", "observed_at", "completed_at")}
+
+
+def rows_file(lake: Lake) -> Path:
+    """Where the rows are kept from one publish to the next."""
+    return lake.derived("rows.duckdb")
+
+
+def note_file(lake: Lake) -> Path:
+    """Where the last publish is noted: what it was made from, and of which versions."""
+    return lake.derived("published.json")
+
+
+def noted(lake: Lake) -> dict[str, Any]:
+    """What the last publish noted; nothing if that can't be told."""
+    try:
+        found = json.loads(note_file(lake).read_text(encoding="utf-8"))
+        is_whole = all(isinstance(each, dict) for each in found["versions"].values())
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return found if is_whole else {}
+
+
+def versions(lake: Lake, table: Table) -> Versions:
+    """The version of each partition's file. A replacement is a new file.
+
+    A file system may give a removed file's inode to the next one, and its clock may stand still meanwhile, so
+    the size and the time of the inode's last change count too.
+    """
+    return {
+        partition: f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+        for partition, stat in lake.files_of(table)
+    }
+
+
+def collect(
+    connection: duckdb.DuckDBPyConnection, lake: Lake, wanted: Mapping[Table, Versions]
+) -> None:
+    """Make tables of all rows in the attached database ``collected``, with the hive keys.
+
+    Args:
+        connection: one of `engine.connect`.
+        lake: the archive.
+        wanted: for each table the partitions to have the rows of, and the versions of their files.
+
+    Raises:
+        LakeError: a file is damaged or foreign.
+        duckdb.Error: a file was replaced while it was read.
+    """
+    # The note first: the rows are then at least as new as it.
+    known = noted(lake).get("versions", {})
+    if known and rows_file(lake).exists():
+        try:
+            kept = engine.literal(str(rows_file(lake).absolute()))
+            connection.execute(f"ATTACH {kept} AS kept (READ_ONLY)")
+            for table, partitions in wanted.items():
+                _collect(connection, lake, table, partitions, known.get(table.name, {}))
+        except duckdb.Error as error:
+            log.warning("%s is made anew (%s)", rows_file(lake), error)
+        else:
+            connection.execute("DETACH kept")
+            return
+    for table, partitions in wanted.items():
+        _collect(connection, lake, table, partitions, {})
+
+
+def _collect(
+    connection: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    table: Table,
+    wanted: Versions,
+    known: Mapping[str, str],
+) -> None:
+    changed = check_changed(lake, table, wanted, known)
+    same = [partition for partition in wanted if partition not in changed]
+    published = {column.name: column for column in table.published}
+    columns = ", ".join(
+        f"{name}::{published[name].sql_type} AS {name}"
+        for name in _COLUMNS.get(table.name, published)
+    )
+    typed = engine.sql("pipeline.outputs", "columns")
+    rows = engine.render(typed, columns=columns, query=views.select(lake, table, changed))
+    connection.execute(f"CREATE OR REPLACE TABLE collected.{table.name} AS {rows}")
+    if same:
+        keys = [[p.account_id for p in same], [p.day for p in same]]
+        connection.register("unchanged", pa.table(keys, schema=arrow_schema(HIVE_KEYS)))
+        kept = f"FROM kept.{table.name} SEMI JOIN unchanged USING (account_id, created_date)"
+        rows = engine.render(typed, columns=columns, query=kept)
+        connection.execute(f"INSERT INTO collected.{table.name} {rows}")
+        connection.unregister("unchanged")
+
+
+def check_changed(
+    lake: Lake, table: Table, wanted: Versions, known: Mapping[str, str]
+) -> set[Partition]:
+    """The partitions whose files have other versions than those that are known.
+
+    Raises:
+        LakeError: one of these files is damaged or foreign.
+    """
+    changed = {p for p, version in wanted.items() if known.get(str(p)) != version}
+    for partition in changed:
+        parquet.check(lake.part(table, partition), table.arrow)
+    return changed
+
+
+def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) -> pa.Table:
+    """The state of every slot at `now`, or at the latest scan if that is later.
+
+    Args:
+        lake: the archive.
+        now: the moment; UTC.
+        without: partitions whose files are not read: the states of their slots mean nothing.
+
+    Returns:
+        Rows of `schema.COVERAGE_SLOTS`, by account and slot.
+
+    Raises:
+        LakeError: a file is damaged or foreign.
+    """
+    moments = engine.render(
+        engine.sql("pipeline.outputs", "asked_at"), now=engine.literal(now.isoformat())
+    )
+    return _ask(lake, SCANNED, views.coverage_slots(moments), without)
+
+
+def scan_times(lake: Lake, without: Collection[Partition] = ()) -> pa.Table:
+    """When each scan began and ended, with the hive keys.
+
+    Args:
+        lake: the archive.
+        without: partitions whose files are not read.
+
+    Raises:
+        LakeError: a file is damaged or foreign.
+    """
+    return _ask(lake, (COVERAGE,), f"FROM {COVERAGE.name}", without)
+
+
+def _ask(
+    lake: Lake, tables: Collection[Table], query: str, without: Collection[Partition]
+) -> pa.Table:
+    def ask() -> pa.Table:
+        wanted = {
+            table: {p: v for p, v in versions(lake, table).items() if p not in without}
+            for table in tables
+        }
+        with engine.connect(spill=lake.spill) as connection:
+            connection.execute("ATTACH ':memory:' AS collected")
+            connection.execute("USE collected")
+            collect(connection, lake, wanted)
+            return connection.sql(query).to_arrow_table()
+
+    return views.reading(lake, tables, ask)

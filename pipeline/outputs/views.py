@@ -1,0 +1,145 @@
+"""The lake's tables as SQL, and the views that join them with the states of their slots."""
+
+import glob
+from collections.abc import Callable, Collection, Iterable
+from datetime import timedelta
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.lake import engine, parquet
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.statements import newest_first
+from pipeline.model.records import Partition
+from pipeline.model.schema import AGES, DELIVERY_CURVE, HISTORY, Column, Table
+from pipeline.model.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
+
+MOST_YEARS = 50
+"""How many years of slots an account has at the most, whatever its scans are dated."""
+
+_HOUR = timedelta(hours=1)
+_CURVE = ("delivered", "opened", "undelivered", "failed")
+
+
+def select(lake: Lake, table: Table, partitions: Collection[Partition] | None = None) -> str:
+    """The rows of a lake table with the hive keys; none if it has no file.
+
+    Args:
+        lake: the archive.
+        table: the table.
+        partitions: those to read; by default whatever there is when the query runs.
+    """
+    found = partitions if partitions is not None else lake.partitions(table.name)
+    paths = (path for p in found if (path := lake.part(table, p)).exists())
+    first = next(paths, None)
+    if first is None:
+        return nothing(table)
+    files = engine.literal(lake.glob(table))
+    if partitions is not None:
+        listed = (engine.literal(glob.escape(str(p.absolute()))) for p in (first, *paths))
+        files = f"[{', '.join(listed)}]"
+    return engine.render(
+        engine.sql("pipeline.outputs", "rows"),
+        columns=", ".join(column.name for column in table.published),
+        files=files,
+        schema=", ".join(map(_in_file, table.columns)),
+    )
+
+
+def _in_file(column: Column) -> str:
+    name, type_ = engine.literal(column.name), engine.literal(column.sql_type)
+    return f"{name}: {{name: {name}, type: {type_}, default_value: NULL}}"
+
+
+def nothing(table: Table) -> str:
+    """No rows, with a table's columns."""
+    nulls = ", ".join(f"NULL::{c.sql_type} AS {c.name}" for c in table.published)
+    return engine.render(engine.sql("pipeline.outputs", "empty_view"), nothing=nulls)
+
+
+def coverage_slots(moments: str) -> str:
+    """The query of coverage_slots, as of the moments that another query gives."""
+    return engine.render(
+        engine.sql("pipeline.outputs", "coverage_slots"),
+        moments=moments,
+        retention_hours=str(RETENTION // _HOUR),
+        final_hours=str(FINAL_WITHIN // _HOUR),
+        risk_hours=str(RISK_WITHIN // _HOUR),
+        most_years=str(MOST_YEARS),
+    )
+
+
+def delivery_curve(lake: Lake) -> str:
+    """The query of delivery_curve, as of the moments of coverage_slots."""
+    counts = ("operations", "rated_operations", "emails", "attempted", *_CURVE)
+    known = ", ".join(f"CASE WHEN is_reached THEN known.{name} END AS {name}" for name in counts)
+    return engine.render(
+        engine.sql("pipeline.outputs", "delivery_curve"),
+        curve=select(lake, DELIVERY_CURVE),
+        ages=" ".join(f"WHEN {minutes} THEN {engine.literal(age)}" for age, minutes in AGES),
+        known=known,
+        retention_hours=str(RETENTION // _HOUR),
+    )
+
+
+def operations_as_of() -> str:
+    """The query of the table macro operations_as_of, whose argument is ``ts``."""
+    return engine.render(
+        engine.sql("pipeline.outputs", "operations_as_of"),
+        columns=", ".join(column.name for column in HISTORY.published),
+        moment=f"\n{engine.sql('pipeline.outputs', 'moment')}",
+        newest_first=newest_first(),
+    )
+
+
+def ask_lake(
+    lake: Lake, tables: Collection[Table], query: str, without: Collection[Partition] = ()
+) -> pa.Table:
+    """The result of a query on some tables of the lake, by their names.
+
+    Args:
+        lake: the archive.
+        tables: the tables.
+        query: the query.
+        without: partitions whose files are not read.
+
+    Raises:
+        LakeError: a file of theirs is damaged or foreign.
+    """
+
+    def ask() -> pa.Table:
+        with engine.connect(spill=lake.spill) as connection:
+            for table in tables:
+                wanted = set(lake.partitions(table.name)) - set(without) if without else None
+                connection.execute(f"CREATE VIEW {table.name} AS {select(lake, table, wanted)}")
+            return connection.sql(query).to_arrow_table()
+
+    return reading(lake, tables, ask)
+
+
+def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) -> pa.Table:
+    """The result of `ask`, which reads some tables, and is called again if a file is replaced meanwhile.
+
+    Raises:
+        LakeError: a file of theirs is damaged or foreign.
+    """
+    try:
+        return engine.retry_torn_reads(ask)
+    except duckdb.Error as error:
+        # DuckDB does not always name the file.
+        for found in unreadable(lake, tables).values():
+            raise found from error
+        msg = f"the archive can't be read: {error}"
+        raise LakeError(msg) from error
+
+
+def unreadable(lake: Lake, tables: Iterable[Table]) -> dict[Partition, LakeError]:
+    """The partitions of which a file of some tables can't be read, and why; every file is read for it."""
+    found = {}
+    for table in tables:
+        for partition in lake.partitions(table.name):
+            try:
+                parquet.read(lake.part(table, partition), table.arrow)
+            except LakeError as error:
+                found[partition] = error
+    return found

@@ -1,0 +1,361 @@
+"""publish(): the warehouse, built beside the old one and renamed over it.
+
+Readers in other processes never meet a lock and never see half a build (R6): whoever has the old
+file open goes on reading it. The views hold absolute paths, so a moved archive is published anew.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from pipeline import version
+from pipeline.lake import engine
+from pipeline.lake.faults import UnreadableError, of_query, refusals
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.marts.rebuild import rebuild_damaged
+from pipeline.model.schema import (
+    AS_OF_MEANING,
+    COUNTING,
+    COVERAGE_DAYS,
+    COVERAGE_SLOTS,
+    DELIVERY_ANOMALIES,
+    DELIVERY_DAILY,
+    DELIVERY_HOURLY,
+    DELIVERY_TABLES,
+    LAKE_TABLES,
+    MARTS,
+    PLAIN_MARTS,
+    PUBLISHED,
+    PUBLISHED_CURVE,
+    WAREHOUSE_VIEWS,
+    Table,
+)
+from pipeline.outputs import collected, counting, views
+from pipeline.outputs.collected import SCANNED, SUMMED, Versions
+from pipeline.outputs.published import has_writer, write_ahead_log
+
+log = logging.getLogger(__name__)
+
+AS_OF: Final = "operations_as_of"
+
+_STORAGE_VERSION: Final = "v1.4.0"
+"""The oldest format whose write-ahead log names its database: DuckDB from 1.4 on reads the warehouse, and
+none of them replays the log of another file, which an older format would allow."""
+
+ANOMALY_DAYS: Final = 28
+"""How many days before a day tell what to expect of it."""
+
+ANOMALY_FEWEST_DAYS: Final = 14
+"""How many of them have to be known for that."""
+
+ANOMALY_WIDTH: Final = 4
+"""The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
+
+_COUNTED: Final = ("slot_counts", "calendar")
+"""What the warehouse's tables have of the coverage."""
+
+_SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
+_SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
+_SLOTS = [c.name for c in DELIVERY_DAILY.columns if c.name.endswith("_slots")]
+_COLUMNS = {
+    "sums": _SUMS,
+    "slots": ", ".join(_SLOTS),
+    "slot_sums": ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SLOTS),
+    "zero": ", ".join(_SLOTS),
+    "zeros": ", ".join(f"coalesce({name}, 0) AS {name}" for name in _SLOTS),
+}
+_ANOMALIES = {
+    "days_before": str(ANOMALY_DAYS),
+    "fewest_days": str(ANOMALY_FEWEST_DAYS),
+    "width": str(ANOMALY_WIDTH),
+}
+
+
+def publish(lake: Lake, *, force: bool = True) -> bool:
+    """Build ``warehouse.duckdb`` from the lake and rename it over the old one.
+
+    Derived files that are damaged are derived again first.
+
+    Args:
+        lake: the archive.
+        force: build even if nothing that the warehouse is made of has changed since the last time.
+
+    Returns:
+        Whether it was built.
+
+    Raises:
+        LakeError: a file of the lake can't be read by DuckDB; the old warehouse stays.
+    """
+    try:
+        return _publish(lake, force=force)
+    except UnreadableError:
+        raise
+    except LakeError:
+        if not rebuild_damaged(lake):
+            raise
+    return _publish(lake, force=force)
+
+
+@refusals()
+def _publish(lake: Lake, *, force: bool) -> bool:
+    with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
+        began = time.monotonic()
+        noted = collected.noted(lake) if lake.warehouse.exists() else {}
+        # Taken before the build: what changes during it makes the next publish build again.
+        found = {table: collected.versions(lake, table) for table in (*MARTS, *SCANNED)}
+        statements = list(_statements(lake))
+        note = {
+            "made_by": _fingerprint(statements),
+            "versions": {
+                table.name: {str(partition): one for partition, one in each.items()}
+                for table, each in found.items()
+            },
+            "warehouse": noted.get("warehouse", {}),
+        }
+        if _was_written(lake, note) or force:
+            noted = {**noted, "made_by": None}
+        if noted == note:
+            return False
+        for table in set(MARTS) - set(SUMMED):
+            # Views: a damaged file is to be noticed now.
+            known = noted.get("versions", {}).get(table.name, {})
+            collected.check_changed(lake, table, found[table], known)
+        if not _build_beside(lake, found, statements, is_needed=not _is_same(noted, note)):
+            lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
+            _note(lake, note)
+            return False
+        note["warehouse"] = {_key(lake): _stamp(_warehouse_beside(lake))}
+        lake.files.discard(collected.note_file(lake))  # it is of the files that are replaced now
+        lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
+        _remove_log(lake)
+        lake.files.publish_file(_warehouse_beside(lake), lake.warehouse)
+        _remove_log(lake)
+        _note(lake, note)
+    about = {
+        "event": "publish",
+        "warehouse": str(lake.warehouse),
+        "bytes": lake.warehouse.stat().st_size,
+        "seconds": round(time.monotonic() - began, 6),
+    }
+    log.info("published %s", lake.warehouse, extra=about)
+    return True
+
+
+def _is_same(noted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
+    """Whether nothing but the coverage is another than at the last publish."""
+    return noted.get("made_by") == note["made_by"] and all(
+        noted["versions"].get(table.name) == note["versions"][table.name] for table in SUMMED
+    )
+
+
+def _was_written(lake: Lake, note: Mapping[str, Any]) -> bool:
+    """Whether another program wrote to the warehouse since it was published, or is about to."""
+    if not lake.warehouse.exists():
+        return False
+    stamp = _stamp(lake.warehouse)
+    if note["warehouse"].get(_key(lake), stamp) == stamp and not has_writer(lake.warehouse):
+        return False
+    log.warning(
+        "another program wrote to %s, or has it open for writing: the file is replaced, without those "
+        "changes. Open it read-only there, or write to a copy",
+        lake.warehouse,
+    )
+    return True
+
+
+def _key(lake: Lake) -> str:
+    """The note's key for the version of the warehouse; another one in an archive that was moved."""
+    return str(lake.warehouse.absolute())
+
+
+def _stamp(file: Path) -> str:
+    stat = file.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _note(lake: Lake, note: Mapping[str, Any]) -> None:
+    file = collected.note_file(lake)
+    with lake.files.replacing(file, lake.temporary_file("published")) as target:
+        target.write(json.dumps(note).encode())
+
+
+def _remove_log(lake: Lake) -> None:
+    """Remove another program's write-ahead log: it must not be replayed on the next warehouse.
+
+    Called before the file is renamed into place, so that none is there when it appears; and after, since
+    a program that still has the old file open may have begun one meanwhile.
+    """
+    if (found := write_ahead_log(lake.warehouse)).exists():
+        lake.files.remove(found)
+
+
+def _rows_beside(lake: Lake) -> Path:
+    return lake.temporary_file("rows.duckdb")
+
+
+def _warehouse_beside(lake: Lake) -> Path:
+    return lake.temporary_file("warehouse.duckdb")
+
+
+def _build_beside(
+    lake: Lake,
+    found: Mapping[Table, Versions],
+    statements: Sequence[str],
+    *,
+    is_needed: bool,
+) -> bool:
+    """Build the rows and the warehouse in temporary files.
+
+    Args:
+        lake: the archive.
+        found: the versions of the files to build from.
+        statements: what makes the warehouse.
+        is_needed: whether the warehouse is built even if the slots that are complete are the same as before.
+
+    Returns:
+        Whether the warehouse was built too.
+    """
+    lake.files.make_folder(lake.spill.parent)
+    lake.files.make_folder(collected.rows_file(lake).parent)
+
+    def build() -> bool:
+        _discard(lake)
+        with engine.connect(spill=lake.spill) as connection:
+            _attach(connection, _rows_beside(lake), "collected")
+            collected.collect(connection, lake, {t: found[t] for t in (*SUMMED, *SCANNED)})
+            for statement in _counting_statements():
+                connection.execute(statement)
+            if not is_needed and _has_same_slots(connection, lake):
+                return False
+            _attach(connection, _warehouse_beside(lake), "warehouse")
+            connection.begin()
+            for statement in statements:
+                connection.execute(statement)
+            connection.commit()
+            connection.execute("CHECKPOINT")
+        return True
+
+    try:
+        return engine.retry_torn_reads(build)
+    except duckdb.Error as error:
+        _discard(lake)  # a full disk is not to be filled further
+        raise _not_built(error) from error
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, file: Path, name: str) -> None:
+    path, form = engine.literal(str(file)), engine.literal(_STORAGE_VERSION)
+    connection.execute(f"ATTACH {path} AS {name} (STORAGE_VERSION {form})")
+    connection.execute(f"USE {name}")
+    # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
+    connection.execute("SET checkpoint_threshold = '0B'")
+
+
+def _discard(lake: Lake) -> None:
+    """Remove the files that DuckDB was writing, and their logs."""
+    for file in (_rows_beside(lake), _warehouse_beside(lake)):
+        lake.files.discard(file)
+        lake.files.discard(write_ahead_log(file))
+
+
+def _counting_statements() -> Iterator[str]:
+    """What counts the slots of each day by state, beside the rows, and keeps each slot for the build."""
+    slots = views.coverage_slots(engine.sql("pipeline.outputs", "last_scans"))
+    yield f"CREATE TEMP TABLE slots AS {slots}"
+    for name in _COUNTED:
+        yield f"CREATE TABLE {name} AS {engine.sql('pipeline.outputs', name)}"
+
+
+def _has_same_slots(connection: duckdb.DuckDBPyConnection, lake: Lake) -> bool:
+    """Whether the warehouse's tables would get no other slots than at the last publish.
+
+    A scan that found nothing new can make a slot final, but most don't.
+    """
+    try:
+        kept = engine.literal(str(collected.rows_file(lake).absolute()))
+        connection.execute(f"ATTACH {kept} AS kept (READ_ONLY)")
+        return not any(
+            connection.sql(f"(FROM {one}.{name} EXCEPT FROM {other}.{name}) LIMIT 1").fetchall()
+            for name in _COUNTED
+            for one, other in (("collected", "kept"), ("kept", "collected"))
+        )
+    except duckdb.Error:
+        return False
+
+
+def _statements(lake: Lake) -> Iterator[str]:
+    """What makes the warehouse, from the database ``collected`` and the temporary table ``slots``."""
+    # DuckDB lists a view's files whenever it makes one that asks it: so they are views of nothing at first.
+    for table in LAKE_TABLES:
+        yield _view(table, views.nothing(table))
+    yield f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}"
+    yield f"COMMENT ON MACRO TABLE {AS_OF} IS {engine.literal(AS_OF_MEANING)}"
+    yield _view(COVERAGE_SLOTS, views.coverage_slots(engine.sql("pipeline.outputs", "last_scans")))
+    yield _view(COVERAGE_DAYS, engine.sql("pipeline.outputs", "coverage_days"))
+    yield _completeness()
+    yield from _filled(
+        COUNTING, engine.render(engine.sql("pipeline.outputs", "counting"), **counting.PARTS)
+    )
+    for table in DELIVERY_TABLES:
+        summed = engine.render(engine.sql("pipeline.outputs", table.name), **_COLUMNS)
+        yield f"CREATE OR REPLACE TEMP VIEW summed AS {summed}"
+        yield from _filled(table, engine.sql("pipeline.outputs", "rates"))
+    anomalies = engine.sql("pipeline.outputs", DELIVERY_ANOMALIES.name)
+    yield from _filled(DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
+    yield _view(PUBLISHED_CURVE, views.delivery_curve(lake))
+    for table in (*LAKE_TABLES, *PLAIN_MARTS):
+        yield _view(table, views.select(lake, table))
+    for table in PUBLISHED:
+        yield from _comments(table)
+
+
+def _view(table: Table, query: str) -> str:
+    """A view with the columns of schema.py, in its order: one that lacks is an error."""
+    columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
+    typed = engine.render(engine.sql("pipeline.outputs", "columns"), columns=columns, query=query)
+    return f"CREATE OR REPLACE VIEW {table.name} AS {typed}"
+
+
+def _completeness() -> str:
+    """How far a period is known, from its slots in each state, as a macro for the build alone."""
+    body = engine.sql("pipeline.outputs", "completeness")
+    return f"CREATE TEMP MACRO completeness(finals, closed, changing, gaps, before_archive) AS ({body})"
+
+
+def _filled(table: Table, query: str) -> Iterator[str]:
+    """A table as schema.py has it, filled: a column that one lacks is an error."""
+    columns = ", ".join(
+        f"{c.name} {c.sql_type}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
+    )
+    yield f"CREATE TABLE {table.name} ({columns})"
+    names = ", ".join(c.name for c in table.columns)
+    rows = engine.render(engine.sql("pipeline.outputs", "columns"), columns=names, query=query)
+    yield f"INSERT INTO {table.name} BY NAME {rows}"
+
+
+def _comments(table: Table) -> list[str]:
+    kind = "VIEW" if table in WAREHOUSE_VIEWS else "TABLE"
+    return [
+        f"COMMENT ON {kind} {table.name} IS {engine.literal(table.comment)}",
+        *(
+            f"COMMENT ON COLUMN {table.name}.{column.name} IS {engine.literal(column.comment)}"
+            for column in table.published
+        ),
+    ]
+
+
+def _fingerprint(statements: Sequence[str]) -> str:
+    """Tells what makes the warehouse: the version, and SQL with the archive's path."""
+    made_by = (version.installed(), _STORAGE_VERSION, *_counting_statements(), *statements)
+    return hashlib.sha256("\n".join(made_by).encode()).hexdigest()
+
+
+def _not_built(error: duckdb.Error) -> LakeError:
+    found = of_query(error)
+    text = f"the warehouse can't be built, the old one stays: {found or error}"
+    return UnreadableError(text) if found else LakeError(text)

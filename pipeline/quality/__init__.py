@@ -1,0 +1,1 @@
+"""Whether the archive is complete and right: checks, status, verify, repair."""

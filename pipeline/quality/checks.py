@@ -1,0 +1,257 @@
+"""What should hold of the archive's data: each check is a query that returns the failing rows.
+
+The checks look at what the API said, not at our own code: a failing one means that the source
+changed or erred, and names the operations. Each is one SQL file in ``sql/checks``.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+
+from pipeline.lake import engine, parquet
+from pipeline.lake.layout import Lake
+from pipeline.model.schema import (
+    COUNT_NAMES,
+    COVERAGE,
+    DELIVERY_HOURLY,
+    MAX_PLAUSIBLE_COUNT,
+    OPERATION_ID_PATTERN,
+    OPERATIONS,
+    REJECTS,
+    STATUSES,
+    Table,
+)
+from pipeline.model.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
+from pipeline.outputs.collected import slot_states
+from pipeline.outputs.views import ask_lake
+
+_RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
+_ACCOUNT: Final = "account_id"
+_ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
+_AT_ONCE: Final = 2_000_000
+"""Rows that are looked at together: some 300 MB."""
+
+_GRACE_HOURS: Final = 1.0
+"""How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One expectation.
+
+    Attributes:
+        name: its SQL file's.
+        table: the table that it looks at.
+        columns: those of its columns that the query needs: a day's are many to read.
+        meaning: what is expected, in one sentence.
+        is_error: whether a failing row is an error; otherwise somebody should look.
+        is_across_days: whether rows of several days make one fail together.
+    """
+
+    name: str
+    table: Table
+    columns: tuple[str, ...]
+    meaning: str
+    is_error: bool
+    is_across_days: bool = False
+
+
+CHECKS = (
+    Check(
+        "operation_ids",
+        OPERATIONS,
+        ("operation_id",),
+        "Operation ids are unique and not empty.",
+        is_error=True,
+        is_across_days=True,
+    ),
+    Check(
+        "parts_within_total",
+        OPERATIONS,
+        ("operation_id", *COUNT_NAMES),
+        "The parts of an operation don't exceed its total.",
+        is_error=True,
+    ),
+    Check(
+        "plausible_counts",
+        OPERATIONS,
+        ("operation_id", *COUNT_NAMES),
+        f"No count of an operation is above {MAX_PLAUSIBLE_COUNT:,}; delivery tables leave out one that is.",
+        is_error=True,
+    ),
+    Check(
+        "known_to_reference",
+        OPERATIONS,
+        ("operation_id", "status", "extra"),
+        "Statuses, fields and ids are those that the API's reference documents.",
+        is_error=False,
+    ),
+    Check(
+        "embedded_time",
+        OPERATIONS,
+        ("operation_id", "created_at"),
+        "The time in an operation's id is that of its creation, to a minute.",
+        is_error=False,
+    ),
+    Check(
+        "rejects",
+        REJECTS,
+        ("operation_id", "reason", "raw", "observed_at"),
+        "Every record could be read.",
+        is_error=False,
+    ),
+)
+
+
+def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> dict[str, pa.Table]:
+    """The rows of some days that fail checks; what the checks look at is read once for all of them.
+
+    Args:
+        lake: the archive.
+        checks: some of `CHECKS`.
+        days: the UTC days of creation to look at, of all accounts.
+
+    Returns:
+        For each check by its name at least ``operation_id`` and ``problem``, in a lasting order within what
+        is looked at together; no rows if it holds.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
+    """
+    wanted = set(days)
+    failing: dict[str, list[pa.Table]] = {check.name: [] for check in checks}
+    with engine.connect(spill=lake.spill) as connection:
+        for table in dict.fromkeys(check.table for check in checks):
+            asked = [check for check in checks if check.table == table]
+            ids: dict[str, list[pa.Table]] = {c.name: [] for c in asked if c.is_across_days}
+            for rows in _rows(lake, table, {name for c in asked for name in c.columns}, wanted):
+                for check in asked:
+                    if check.is_across_days:
+                        ids[check.name].append(rows.select([*check.columns, _ACCOUNT]))
+                    else:
+                        failing[check.name].append(_ask(connection, check, rows))
+            for check in asked:
+                if check.is_across_days:
+                    everything = pa.concat_tables(ids[check.name])
+                    failing[check.name].append(_ask(connection, check, everything))
+    return {name: pa.concat_tables(found) for name, found in failing.items()}
+
+
+def _rows(
+    lake: Lake, table: Table, columns: Container[str], days: Container[date]
+) -> Iterator[pa.Table]:
+    """What a table has of some days, with its accounts: many days at once, if they are small."""
+    names = [name for name in table.names if name in columns]
+    fields = [table.arrow.field(name) for name in names]
+    parts = [pa.schema([*fields, pa.field(_ACCOUNT, _ACCOUNTS)]).empty_table()]
+    count = 0
+    for partition in lake.partitions(table.name):
+        if partition.day in days:
+            rows = parquet.read(lake.part(table, partition), table.arrow, names)
+            places = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
+            accounts = pa.DictionaryArray.from_arrays(places, [partition.account_id])
+            parts.append(rows.append_column(_ACCOUNT, accounts))
+            count += rows.num_rows
+            if count >= _AT_ONCE:
+                yield pa.concat_tables(parts)
+                parts, count = parts[:1], 0
+    yield pa.concat_tables(parts)
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, check: Check, rows: pa.Table) -> pa.Table:
+    query = engine.render(
+        engine.sql("pipeline.quality", f"checks/{check.name}"),
+        counts=_list(COUNT_NAMES),
+        names=", ".join(COUNT_NAMES),
+        most=str(MAX_PLAUSIBLE_COUNT),
+        statuses=_list(STATUSES),
+        pattern=engine.literal(OPERATION_ID_PATTERN),
+    )
+    connection.register(check.table.name, rows)
+    return connection.sql(query).to_arrow_table()
+
+
+def _list(texts: Iterable[str]) -> str:
+    return ", ".join(engine.literal(text) for text in texts)
+
+
+# What should hold of the coverage, at the moment of the latest scan.
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check of the coverage found.
+
+    Attributes:
+        slots: the slots that are meant, as rows of `schema.COVERAGE_SLOTS`; none if all is well.
+        is_error: whether something is lost or will be within hours; otherwise somebody should look.
+    """
+
+    slots: tuple[Mapping[str, Any], ...]
+    is_error: bool
+
+
+def latest_states(lake: Lake) -> list[dict[str, Any]]:
+    """The state of every slot at its account's latest scan: rows of `schema.COVERAGE_SLOTS`.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
+    """
+    states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
+    return states
+
+
+def lost_lately(states: Iterable[Mapping[str, Any]]) -> Findings:
+    """The slots that were lost in the last 7 days: their deadline passed without a scan after their end.
+
+    Older ones stay gaps for ever, in coverage_slots; but a check that fails for ever warns of nothing.
+
+    Args:
+        states: what `latest_states` gives.
+    """
+    lost = [s for s in states if s["state"] == "gap" and s["deadline"] > s["as_of"] - RETENTION]
+    return Findings(tuple(lost), is_error=True)
+
+
+def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: timedelta) -> Findings:
+    """The slots whose final scan is overdue: an error where little time is left.
+
+    Args:
+        states: what `latest_states` gives.
+        first_final_scan: how long before a slot's deadline its final scans begin.
+    """
+    latest = first_final_scan / timedelta(hours=1) - _GRACE_HOURS
+    overdue = [
+        slot
+        for slot in states
+        if slot["state"] == "at_risk" or (slot["state"] == "open" and slot["hours_left"] < latest)
+    ]
+    return Findings(tuple(overdue), is_error=any(s["hours_left"] < _RISK_HOURS for s in overdue))
+
+
+def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict[str, str]:
+    """The accounts whose latest scan lies after a moment by more than clocks may differ, and when it was.
+
+    Args:
+        states: what `latest_states` gives.
+        moment: this machine's time, say.
+    """
+    latest = {state["account_id"]: state["as_of"] for state in states}
+    return {
+        account_id: as_of.isoformat()
+        for account_id, as_of in latest.items()
+        if as_of > moment + CLOCK_MARGIN
+    }
+
+
+def silent_accounts(lake: Lake) -> pa.Table:
+    """The accounts without a new operation for much longer than usual: one row each.
+
+    Either there was no operation, or the API or its filters have changed.
+    """
+    query = engine.sql("pipeline.quality", "checks/newest_operation")
+    return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)

@@ -1,0 +1,272 @@
+"""Is the archive true? Lists the API again and compares, without changing anything.
+
+What is listed is compared as merge would take it (R2, R3): an operation is *newer* at the API exactly if
+a scan at this moment would change it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import UsageError
+from pipeline.extract.api_clock import api_time, machine_time
+from pipeline.extract.scan import FailedScan, Listing, scan_windows
+from pipeline.lake import engine, landing, parquet
+from pipeline.lake.coverage import cover
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.statements import comparison
+from pipeline.model.records import Partition
+from pipeline.model.schema import COVERAGE, HISTORY
+from pipeline.model.times import iso, iso_seconds
+from pipeline.model.windows import RETENTION, Window, slot_start, windows_between
+from pipeline.settings import Settings
+from pipeline.sync import Observer
+from pipeline.twilio.client import OperationsClient
+
+AWAITED_WITHIN: Final = timedelta(hours=1)
+"""How long an operation may be unknown before it is missing, if no scan looked since its creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How many operations of a window or a day compare how.
+
+    Attributes:
+        listed: distinct operations that the API told.
+        equal: the API's state is the newest one in the archive.
+        newer: the API's state is newer, or unknown: a scan now would change the operation.
+        older: the archive has a newer state than the one that the API told just now.
+        awaited: not in the archive, but younger than an hour and than the last scan of its time.
+        missing: not in the archive, though it should be.
+        forgotten: in the archive, and not told by the API any more.
+        rejects: records in the answers that could not be read.
+    """
+
+    listed: int = 0
+    equal: int = 0
+    newer: int = 0
+    older: int = 0
+    awaited: int = 0
+    missing: int = 0
+    forgotten: int = 0
+    rejects: int = 0
+
+    def __add__(self, other: "Comparison") -> "Comparison":
+        names = (field.name for field in fields(Comparison))
+        return Comparison(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class MissingOperation:
+    """An operation that the API knows and the archive does not. `created_at` is UTC."""
+
+    created_at: datetime
+    operation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What comparing found. Times are UTC, by the API's clock.
+
+    Attributes:
+        account_id: the account.
+        now: when it began.
+        start: from which creation on it compared.
+        end: up to which.
+        days: each day's comparison.
+        missing: every missing operation, oldest first.
+        failures: windows that could not be listed, and so were not compared.
+        requests: requests that the listings made, retries included.
+    """
+
+    account_id: str
+    now: datetime
+    start: datetime
+    end: datetime
+    days: dict[date, Comparison]
+    missing: tuple[MissingOperation, ...]
+    failures: tuple[FailedScan, ...]
+    requests: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was compared and nothing is missing."""
+        return not (self.missing or self.failures)
+
+    @property
+    def total(self) -> Comparison:
+        """All days together."""
+        return sum(self.days.values(), Comparison())
+
+    def as_json(self) -> dict[str, Any]:
+        """The same, ready for JSON: times and days as ISO 8601."""
+        return {
+            "account_id": self.account_id,
+            "now": iso(self.now),
+            "since": iso(self.start),
+            "until": iso(self.end),
+            "ok": self.ok,
+            **_counts(self.total),
+            "days": [{"day": day.isoformat(), **_counts(one)} for day, one in self.days.items()],
+            "missing_operations": [
+                {"operation_id": one.operation_id, "created_at": iso(one.created_at)}
+                for one in self.missing
+            ],
+            "failed_windows": [
+                {"window": str(one.window), "error": str(one.error)} for one in self.failures
+            ],
+            "requests": self.requests,
+        }
+
+
+def _counts(one: Comparison) -> dict[str, int]:
+    return {field.name: getattr(one, field.name) for field in fields(Comparison)}
+
+
+def verify(
+    settings: Settings,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    observer: Observer | None = None,
+    wall_clock: Callable[[], datetime] = machine_time,
+) -> Verification:
+    """List what the API knows of a range, and compare it with the archive.
+
+    Args:
+        settings: credentials, the API's address, the archive's folder.
+        start: compare what was created from then on; by default 7 days ago.
+        end: and before this; by default, and at the latest, now.
+        observer: is told how the listings go on.
+        wall_clock: this machine's clock, which only guards the API's (R10).
+
+    Raises:
+        UsageError: there is no archive in the folder, or nothing in the range.
+        ApiError: the API could not be reached at all, or refuses the credentials.
+        ClockError: the API's clock can't be right.
+        LakeError: a file of the archive is damaged or foreign.
+    """
+    observer = observer or Observer()
+    lake = Lake.of(settings).must_exist()
+    with OperationsClient(settings) as client:
+        now = api_time(client, lake, settings, wall_clock)
+        start = slot_start(now - RETENTION) if start is None else start
+        until = now if end is None else min(end, now)
+        if start >= until:
+            msg = (
+                f"expected a range that begins before it ends and before now, {iso_seconds(now)}; "
+                f"got {iso_seconds(start)} to {iso_seconds(until)}"
+            )
+            raise UsageError(msg)
+        windows = windows_between(start, until)
+        observer.planned(windows)
+        days = {window.day: Comparison() for window in windows}
+        missing: list[MissingOperation] = []
+        failures: list[FailedScan] = []
+        requests = 0
+        listing = scan_windows(
+            client,
+            settings.account_sid,
+            windows,
+            concurrency=settings.concurrency,
+            on_page=observer.received,
+        )
+        with closing(listing) as outcomes:
+            for outcome in outcomes:
+                if isinstance(outcome, FailedScan):
+                    failures.append(outcome)
+                    observer.failed(outcome)
+                    continue
+                facts = outcome.scan.facts
+                requests += facts.requests
+                observer.landed(facts)
+                if outcome.parts:
+                    # What was listed of it so far is listed again with its parts.
+                    observer.planned(outcome.parts)
+                    continue
+                comparison, unknown = _compare(lake, outcome)
+                days[facts.window.day] += comparison
+                missing += unknown
+    return Verification(
+        settings.account_sid,
+        now,
+        start,
+        until,
+        days,
+        tuple(sorted(missing)),
+        tuple(failures),
+        requests,
+    )
+
+
+def _compare(lake: Lake, listing: Listing) -> tuple[Comparison, list[MissingOperation]]:
+    """Compare a complete listing with what the archive has of its window by now."""
+    facts = listing.scan.facts
+    seen, scans = _seen(lake, Partition(facts.account_id, facts.window.day), facts.window)
+    with engine.connect(spill=lake.spill) as connection:
+        connection.register("seen", seen)
+        connection.register("listed", listing.scan.operations)
+        rows = connection.execute(comparison()).fetchall()
+    count = Counter(kind for _, _, kind in rows)
+    unknown = [
+        MissingOperation(created_at, operation_id)
+        for operation_id, created_at, kind in rows
+        if kind == "unknown"
+    ]
+    missing = list(_missing(unknown, facts.window.day, scans, facts.observed_at))
+    compared = Comparison(
+        listed=len(rows) - count["forgotten"],
+        equal=count["equal"],
+        newer=count["newer"],
+        older=count["older"],
+        awaited=len(unknown) - len(missing),
+        missing=len(missing),
+        forgotten=count["forgotten"],
+        rejects=facts.rejects,
+    )
+    return compared, missing
+
+
+def _seen(lake: Lake, partition: Partition, window: Window) -> tuple[pa.Table, pa.Table]:
+    """The states of a window, and the scans of its day: those that were merged, and those that wait."""
+    waiting = list(_waiting(lake, partition))
+    # After the landed files: what a merge moved meanwhile is then seen in both, and not in neither.
+    scans = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow)
+    history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
+    states = pa.concat_tables([history, *(one.operations for one in waiting)])
+    return _inside(states, window), pa.concat_tables([scans, *(one.coverage for one in waiting)])
+
+
+def _waiting(lake: Lake, partition: Partition) -> Iterator[landing.Landed]:
+    for path in lake.landed(partition):
+        try:
+            yield landing.read(path)
+        except LakeError:
+            if path.exists():
+                raise
+            # Merged meanwhile.
+
+
+def _inside(rows: pa.Table, window: Window) -> pa.Table:
+    created = rows["created_at"]
+    return rows.filter(
+        pc.and_(pc.greater_equal(created, window.start), pc.less(created, window.end))
+    )
+
+
+def _missing(
+    unknown: Iterable[MissingOperation], day: date, scans: pa.Table, now: datetime
+) -> Iterable[MissingOperation]:
+    """Those that should be in the archive: not so young that no scan could have seen them yet."""
+    covered = {one.slot: one.covered_at for one in cover(day, scans)}
+    for one in unknown:
+        last_look = covered[slot_start(one.created_at)]
+        is_unseen = last_look is None or one.created_at >= last_look
+        if not (is_unseen and now - one.created_at < AWAITED_WITHIN):
+            yield one
