@@ -194,7 +194,7 @@ def test_run_in_the_midst_of_a_long_query_ends_in_time_and_says_so(tmp_path: Pat
     """DuckDB makes an exception of its own of a signal, or goes on for a while."""
     data = tmp_path / "data"
     with account(World(3, 20.0, at("2026-11-18")), at("2026-11-20 12:00"), data) as (_, archive):
-        assert sync_all(archive).ok
+        assert sync_all(archive, publishing=True).ok
     process = started("sql", ENDLESS, "--data", str(data), cwd=tmp_path)
     while "duckdb" not in Path(f"/proc/{process.pid}/maps").read_text():
         time.sleep(0.01)
@@ -207,7 +207,7 @@ def test_command_whose_output_nobody_reads_ends_in_time(told: signal.Signals, tm
     """Whatever holds the main thread up, and its output's lock with it."""
     data = tmp_path / "data"
     with account(World(3, 20.0, at("2026-11-18")), at("2026-11-20 12:00"), data) as (_, archive):
-        assert sync_all(archive).ok
+        assert sync_all(archive, publishing=True).ok
     query = "SELECT repeat('x', 1000) AS r FROM range(100000)"
     process = started("sql", query, "-f", "csv", "--data", str(data), cwd=tmp_path)
     with process:
