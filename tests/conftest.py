@@ -1,5 +1,6 @@
 """What all tests share: how Hypothesis runs, and an environment without this machine's settings."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 
@@ -27,6 +28,11 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("repeatable")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: tests wait for servers and processes to begin."""
+    return (os.cpu_count() or 1) + 1
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

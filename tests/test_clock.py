@@ -67,7 +67,7 @@ def always(wrong_by: timedelta) -> Faults:
     return Faults(rates={"wrong-date": 1.0}, wrong_by=wrong_by)
 
 
-WRONG = some([400 * DAY, -6 * 365 * DAY, 5 * HOUR, YEAR_9966, 3 * DAY, -5 * HOUR], 3)
+WRONG = some([400 * DAY, -6 * 365 * DAY, 5 * HOUR, YEAR_9966, 3 * DAY, -5 * HOUR], 2)
 """Days, and what a proxy makes of it that takes its own time zone for GMT."""
 
 
@@ -112,7 +112,7 @@ def test_wrong_date_stops_a_verification(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "machine", some([-2 * HOUR, 3650 * DAY, 2 * HOUR, -56 * 365 * DAY], 2), ids=str
+    "machine", some([-2 * HOUR, 3650 * DAY, 2 * HOUR, -56 * 365 * DAY], 1), ids=str
 )
 def test_wrong_clock_of_the_machine_is_only_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, machine: timedelta
@@ -151,7 +151,7 @@ def test_trusted_clock_is_compared_with_nothing(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "wrong_by", some([400 * DAY, HOUR / 2, -HOUR / 2, YEAR_9966, 5 * HOUR, -400 * DAY], 3), ids=str
+    "wrong_by", some([400 * DAY, HOUR / 2, -HOUR / 2, YEAR_9966, 5 * HOUR, -400 * DAY], 2), ids=str
 )
 @pytest.mark.parametrize("trust_clock", [False, True])
 def test_wrong_date_within_a_run_is_asked_for_again(
@@ -202,7 +202,7 @@ def poisoned(data: Path, wrong_by: timedelta) -> Api:
     return api
 
 
-@pytest.mark.parametrize("wrong_by", [400 * DAY, 3 * DAY], ids=str)
+@pytest.mark.parametrize("wrong_by", some([3 * DAY, 400 * DAY], 1), ids=str)
 def test_scans_of_the_future_are_told_by_sync_and_status(tmp_path: Path, wrong_by: timedelta):
     api = poisoned(tmp_path, wrong_by)
     report = api.sync()

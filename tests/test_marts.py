@@ -296,7 +296,7 @@ SEEN = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(st.lists(SEEN, max_size=12))
 def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: list[tuple]):
     """R3: among the states seen by an age, whatever came late, twice, at once or from a stale replica."""

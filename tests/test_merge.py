@@ -392,7 +392,7 @@ states = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(found=st.lists(states, min_size=1, max_size=8), cut=st.integers(0, 8))
 def test_tables_are_a_function_of_what_landed(tmp_path_factory, found, cut):
     """R1, R2, R3, R5: however the scans are batched, history is all states and operations its newest."""

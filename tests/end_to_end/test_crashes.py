@@ -49,7 +49,7 @@ def landed_states(lake: Lake) -> set[tuple[object, ...]]:
     return found
 
 
-@pytest.mark.parametrize("kills", [15, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [9, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_syncs_lose_nothing_and_the_next_equals_the_truth(
     tmp_path: Path, kills: int, figures: Figures
 ):

@@ -63,7 +63,7 @@ def test_wrecks_of_answers_lose_nothing_that_is_accepted(figures: Counter[str], 
         figures.update(check(content))
 
 
-@pytest.mark.parametrize("depth", some([900, 5_000, 50_000, 300_000], 3))
+@pytest.mark.parametrize("depth", some([900, 20_000, 300_000], 2))
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"id":', "}")])
 def test_no_depth_crashes_the_process_or_costs_another_record(
     depth: int, opening: str, closing: str
