@@ -174,7 +174,7 @@ def test_no_clock_of_this_machine_is_read_but_for_durations_and_defaults():
         and isinstance(node.value, ast.Name)
         and node.value.id in ("datetime", "date")
     }
-    assert readers <= {"pipeline.cli.app", "pipeline.extract.api_clock"}
+    assert readers <= {"pipeline.cli.emulator", "pipeline.extract.api_clock"}
 
 
 def modules_after(statement: str) -> set[str]:

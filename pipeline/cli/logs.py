@@ -51,7 +51,7 @@ class _Text(logging.Formatter):
 
 
 def _json_formatter() -> logging.Formatter:
-    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415 - only where it is asked for
+    from pythonjsonlogger.json import JsonFormatter
 
     return JsonFormatter(
         ("levelname", "name", "message"),

@@ -1,0 +1,66 @@
+"""Options, checks and messages that several commands have in common."""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from pipeline.cli import logs
+from pipeline.errors import UsageError
+from pipeline.terminal import say
+
+log = logging.getLogger(__name__)
+
+FAILED: Final = 1
+WRONG_USE: Final = 2
+TIMES = [f"%Y-%m-%d{time}" for time in ("", "T%H:%M", "T%H:%MZ", "T%H:%M:%S", "T%H:%M:%SZ")]
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="The archive's folder; overrides EMAIL_ARCHIVE_DATA.", show_default=False
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")]
+
+
+def prepare() -> None:
+    """Before anything heavy is imported: modules that use Arrow make values of theirs then."""
+    from pipeline import process
+
+    process.prepare()
+
+
+def check_range(start: datetime, end: datetime) -> None:
+    """Raise UsageError for an empty or reversed range."""
+    if start >= end:
+        msg = f"expected --since before --until; got {start.isoformat()} and {end.isoformat()}"
+        raise UsageError(msg)
+
+
+def utc(moment: datetime | None) -> datetime | None:
+    """A time of the command line, which is UTC."""
+    return moment.replace(tzinfo=UTC) if moment else None
+
+
+def data_setting(data: Path | None) -> dict[str, Any]:
+    """``--data`` as an argument for the settings; empty if it was not given."""
+    return {} if data is None else {"data": data}
+
+
+def lake_at(data: Path | None) -> Any:
+    """The archive that ``--data`` or the settings name."""
+    from pipeline.lake.layout import Lake
+    from pipeline.settings import ArchiveSettings
+
+    return Lake.of(ArchiveSettings.load(**data_setting(data)))
+
+
+def complain(message: str) -> None:
+    """Say on stderr what went wrong, in the format of the log."""
+    if logs.is_json():
+        log.error("%s", message)
+    else:
+        say(message, err=True)

@@ -1,0 +1,129 @@
+"""Commands that read the archive: `sql`, `export` and `report`."""
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.options import TIMES, DataOption, check_range, lake_at, prepare, utc
+from pipeline.extras import optional_imports
+from pipeline.terminal import say
+
+
+class OutputFormat(StrEnum):
+    """How a query's result is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class ExportFormat(StrEnum):
+    """How a table is exported."""
+
+    csv = "csv"
+    parquet = "parquet"
+    json = "json"
+    arrow = "arrow"
+
+
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL query, in DuckDB's dialect.")],
+    data: DataOption = None,
+    output: Annotated[
+        OutputFormat, typer.Option("--format", "-f", help="How the result is written.")
+    ] = OutputFormat.table,
+    max_rows: Annotated[
+        int, typer.Option(help="Rows that a table shows; csv and json write all.", min=1)
+    ] = 200,
+) -> None:
+    """Ask the warehouse a question; nothing can be changed.
+
+    Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
+    """
+    prepare()
+    from pipeline.access.query import answered
+    from pipeline.cli import rendering
+
+    with answered(lake_at(data), query) as result:
+        match output:
+            case OutputFormat.csv:
+                rendering.write_csv(result)
+            case OutputFormat.json:
+                rendering.write_json(result)
+            case OutputFormat.table:
+                rendering.write_table(result, max_rows)
+
+
+def export(
+    table: Annotated[str, typer.Option(help="A table or view of the warehouse.")],
+    output: Annotated[
+        ExportFormat,
+        typer.Option("--format", "-f", help="json is newline-delimited: one object a line."),
+    ] = ExportFormat.csv,
+    since: Annotated[
+        datetime | None,
+        typer.Option(help="Only rows from then on (UTC), by the table's time.", formats=TIMES),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="... and before this.", formats=TIMES)
+    ] = None,
+    to: Annotated[
+        str, typer.Option("--output", "-o", help="The file to make or to replace; - is stdout.")
+    ] = "-",
+    data: DataOption = None,
+) -> None:
+    """Write a table for other programs, in batches: a file is there whole, or not at all.
+
+    Example: email-archive export --table delivery_daily --since 2026-11-01 -f parquet -o daily.parquet
+    """
+    from pipeline.access.export import export as write
+
+    start, end = utc(since), utc(until)
+    if start and end:
+        check_range(start, end)
+    sink = sys.stdout.buffer if _is_stdout(to) else Path(to)
+    rows = write(lake_at(data), table, output.value, sink, since=start, until=end)
+    if not _is_stdout(to):
+        say(f"exported {table} to {to}: {rows:,} rows")
+
+
+def report(
+    data: DataOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to make or to replace; - is stdout. By default report.html in the archive's "
+            "folder.",
+            show_default=False,
+        ),
+    ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(help="This account alone; by default a section each.", show_default=False),
+    ] = None,
+) -> None:
+    """Write the report: one HTML file of pictures and figures, which needs no network.
+
+    Example: email-archive report -o /srv/www/email.html
+    """
+    with optional_imports():
+        from pipeline.report.write import draw
+        from pipeline.report.write import report as write
+
+    if to is not None and _is_stdout(to):
+        sys.stdout.buffer.write(draw(lake_at(data), account_id=account).content)
+        return
+    written = write(lake_at(data), None if to is None else Path(to), account_id=account)
+    done = "wrote" if written.is_new else "nothing new in"
+    say(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
+
+
+def _is_stdout(to: str) -> bool:
+    """Whatever stdout is: one that leads to a file must not be replaced under what is written to it."""
+    return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
