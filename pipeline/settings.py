@@ -52,13 +52,21 @@ _PREFIX: Final = "EMAIL_ARCHIVE_"
 _MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
 
+_RENAMED: Final = {
+    "EMAIL_ARCHIVE_RETRY_SECONDS": "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
+    "EMAIL_ARCHIVE_MAX_ANSWER_BYTES": "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
+}
+"""Old names of variables, still accepted, with the new ones."""
+
+
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
     """A setting read from the environment variable `name`, and settable by its field's name."""
-    return Field(default, validation_alias=AliasChoices(name), **constraints)
+    old = (old for old, new in _RENAMED.items() if new == name)
+    return Field(default, validation_alias=AliasChoices(name, *old), **constraints)
 
 
 class ArchiveSettings(BaseSettings):
-    """What works without credentials: reading, publishing, asking."""
+    """What works without credentials: reading, publishing, querying."""
 
     model_config = SettingsConfigDict(
         env_file=_ENV_FILE,
@@ -150,7 +158,7 @@ class ArchiveSettings(BaseSettings):
         """
         file = _readable_env_file()
         in_file = DotEnvSettingsSource(cls, env_file=file).env_vars if file else {}
-        _warn_of_unknown({*EnvSettingsSource(cls).env_vars, *in_file})
+        _check_names({*EnvSettingsSource(cls).env_vars, *in_file})
         try:
             return cls(_env_file=file, **overrides)
         except ValidationError as error:
@@ -198,10 +206,13 @@ def _readable_env_file() -> str | None:
     return None
 
 
-def _warn_of_unknown(names: Iterable[str]) -> None:
-    """Name settings that there are not, most likely misspelt."""
+def _check_names(names: Iterable[str]) -> None:
+    """Warn of renamed variables, and of unknown ones, most likely misspelt."""
     known = _without_prefix(Settings.variables().values())
-    for name in sorted(_without_prefix(map(str.upper, names)) - known):
+    given = {name.upper() for name in names}
+    for old in sorted(given & _RENAMED.keys()):
+        log.warning("%s is deprecated: use %s", old, _RENAMED[old])
+    for name in sorted(_without_prefix(given - _RENAMED.keys()) - known):
         # Compared without the prefix, which makes all names alike.
         likely = difflib.get_close_matches(name, known, n=1)
         hint = f"; is {_PREFIX}{likely[0]} meant?" if likely else ""
@@ -213,7 +224,7 @@ def _without_prefix(names: Iterable[str]) -> set[str]:
 
 
 class Settings(ArchiveSettings):
-    """Everything: the archive, the credentials, and how the API is asked.
+    """Everything: the archive, the credentials, and the requests to the API.
 
     The credentials are an account SID with its auth token, or with an API key's SID and secret. With
     both, the key is used. The account SID is needed either way: it labels the data.
@@ -264,7 +275,7 @@ class Settings(ArchiveSettings):
         60.0,
         gt=0,
         le=3600,
-        description="Seconds to wait for the next bytes of an answer.",
+        description="Seconds to wait for the next bytes of a response.",
     )
     response_timeout: float = _variable(
         "EMAIL_ARCHIVE_RESPONSE_TIMEOUT",
@@ -289,20 +300,20 @@ class Settings(ArchiveSettings):
         6,
         ge=1,
         le=100,
-        description="How often one request is tried, the first time included.",
+        description="Attempts per request, the first included.",
     )
     retry_seconds: float = _variable(
-        "EMAIL_ARCHIVE_RETRY_SECONDS",
+        "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
         120.0,
         ge=0,
         le=86_400,
-        description="Seconds that the waits between these tries may add up to.",
+        description="Seconds that the waits between the attempts may add up to.",
     )
     max_response_bytes: int = _variable(
-        "EMAIL_ARCHIVE_MAX_ANSWER_BYTES",
+        "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
         32 * 1024 * 1024,
         ge=1024,
-        description="Bytes of one answer, before and after decompression; more is an error.",
+        description="Bytes of one response, before and after decompression; more is an error.",
     )
 
     refresh: str = _variable(
@@ -326,7 +337,7 @@ class Settings(ArchiveSettings):
     operation_errors: bool = _variable(
         "EMAIL_ARCHIVE_OPERATION_ERRORS",
         default=True,
-        description="Whether to ask what failed in an operation: one request for each that has failures.",
+        description="Whether to fetch the errors of operations with failures: one request each.",
     )
 
     @field_validator("account_sid")

@@ -365,7 +365,7 @@ def test_page_of_50_mb_is_an_error_that_names_the_settings():
     error = error_of([Answer(b" " * 50_000_000)])
     assert isinstance(error, ResponseTooLargeError)
     assert "EMAIL_ARCHIVE_PAGE_SIZE" in str(error)
-    assert "EMAIL_ARCHIVE_MAX_ANSWER_BYTES" in str(error)
+    assert "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES" in str(error)
 
 
 def test_page_of_50_mb_is_read_when_the_setting_allows_it():

@@ -49,7 +49,7 @@ def test_last_error_is_raised_with_the_number_of_tries():
     assert isinstance(result, RetriableApiError)
     assert re.fullmatch(
         r"GET /x: 503 \(tried 4 times, waiting [23] s in all; "
-        r"see EMAIL_ARCHIVE_RETRY_ATTEMPTS and _SECONDS\)",
+        r"see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT\)",
         str(result),
     )
     assert (result.status, result.attempts) == (503, 4)

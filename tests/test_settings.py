@@ -267,6 +267,19 @@ def test_settings_that_there_are_are_no_reason_to_warn(
     assert warnings_of(caplog) == []
 
 
+def test_old_name_works_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setenv("EMAIL_ARCHIVE_RETRY_SECONDS", "7")
+    monkeypatch.setenv("EMAIL_ARCHIVE_MAX_ANSWER_BYTES", "2048")
+    settings = Settings.load(account_sid=SID, auth_token=TOKEN)
+    assert (settings.retry_seconds, settings.max_response_bytes) == (7, 2048)
+    assert warnings_of(caplog) == [
+        "EMAIL_ARCHIVE_MAX_ANSWER_BYTES is deprecated: use EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
+        "EMAIL_ARCHIVE_RETRY_SECONDS is deprecated: use EMAIL_ARCHIVE_RETRY_MAX_WAIT",
+    ]
+
+
 @pytest.mark.parametrize(("text", "mode"), [("0600", 0o600), ("640", 0o640), ("0644", 0o644)])
 def test_file_mode_is_octal(text: str, mode: int):
     assert ArchiveSettings.load(file_mode=text).mode == mode

@@ -128,7 +128,7 @@ def _tries(error: RetriableApiError, waited: float) -> str:
         asked = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
     tries = error.attempts
     times = "once" if tries == 1 else f"{tries} times, waiting {waited:.0f} s in all"
-    return f" (tried {times}{asked}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and _SECONDS)"
+    return f" (tried {times}{asked}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT)"
 
 
 def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | None:

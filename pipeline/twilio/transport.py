@@ -172,7 +172,7 @@ class Transport:
             if max(received, size) > limit:
                 msg = (
                     f"the response is larger than {limit} bytes: ask for smaller pages with "
-                    "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_ANSWER_BYTES"
+                    "EMAIL_ARCHIVE_PAGE_SIZE, or raise EMAIL_ARCHIVE_MAX_RESPONSE_BYTES"
                 )
                 raise ResponseTooLargeError(msg, status=response.status)
         if received and not is_plain and (decompressor.unused_data or not decompressor.eof):
