@@ -47,7 +47,7 @@ def connect(
         config["temp_directory"] = str(spill.absolute())
     if memory:
         config["memory_limit"] = memory
-        # Each further one needs memory of its own; two take 7 % more processor time for a sync, and save none.
+        # Each needs memory of its own; two take 7 % more processor time for a sync, and save none.
         config["threads"] = 1
     connection = duckdb.connect(path, read_only=read_only, config=config)
     connection.execute("SET TimeZone = 'UTC'")
