@@ -15,7 +15,7 @@ from pipeline.lake.statements import part, statement
 from pipeline.model.records import Partition
 from pipeline.model.schema import Table
 
-MEMORY: Final = "256MB"
+MEMORY: Final = "128MB"
 """What DuckDB takes at most before it spills. Around it the process needs about 200 MB."""
 
 

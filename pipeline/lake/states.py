@@ -20,7 +20,7 @@ from pipeline.lake.layout import LakeError
 from pipeline.lake.statements import statement
 from pipeline.model.schema import HISTORY, OPERATIONS, Table
 
-AT_ONCE: Final = 256 * 1024
+AT_ONCE: Final = 128 * 1024
 """States that are merged at once, known ones and others: memory follows it."""
 
 _SAMPLES: Final = 256

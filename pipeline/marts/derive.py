@@ -38,7 +38,7 @@ from pipeline.model.windows import SLOT
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE: Final = 300_000
+_AT_ONCE: Final = 128 * 1024
 """About how many states are ordered at once: as many as fit into the memory of `day.connect`."""
 
 _STATE: Final = [name for name in OPERATIONS.names if name not in ("observed_at", "extra")]
