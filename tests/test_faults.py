@@ -71,7 +71,7 @@ def plain_client(emulator: Emulator) -> Iterator[httpx2.Client]:
 
 
 def listing(client: httpx2.Client, **query: str) -> httpx2.Response:
-    start, end = (f"{bound:%Y-%m-%dT%H:%M:%SZ}" for bound in DAY.asked())
+    start, end = (f"{bound:%Y-%m-%dT%H:%M:%SZ}" for bound in DAY.query_bounds())
     bounds = {"startDate": start, "endDate": end, "pageSize": str(PAGE)}
     return client.get("Emails/Operations", params=bounds | query)
 

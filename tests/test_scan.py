@@ -415,7 +415,7 @@ def test_windows_are_listed_in_their_order():
     windows = hours(20)
     with api(answer, concurrency=1) as client:
         list(scan_windows(client, ACCOUNT, windows, concurrency=4))
-    starts = [rfc3339(window.asked()[0]) for window in windows]
+    starts = [rfc3339(window.query_bounds()[0]) for window in windows]
     assert sorted(set(asked)) == sorted(starts)
     last = {start: place for place, start in enumerate(asked)}
     assert last[asked[0]] <= 7

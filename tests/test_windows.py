@@ -28,13 +28,13 @@ moments = st.datetimes(
 def test_window_asks_one_second_more_on_both_sides():
     """R7: the documented bounds may be exclusive, so they are never relied on."""
     window = Window(at("2026-11-20 10:00"), at("2026-11-20 11:00"))
-    assert window.asked() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:01"))
+    assert window.query_bounds() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:01"))
 
 
 def test_window_with_fractions_asks_whole_seconds_around_them():
     """R7: times may be whole seconds at the API, so a fraction is rounded outwards."""
     window = Window(at("2026-11-20 10:00:00.5"), at("2026-11-20 11:00:00.5"))
-    assert window.asked() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:02"))
+    assert window.query_bounds() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:02"))
 
 
 @given(start=moments, length=st.timedeltas(timedelta(microseconds=1), timedelta(days=30)))

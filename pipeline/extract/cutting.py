@@ -19,7 +19,7 @@ _WORTH_CUTTING: Final = 8
 """A listing is given up early for its parts only if it is expected to take so many times as many pages
 as it has taken: its parts list them again."""
 
-_PATIENCE: Final = 3
+_SLOW_BUDGETS: Final = 3
 """Up to so many budgets a listing goes on if it expects half as many pages again at the most; beyond, if it
 expects ever fewer."""
 
@@ -54,7 +54,7 @@ def outgrows(
     # What is nearly done is not begun again for a little more speed: its parts would list again all
     # that was listed. The longer it has gone on the less may be left: more may come than expected.
     left = max_pages * max_pages / len(pages)
-    if len(pages) < _PATIENCE * max_pages:
+    if len(pages) < _SLOW_BUDGETS * max_pages:
         left = max(left, len(pages) / 2)
     return is_full and not len(pages) < expected < len(pages) + left
 

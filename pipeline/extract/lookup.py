@@ -1,7 +1,7 @@
-"""Single operations by their ids: those that a listing no longer settles, and the errors of failures.
+"""Lookups by id: operations whose final state no listing will show, and the errors of failures.
 
-An operation may still be scheduled when the API's listings begin to forget it, and what failed in an
-operation is in no listing. What is answered lands like a scan, and covers nothing.
+An operation may still be scheduled when listings begin to omit it, and listings do not include errors.
+Responses land like scans but add no coverage.
 """
 
 import logging
@@ -32,15 +32,15 @@ from pipeline.twilio.errors import (
 log = logging.getLogger(__name__)
 
 _BATCH: Final = 200
-"""Questions whose answers land together: few enough to lose little when the process dies."""
+"""Lookups per landed batch: few enough to lose little when the process dies."""
 
-_PATIENCE: Final = 3
-"""Failures of the API's after which a subject is given up for this run: the API gets a rest."""
+_MAX_FAILURES: Final = 3
+"""API failures after which a subject is skipped for the rest of the run, to spare a failing API."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedLookup:
-    """A question that was not answered; it is asked again, at growing intervals."""
+    """A lookup that failed; it is retried in later syncs, at growing intervals."""
 
     watched: PendingLookup
     error: ArchiveError
@@ -48,7 +48,7 @@ class FailedLookup:
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """One question and its answer; without any of the three, the API does not know the operation."""
+    """A lookup and its result; without page, errors and refusal, the API returned 404."""
 
     watched: PendingLookup
     asked_at: datetime
@@ -66,32 +66,32 @@ def look_up(
     concurrency: int,
     is_time_up: Callable[[], bool] = lambda: False,
 ) -> Iterator[LookupBatch | FailedLookup]:
-    """Ask about single operations on threads; give the answers in batches, each of one day.
+    """Look up operations on threads; yield the results in batches, each of one day.
 
-    What is not answered is in the batches too, as asked: so it is not asked again at once, and what
-    the API refuses for good keeps nothing else waiting.
+    Batches include failed lookups, so that these are not repeated at once and a permanent failure does
+    not delay other lookups.
 
     Args:
         client: the API.
-        watched: what to ask, the most urgent first.
-        now: the API's time when the run began: that of an answer without a date of its own.
-        concurrency: questions under way at once.
-        is_time_up: called before each question; once it says so, no more are asked.
+        watched: the pending lookups, the most urgent first.
+        now: the API's time when the run began, used for responses without a date.
+        concurrency: lookups in flight at once.
+        is_time_up: called before each lookup; once it returns true, no more are started.
     """
-    desk = _LookupWorker(client, now, is_time_up)
+    worker = _LookupWorker(client, now, is_time_up)
     every = list(watched)
     with workers(concurrency, "lookup") as pool:
         for first in range(0, len(every), _BATCH):
             if is_time_up():
                 break
-            outcomes = [pool.submit(desk.ask, one) for one in every[first : first + _BATCH]]
+            outcomes = [pool.submit(worker.ask, one) for one in every[first : first + _BATCH]]
             asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
             yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
             yield from _by_day(asked)
 
 
 class _LookupWorker:
-    """Asks, and stops asking about a subject once that has failed too often, or time is up."""
+    """Looks up operations; skips a subject that has failed too often, and all once time is up."""
 
     def __init__(
         self, client: OperationsClient, now: datetime, is_time_up: Callable[[], bool]
@@ -103,17 +103,17 @@ class _LookupWorker:
         self._lock = threading.Lock()
 
     def ask(self, watched: PendingLookup) -> _Lookup | None:
-        """One answer; None if the subject is given up, or time is."""
-        if self._failures[watched.subject] >= _PATIENCE or self._is_time_up():
+        """The result of one lookup; None if it was skipped."""
+        if self._failures[watched.subject] >= _MAX_FAILURES or self._is_time_up():
             return None
         try:
             return self._ask(watched)
         except NotFoundError as gone:
             return _Lookup(watched, gone.answered_at or self._now, gone.attempts)
         except ApiError as error:
-            # Whoever may list operations need not be allowed to ask about single ones.
+            # Credentials that may list operations may not be allowed to fetch single ones.
             if isinstance(error, CredentialsError):
-                self._count(watched.subject, _PATIENCE)
+                self._count(watched.subject, _MAX_FAILURES)
             elif isinstance(error, RetriableApiError):
                 self._count(watched.subject, 1)
             log.warning(

@@ -94,7 +94,7 @@ class Window:
         """The UTC day that the window lies in: its partition."""
         return self.start.date()
 
-    def asked(self) -> tuple[datetime, datetime]:
+    def query_bounds(self) -> tuple[datetime, datetime]:
         """The bounds to send to the API: whole seconds, with `MARGIN` on both sides (R7)."""
         start = self.start.replace(microsecond=0)
         end = self.end

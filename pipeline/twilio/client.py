@@ -216,7 +216,7 @@ class OperationsClient:
             PageTokenError: a token was refused, or came again: begin anew.
             UnexpectedResponseError: JSON that is no page.
         """
-        start, end = window.asked()
+        start, end = window.query_bounds()
         query = {
             "startDate": iso_seconds(start),
             "endDate": iso_seconds(end),

@@ -92,7 +92,7 @@ class Archive:
         scans: Counter[datetime] = Counter()
         operations: defaultdict[datetime, float] = defaultdict(float)
         for window in plan_due(self._slots(now), self._policy, now):
-            requests += self._pages.requests(*window.asked(), now)
+            requests += self._pages.requests(*window.query_bounds(), now)
             found = self._pages.operations(window.start, window.end, now)
             if found >= MAX_PAGES * self._policy.page_rows:
                 msg = f"{window} holds {found} operations at {now}: a scan would cut it"
