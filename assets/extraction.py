@@ -18,17 +18,10 @@ from pipeline.lake.layout import Lake
 from pipeline.merge_runner import merge_pending
 from pipeline.model.records import Partition, ScanFacts
 from pipeline.model.windows import RETENTION, Window, retained_days
+from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import (
-    Extraction,
-    Lookups,
-    Observer,
-    extract,
-    look_up_due,
-    open_at_api_time,
-    plan,
-    whole_days,
-)
+from pipeline.sync import extract, look_up_due, open_at_api_time, plan, whole_days
+from pipeline.sync_report import Extraction, Lookups
 from pipeline.terminal import message
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import FatalApiError

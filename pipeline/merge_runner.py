@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Self, TypeAlias
 
+from pipeline.lake import engine
 from pipeline.lake.compact import can_be_compacted, compact
 from pipeline.lake.day import connect
 from pipeline.lake.layout import DERIVE, Lake, LakeError
@@ -189,3 +190,13 @@ def derive_pending(lake: Lake) -> tuple[LakeError, ...]:
                 log.warning("%s was not derived: %s", partition, error, extra=partition.fields())
                 errors.append(error)
     return tuple(errors)
+
+
+def merge_now_or_later(runner: MergeRunner, partition: Partition) -> None:
+    """Merge a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
+    try:
+        runner.merge(partition)
+    except Exception as error:  # also a lack of memory: other days may be asked for only now
+        if engine.was_interrupted(error):
+            raise
+        log.warning("%s is merged later", partition, exc_info=True, extra=partition.fields())

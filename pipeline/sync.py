@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, TypeAlias
 
-from pipeline.errors import ArchiveError
 from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
 from pipeline.extract.lookup import FailedLookup, look_up
 from pipeline.extract.planner import (
@@ -25,170 +24,31 @@ from pipeline.extract.planner import (
     states_asked_before,
 )
 from pipeline.extract.scan import FailedScan, Listing, scan_windows
-from pipeline.lake import engine
 from pipeline.lake.coverage import read_slots
-from pipeline.lake.day import connect
 from pipeline.lake.faults import UnreadableError
 from pipeline.lake.files import Files
 from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.lake.merge import MergeReport, rebuild_derived, rebuild_operations
 from pipeline.lake.migration import up_to_date
 from pipeline.lake.pending_lookups import read_pending_lookups
-from pipeline.marts.derive import derive, mark_outdated
 from pipeline.merge_runner import (
+    MergeResults,
     MergeRunner,
     compact_pending,
     derive_pending,
+    merge_now_or_later,
     merge_pending,
     remove_unfinished,
 )
-from pipeline.model.records import LookupBatch, Partition, ScanFacts
-from pipeline.model.times import iso
+from pipeline.model.records import Partition, ScanFacts
 from pipeline.model.windows import Window, retained_days, windows_between
+from pipeline.observer import Observer
 from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
-from pipeline.twilio.client import OperationsClient, Page
+from pipeline.sync_report import Derivation, Extraction, Lookups, SyncReport
+from pipeline.twilio.client import OperationsClient
 
 log = logging.getLogger(__name__)
-
-
-class Observer:
-    """Is told how a sync goes on; does nothing by itself. Its methods are called from threads."""
-
-    def planned(self, windows: Sequence[Window]) -> None:
-        """Windows that will be scanned; more may come when one of them turns out too big."""
-
-    def received(self, page: Page) -> None:
-        """A page arrived."""
-
-    def landed(self, facts: ScanFacts) -> None:
-        """A scan landed."""
-
-    def failed(self, failure: FailedScan) -> None:
-        """A window could not be scanned."""
-
-    def looking_up(self, lookups: int) -> None:
-        """So many lookups by id are due and within the budget of requests."""
-
-    def looked_up(self, answers: LookupBatch) -> None:
-        """The answers to some lookups landed."""
-
-    def merged(self, report: MergeReport) -> None:
-        """A day was merged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """What scanning brought into the lake.
-
-    Attributes:
-        scans: the facts of the scans that landed.
-        failures: windows that could not be scanned; they stay due.
-        surprises: what the reference does not know, and how many records have it.
-    """
-
-    scans: tuple[ScanFacts, ...]
-    failures: tuple[FailedScan, ...]
-    surprises: Counter[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Lookups:
-    """What asking about single operations brought into the lake.
-
-    Attributes:
-        asked: questions that were answered, 404 included.
-        gone: those that the API answered with 404.
-        errors: distinct errors that were told, by operation.
-        requests: requests made, retries included.
-        failures: questions that were not answered; they stay due.
-        left: lookups that the budgets of time and requests left for the next sync.
-    """
-
-    asked: int = 0
-    gone: int = 0
-    errors: int = 0
-    requests: int = 0
-    failures: tuple[FailedLookup, ...] = ()
-    left: int = 0
-
-    @property
-    def landed(self) -> bool:
-        """Whether anything landed: failures do too, with the time of the question."""
-        return bool(self.asked or self.failures)
-
-
-@dataclass(frozen=True, slots=True)
-class SyncReport:
-    """What one sync did. Times are UTC by the API's clock; `seconds` is how long it took.
-
-    Attributes:
-        account_id: the account.
-        now: when it began.
-        extraction: what was scanned.
-        left: due slots that the budget of requests left for the next sync.
-        lookups: what was asked about single operations.
-        merges: the days that were merged.
-        compacted: how many days were compacted: nothing of them will change.
-        errors: what could not be merged, compacted, derived or published, and why; or that the archive
-            has scans of the future.
-        published: whether the warehouse was built anew.
-        foreign: files in the lake that are none of the archive's.
-        seconds: elapsed real time.
-    """
-
-    account_id: str
-    now: datetime
-    extraction: Extraction
-    left: int
-    lookups: Lookups
-    merges: tuple[MergeReport, ...]
-    compacted: int
-    errors: tuple[ArchiveError, ...]
-    published: bool
-    foreign: tuple[str, ...]
-    seconds: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether every window was scanned, every question answered and every day merged."""
-        return not (self.extraction.failures or self.lookups.failures or self.errors)
-
-    def summary(self) -> dict[str, object]:
-        """The figures, ready for JSON; `requests` are those of what landed, `retries` of the scans."""
-        scans, merges = self.extraction.scans, self.merges
-        return {
-            "account_id": self.account_id,
-            "now": iso(self.now),
-            "windows": len(scans) + len(self.extraction.failures),
-            "failed_windows": [
-                {"window": str(f.window), "error": str(f.error)} for f in self.extraction.failures
-            ],
-            "slots_left": self.left,
-            "operations_seen": sum(scan.operations for scan in scans),
-            "new": sum(report.new for report in merges),
-            "changed": sum(report.changed for report in merges),
-            "unchanged": sum(report.unchanged for report in merges),
-            "rejects": sum(report.new_rejects for report in merges),
-            "lookups": self.lookups.asked,
-            "lookups_left": self.lookups.left,
-            "failed_lookups": [
-                {"operation_id": f.watched.operation_id, "error": str(f.error)}
-                for f in self.lookups.failures
-            ],
-            "gone": self.lookups.gone,
-            "operation_errors": self.lookups.errors,
-            "requests": sum(scan.requests for scan in scans) + self.lookups.requests,
-            "retries": sum(scan.retries for scan in scans),
-            "days_merged": len(merges),
-            "days_compacted": self.compacted,
-            "errors": [str(error) for error in self.errors],
-            "surprises": dict(self.extraction.surprises),
-            "foreign_files": list(self.foreign),
-            "published": self.published,
-            "seconds": round(self.seconds, 3),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,23 +79,6 @@ class Range:
 Scope: TypeAlias = Due | Everything | Days | Range
 DUE: Final = Due()
 EVERYTHING: Final = Everything()
-
-
-@dataclass(frozen=True, slots=True)
-class Derivation:
-    """What deriving the delivery tables and the warehouse did.
-
-    Attributes:
-        errors: what could not be derived, and why; it stays due.
-        published: whether the warehouse was built anew.
-    """
-
-    errors: tuple[LakeError, ...] = ()
-    published: bool = False
-
-    def __add__(self, later: "Derivation") -> "Derivation":
-        """Both: what could not be derived is what the later one could not derive."""
-        return Derivation(later.errors, self.published or later.published)
 
 
 def sync(
@@ -280,20 +123,9 @@ def sync(
     with OperationsClient(settings, sleep=sleep) as client:
         now = open_at_api_time(client, lake, settings, wall_clock)
         remove_unfinished(lake)
-        # What an earlier run landed counts as scanned: first merge it.
-        earlier = merge_pending(lake, observer.merged, deriving=publishing)
-        planned = plan(lake, settings, now, scope)
-        observer.planned(planned.windows)
-        with MergeRunner(lake, observer.merged, deriving=publishing) as runner:
-
-            def meanwhile(partition: Partition) -> None:
-                if lake.has_landed(partition):
-                    merge_now_or_later(runner, partition)
-
-            extraction = extract(
-                client, lake, settings, planned.windows, observer, on_day=meanwhile
-            )
-        merging = earlier + runner.done + merge_pending(lake, observer.merged, deriving=publishing)
+        planned, extraction, merging = _scan_and_merge(
+            client, lake, settings, now, scope, observer=observer, deriving=publishing
+        )
         derived = _derive(lake) if publishing else Derivation()
         used = sum(scan.requests for scan in extraction.scans)
         lookups = look_up_due(
@@ -304,9 +136,6 @@ def sync(
     compacting = compact_pending(lake, merging.merges)
     if publishing and (lookups.landed or compacting.compacted):
         derived += _derive(lake)
-    foreign = tuple(str(path) for path in lake.foreign_files())
-    for path in foreign:
-        log.warning("%s is no file of the archive, but readers would read it: move it away", path)
     future = scans_of_the_future(lake, settings.account_sid, now)
     report = SyncReport(
         account_id=settings.account_sid,
@@ -323,11 +152,44 @@ def sync(
             *([future] if future else []),
         ),
         published=derived.published,
-        foreign=foreign,
+        foreign=_foreign_files(lake),
         seconds=monotonic() - began,
     )
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
     return report
+
+
+def _scan_and_merge(
+    client: OperationsClient,
+    lake: Lake,
+    settings: Settings,
+    now: datetime,
+    scope: Scope,
+    *,
+    observer: Observer,
+    deriving: bool,
+) -> tuple["Plan", Extraction, MergeResults]:
+    """Scan what `scope` asks for, and merge each day as soon as all its windows are done."""
+    # Scans that an earlier run landed count as coverage once they are merged.
+    earlier = merge_pending(lake, observer.merged, deriving=deriving)
+    planned = plan(lake, settings, now, scope)
+    observer.planned(planned.windows)
+    with MergeRunner(lake, observer.merged, deriving=deriving) as runner:
+
+        def merge_day(partition: Partition) -> None:
+            if lake.has_landed(partition):
+                merge_now_or_later(runner, partition)
+
+        extraction = extract(client, lake, settings, planned.windows, observer, on_day=merge_day)
+    merging = earlier + runner.done + merge_pending(lake, observer.merged, deriving=deriving)
+    return planned, extraction, merging
+
+
+def _foreign_files(lake: Lake) -> tuple[str, ...]:
+    foreign = tuple(str(path) for path in lake.foreign_files())
+    for path in foreign:
+        log.warning("%s is no file of the archive, but readers would read it: move it away", path)
+    return foreign
 
 
 def open_at_api_time(
@@ -346,16 +208,6 @@ def open_at_api_time(
     now = api_time(client, lake, settings, wall_clock)
     up_to_date(lake)
     return now
-
-
-def merge_now_or_later(runner: MergeRunner, partition: Partition) -> None:
-    """Merge a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
-    try:
-        runner.merge(partition)
-    except Exception as error:  # also a lack of memory: other days may be asked for only now
-        if engine.was_interrupted(error):
-            raise
-        log.warning("%s is merged later", partition, exc_info=True, extra=partition.fields())
 
 
 @dataclass(frozen=True, slots=True)
@@ -542,38 +394,3 @@ def _derive(lake: Lake) -> Derivation:
     except LakeError as error:
         log.warning("%s", error)
         return Derivation((*errors, error))
-
-
-def rebuild(lake: Lake) -> tuple[int, tuple[LakeError, ...]]:
-    """Take every day's history and operations together, derive it anew, and publish.
-
-    Args:
-        lake: the archive; one of an older version is brought to this version's format.
-
-    Returns:
-        How many days were derived, and what could not be merged or derived: it is left as it is.
-
-    Raises:
-        LakeError: the warehouse can't be built.
-    """
-    up_to_date(lake)
-    errors = list(merge_pending(lake).errors)
-    mark_outdated(lake)
-    derived = 0
-    with connect(lake) as connection:
-        # Also of operations: a day whose history is missing is to be told.
-        for partition in sorted({*lake.partitions("history"), *lake.partitions("operations")}):
-            try:
-                rebuild_operations(lake, partition)
-                derive(lake, partition, connection)
-                derived += 1
-            except LakeError as error:
-                errors.append(error)
-    for partition in sorted(lake.partitions("coverage")):
-        try:
-            rebuild_derived(lake, partition)
-        except LakeError as error:
-            errors.append(error)
-    publish(lake)
-    told = {str(error): error for error in errors}
-    return derived, tuple(told.values())

@@ -22,9 +22,9 @@ LEVELS = [
     {"settings"},
     {"lake", "twilio", "emulator"},
     {"extract", "marts"},
-    {"outputs", "merge_runner"},
+    {"outputs", "merge_runner", "observer", "sync_report"},
     {"access"},
-    {"report", "sync"},
+    {"report", "sync", "rebuild"},
     {"quality"},
     {"cli", "assets"},
 ]

@@ -19,7 +19,8 @@ from pipeline.outputs.views import MOST_YEARS
 from pipeline.quality.status import status
 from pipeline.quality.verify import verify
 from pipeline.settings import Settings
-from pipeline.sync import SyncReport, sync
+from pipeline.sync import sync
+from pipeline.sync_report import SyncReport
 from pipeline.twilio.errors import CredentialsError
 from tests.support.archives import rows, settings_for
 from tests.support.cases import some

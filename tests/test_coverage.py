@@ -20,7 +20,7 @@ from pipeline.model.schema import COVERAGE, SLOT_COVERAGE
 from pipeline.model.windows import Window, deadline
 from pipeline.outputs.collected import slot_states
 from pipeline.outputs.warehouse import publish
-from pipeline.sync import rebuild
+from pipeline.rebuild import rebuild
 from tests.support.factories import (
     ACCOUNT,
     DAY,

@@ -15,8 +15,8 @@ from pipeline.access.export import export
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.quality.status import status
+from pipeline.rebuild import rebuild
 from pipeline.report.write import report
-from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
 from tests.support.cases import some
 from tests.support.command import run

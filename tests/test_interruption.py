@@ -18,10 +18,9 @@ from pipeline.emulator import World
 from pipeline.lake import engine
 from pipeline.lake.files import Files
 from pipeline.lake.layout import LANDED_SUFFIX, Lake
-from pipeline.merge_runner import MergeRunner
+from pipeline.merge_runner import MergeRunner, merge_now_or_later
 from pipeline.model.records import Partition
 from pipeline.model.schema import OPERATIONS
-from pipeline.sync import merge_now_or_later
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.command import started
 from tests.support.factories import ACCOUNT, at, body, record

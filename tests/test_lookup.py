@@ -26,8 +26,9 @@ from pipeline.lake.pending_lookups import read_pending_lookups
 from pipeline.model.records import LookupBatch, Partition, PendingLookup
 from pipeline.model.schema import HISTORY, LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from pipeline.model.windows import deadline
+from pipeline.rebuild import rebuild
 from pipeline.settings import Settings
-from pipeline.sync import rebuild, sync
+from pipeline.sync import sync
 from tests.support.archives import account, rows, settings_for, sync_all
 from tests.support.factories import ACCOUNT, NOON, at, body, operation_id, record, snapshot
 from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted

@@ -10,8 +10,9 @@ import pytest
 from pipeline.access.query import ask
 from pipeline.lake.layout import Lake
 from pipeline.model.records import LookupBatch
+from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import Observer, sync
+from pipeline.sync import sync
 from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import ACCOUNT, at, body, record

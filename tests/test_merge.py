@@ -30,7 +30,7 @@ from pipeline.model.schema import (
     REJECTS,
     Table,
 )
-from pipeline.sync import rebuild
+from pipeline.rebuild import rebuild
 from tests.support.disks import Crash
 from tests.support.factories import (
     DAY,

@@ -24,7 +24,8 @@ from pipeline.model.schema import (
     SLOT_COVERAGE,
 )
 from pipeline.quality.status import status
-from pipeline.sync import rebuild, sync
+from pipeline.rebuild import rebuild
+from pipeline.sync import sync
 from tests.support.archives import account as emulated
 from tests.support.archives import rows, states, sync_all
 from tests.support.disks import Crash, CrashingDisk

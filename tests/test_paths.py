@@ -20,9 +20,9 @@ from pipeline.lake.layout import Lake
 from pipeline.model.schema import COVERAGE, LAKE_TABLES, MARTS, PUBLISHED
 from pipeline.outputs import views
 from pipeline.quality.status import status
+from pipeline.rebuild import rebuild
 from pipeline.report.write import draw
 from pipeline.settings import ArchiveSettings
-from pipeline.sync import rebuild
 from tests.support.archives import account, sync_all
 from tests.support.cases import some
 from tests.support.factories import PARTITION, at, derived, new_lake, record, scan

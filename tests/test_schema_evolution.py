@@ -46,8 +46,10 @@ from pipeline.quality.checks import CHECKS, failing_rows, latest_states, silent_
 from pipeline.quality.repair import Bounds, find
 from pipeline.quality.status import status
 from pipeline.quality.verify import verify
+from pipeline.rebuild import rebuild
 from pipeline.report.write import draw
-from pipeline.sync import DUE, EVERYTHING, Scope, SyncReport, rebuild, sync
+from pipeline.sync import DUE, EVERYTHING, Scope, sync
+from pipeline.sync_report import SyncReport
 from tests.support.archives import rows, settings_for
 from tests.support.factories import PARTITION, at, derived, landed, new_lake, record, scan
 

@@ -23,8 +23,8 @@ from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import OPERATIONS
+from pipeline.rebuild import rebuild
 from pipeline.settings import Settings
-from pipeline.sync import rebuild
 from tests.support.archives import account
 from tests.support.command import ROOT, run, started
 from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan

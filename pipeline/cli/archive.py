@@ -27,7 +27,7 @@ def publish(data: DataOption = None) -> None:
     Example: email-archive publish --data /srv/archive
     """
     prepare()
-    from pipeline.sync import rebuild
+    from pipeline.rebuild import rebuild
 
     lake = lake_at(data)
     days, errors = rebuild(lake.must_exist())

@@ -19,9 +19,9 @@ from pipeline.lake.merge import MergeReport
 from pipeline.model.records import LookupBatch, ScanFacts
 from pipeline.model.times import iso_seconds
 from pipeline.model.windows import Window
+from pipeline.observer import Observer
 from pipeline.quality.status import AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.quality.verify import Comparison, Verification
-from pipeline.sync import Observer
 from pipeline.terminal import message, printable
 from pipeline.twilio.client import Page
 

@@ -33,7 +33,8 @@ from pipeline.model.schema import OPERATIONS
 from pipeline.model.windows import Window, days_between, retained_days
 from pipeline.report.write import report
 from pipeline.settings import ArchiveSettings, Settings
-from pipeline.sync import EVERYTHING, SyncReport, sync
+from pipeline.sync import EVERYTHING, sync
+from pipeline.sync_report import SyncReport
 from pipeline.terminal import printable
 from pipeline.twilio.client import OperationsClient
 

@@ -36,7 +36,7 @@ from pipeline.model.schema import (
 )
 from pipeline.model.times import iso, iso_seconds
 from pipeline.model.windows import CLOCK_MARGIN, midnight
-from pipeline.sync import rebuild
+from pipeline.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 

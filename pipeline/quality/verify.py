@@ -25,8 +25,8 @@ from pipeline.model.records import Partition
 from pipeline.model.schema import COVERAGE, HISTORY
 from pipeline.model.times import iso, iso_seconds
 from pipeline.model.windows import RETENTION, Window, slot_start, windows_between
+from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import Observer
 from pipeline.twilio.client import OperationsClient
 
 AWAITED_WITHIN: Final = timedelta(hours=1)

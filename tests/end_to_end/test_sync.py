@@ -19,8 +19,9 @@ from pipeline.merge_runner import MergeResults
 from pipeline.model.records import Partition, ScanFacts
 from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days, windows_between
+from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, Days, Observer, Range, extract, plan, sync
+from pipeline.sync import EVERYTHING, Days, Range, extract, plan, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
 from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth

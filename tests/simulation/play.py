@@ -37,7 +37,8 @@ from pipeline.model.schema import (
     REJECTS,
 )
 from pipeline.model.windows import Window, midnight
-from pipeline.sync import DUE, EVERYTHING, Observer, Range, Scope, sync
+from pipeline.observer import Observer
+from pipeline.sync import DUE, EVERYTHING, Range, Scope, sync
 from pipeline.twilio.client import Page
 from pipeline.twilio.errors import ApiError
 from tests.simulation.truth import Account, Truth, all_tables, changed_by_merging_again, unsealed

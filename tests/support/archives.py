@@ -14,7 +14,8 @@ from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import HISTORY, OPERATIONS, Table
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, SyncReport, sync
+from pipeline.sync import EVERYTHING, sync
+from pipeline.sync_report import SyncReport
 
 
 @contextmanager
