@@ -85,6 +85,7 @@ class RateLimiter:
     ) -> None:
         self._ceiling, self._sleep, self._longest, self._clock = ceiling, sleep, longest, clock
         self._changed = threading.Condition()
+        self._queue: list[object] = []
         self._is_closed = False
         self._skipped = 0.0  # by a sleep that returned early
         self._limit = min(_FIRST, ceiling)
@@ -124,7 +125,7 @@ class RateLimiter:
         finally:
             with self._changed:
                 self.end(request, status, retry_after)
-                self._changed.notify(max(self._limit - self._counted(), 1))
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
@@ -140,22 +141,27 @@ class RateLimiter:
             self._skipped += max(seconds - (self._clock() - began), 0.0)
 
     def _acquire(self) -> Request:
+        """Wait until a request may begin. Threads begin in the order in which they came."""
+        turn = object()
+        with self._changed:
+            self._queue.append(turn)
         try:
             while True:
                 with self._changed:
-                    delay = self.delay()
+                    is_next = self._queue[0] is turn
+                    delay = self.delay() if is_next else None
                     if self._is_closed or delay == 0:
                         return self.begin()
-                    if self._resume_at - self._now() > self._longest:
+                    if is_next and self._resume_at - self._now() > self._longest:
                         raise self._too_long(self._resume_at - self._now())
                     if delay is None:
                         self._changed.wait()
                         continue
                 self.wait(delay)
-        except BaseException:
+        finally:
             with self._changed:
-                self._changed.notify()  # the place that was meant for this one is another's
-            raise
+                self._queue.remove(turn)
+                self._changed.notify_all()
 
     def _too_long(self, pause: float) -> RetriableApiError:
         msg = (
