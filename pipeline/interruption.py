@@ -19,7 +19,7 @@ _GRACE_SECONDS: Final = 2.0
 
 
 class Stopped(BaseException):
-    """The process was told to stop; no handler of errors must hold it up."""
+    """The process received a signal to stop; no handler of errors must hold it up."""
 
 
 class StopSignals:

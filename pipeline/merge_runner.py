@@ -21,7 +21,7 @@ from pipeline.model.records import Partition
 log = logging.getLogger(__name__)
 
 OnMerge: TypeAlias = Callable[[MergeReport], None]
-"""Is told of a day that was merged."""
+"""Called with what merging a day did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def merge_pending(
 
     Args:
         lake: the archive.
-        on_merge: is told of each day.
+        on_merge: called with each day's report.
         deriving: whether each day's delivery tables are derived too, while its tables are at hand.
             What can't be derived stays due for `derive_pending`.
     """
@@ -86,7 +86,7 @@ class MergeRunner:
 
     Args:
         lake: the archive.
-        on_merge: is told of each day.
+        on_merge: called with each day's report.
         deriving: whether each day's delivery tables are derived too.
     """
 
@@ -136,7 +136,7 @@ def remove_unfinished(lake: Lake) -> None:
     """
     for partition in lake.partitions(".tmp"):
         try:
-            # Looked at before the lock is asked for, which takes longer.
+            # Looked at before the lock is taken, which takes longer.
             if lake.unfinished(partition):
                 _remove_unfinished(lake, partition)
         except OSError as error:

@@ -101,7 +101,7 @@ def sync(
         settings: credentials, the API's address, the archive's folder.
         scope: what to scan: what is due by the refresh policy, everything that the API may still know,
             or a range.
-        observer: is told how it goes on.
+        observer: called at each step.
         publishing: whether the delivery tables and the warehouse are derived too. Without, the facts
             alone are brought up to date, and the next sync that publishes derives what is due.
         files: what does the work on the disk; by default a local disk's.
@@ -273,8 +273,8 @@ def extract(
         lake: the archive.
         settings: the account, the concurrency.
         windows: what to scan.
-        observer: is told of each page and scan.
-        on_day: is told of each day of which all windows are done, while others are still scanned.
+        observer: called with each page and scan.
+        on_day: called with each day of which all windows are done, while others are still scanned.
     """
     left = Counter(window.day for window in windows)
     scans: list[ScanFacts] = []
@@ -336,11 +336,11 @@ def look_up_due(
 
     Args:
         client: the API.
-        lake: the archive; what is due is told by what was merged.
+        lake: the archive; what is due follows from what was merged.
         settings: the account, the refresh policy, the concurrency.
         now: the API's time.
         used: requests that this run has already made of its budget.
-        observer: is told how it goes on.
+        observer: called at each step.
         monotonic: seconds on a clock that never goes back. No lookup begins once `settings.lookup_seconds`
             have passed; those under way are finished.
     """

@@ -35,7 +35,7 @@ class Lookups:
     Attributes:
         asked: questions that were answered, 404 included.
         gone: those that the API answered with 404.
-        errors: distinct errors that were told, by operation.
+        errors: distinct errors that the API returned, by operation.
         requests: requests made, retries included.
         failures: questions that were not answered; they stay due.
         left: lookups that the budgets of time and requests left for the next sync.

@@ -1,6 +1,6 @@
 """The notebook's way in: pandas data frames with proper types, out of the lake.
 
-Only the days that are asked for are opened, and each file once, so that a sync meanwhile is never
+Only the requested days are opened, and each file once, so that a sync meanwhile is never
 seen halfway (R6). Columns have Arrow types: counts stay integers where some are NULL, and times stay
 UTC.
 """

@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _code_of(error: BaseException) -> int:
-    """Tell of an error, and say what the process ends with."""
+    """Print an error, and return the exit code."""
     if isinstance(error, BrokenPipeError):
         # The reader of our output, `head` for one, has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

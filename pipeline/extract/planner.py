@@ -57,7 +57,7 @@ class RefreshPolicy:
         lookups_growth: the part of the time since then that the interval grows to.
         lookups_early: the part of that interval after which an operation already counts as due. Syncs
             come at intervals of their own, and one that comes a second too soon should not be wasted.
-        errors: whether the errors of failures are asked for.
+        errors: whether the errors of failures are looked up.
     """
 
     tiers: tuple[Tier, ...] = tuple(Tier(*tier) for tier in parse_tiers(DEFAULT_REFRESH))

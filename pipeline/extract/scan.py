@@ -251,7 +251,7 @@ def scan_windows(
                     if isinstance(outcome, Listing):
                         queue.extendleft(reversed(outcome.parts))
                     else:
-                        # Told of what the caller takes alone: what is given up has not failed.
+                        # Logged only if the caller takes it: what is given up has not failed.
                         window, error = outcome.window, outcome.error
                         about = {"event": "scan_failed", **_about(account_id, window, error)}
                         log.warning("window %s failed: %s", window, error, extra=about)
@@ -332,7 +332,7 @@ def _distinct(states: pa.Table) -> tuple[pa.Table, int]:
     """
     ids = states["operation_id"].combine_chunks()
     if pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
-        return states, states.num_rows  # the order of most listings, told without a hash table
+        return states, states.num_rows  # the order of most listings, seen without a hash table
     operations = pc.count_distinct(ids).as_py()
     if operations == states.num_rows:
         return states, operations

@@ -208,7 +208,7 @@ class Lake:
         return self.root / ".locks" / f"{name}.lock"
 
     def partition_lock(self, partition: Partition) -> Path:
-        """The lock that whoever changes a partition holds."""
+        """The lock that is held to change a partition."""
         return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
 
     def pending_lookups_file(self, partition: Partition) -> Path:

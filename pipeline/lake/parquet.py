@@ -117,7 +117,7 @@ def write_batches(
         batches: the rows, in pieces of any size.
         schema: what they are written as.
         form: how.
-        version: what `version` tells of the file.
+        version: what `version` returns for the file.
     """
     if version is not None:
         schema = schema.with_metadata({**(schema.metadata or {}), _VERSION_KEY: version})

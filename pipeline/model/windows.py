@@ -32,7 +32,7 @@ CLOCK_MARGIN = timedelta(hours=1)
 """Two clocks that differ by no more agree. A wrong time zone is an hour off at the least, and then some."""
 
 MARGIN = timedelta(seconds=1)
-"""What a window is widened by on both sides when it is asked for.
+"""What a window is widened by on both sides when it is queried.
 
 The reference says "created after" and "created before" and leaves open whether a bound itself is
 included, and the API's times may be whole seconds. Asking one second more on each side and dropping

@@ -53,7 +53,7 @@ def note_file(lake: Lake) -> Path:
 
 
 def noted(lake: Lake) -> dict[str, Any]:
-    """What the last publish noted; nothing if that can't be told."""
+    """What the last publish noted; nothing if that can't be read."""
     try:
         found = json.loads(note_file(lake).read_text(encoding="utf-8"))
         is_whole = all(isinstance(each, dict) for each in found["versions"].values())

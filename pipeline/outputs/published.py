@@ -108,7 +108,7 @@ def has_writer(database: Path) -> bool:
 
 
 def _is_locked(database: Path) -> bool:
-    """Whether another process holds DuckDB's exclusive lock on a file; no if that can't be told."""
+    """Whether another process holds DuckDB's exclusive lock on a file; no if that can't be found out."""
     try:
         with database.open("rb") as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

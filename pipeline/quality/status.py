@@ -60,10 +60,10 @@ class AccountStatus:
         slots: the slots of the last 8 days.
         at_risk: those that lose something soon, unless they are scanned.
         gaps: how many slots are lost in all.
-        lost: those whose deadline passed since the latest scan: nobody has been told of them yet.
+        lost: those whose deadline passed since the latest scan: no status has shown them yet.
         anomalies: rates of the last 28 days that left their band, the newest first.
         reading: how its counts are read for the rates; None if no warehouse says so yet.
-        future_scans: scans that a wrong clock dated later than now: what is told of the coverage is wrong.
+        future_scans: scans that a wrong clock dated later than now: the coverage is wrong.
     """
 
     account_id: str
@@ -92,7 +92,7 @@ class ArchiveStatus:
 
     Attributes:
         root: its folder.
-        now: the moment that it is told for; UTC.
+        now: the moment that the status is of; UTC.
         accounts: what it holds of each account.
         warehouse_bytes: size of the published warehouse; None if there is none yet.
         foreign: files in the lake that are none of the archive's; readers would read them too.

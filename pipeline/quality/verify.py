@@ -38,13 +38,13 @@ class Comparison:
     """How many operations of a window or a day compare how.
 
     Attributes:
-        listed: distinct operations that the API told.
+        listed: distinct operations that the API returned.
         equal: the API's state is the newest one in the archive.
         newer: the API's state is newer, or unknown: a scan now would change the operation.
-        older: the archive has a newer state than the one that the API told just now.
+        older: the archive has a newer state than the one that the API returned just now.
         awaited: not in the archive, but younger than an hour and than the last scan of its time.
         missing: not in the archive, though it should be.
-        forgotten: in the archive, and not told by the API any more.
+        forgotten: in the archive, and not listed by the API any more.
         rejects: records in the answers that could not be read.
     """
 
@@ -143,7 +143,7 @@ def verify(
         settings: credentials, the API's address, the archive's folder.
         start: compare what was created from then on; by default 7 days ago.
         end: and before this; by default, and at the latest, now.
-        observer: is told how the listings go on.
+        observer: called as the listings go on.
         wall_clock: this machine's clock, which only guards the API's (R10).
 
     Raises:

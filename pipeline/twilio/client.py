@@ -79,8 +79,8 @@ class Page:
         rejects: those that could not.
         next_token: the token of the next page; None at the end.
         records: how many records came.
-        observed_at: the moment that it tells of: UTC, by the API's clock (R10). An answer out of a cache
-            tells of the moment when it was put there.
+        observed_at: the moment that it describes: UTC, by the API's clock (R10). An answer out of a cache
+            describes the moment when it was put there.
         clock: what the API's clock showed when it came; the same but for a cache.
         request_id: the server's id of the request, where it sends one.
         attempts: requests made for it, retries included.
@@ -130,7 +130,7 @@ class OperationsClient:
         sleep: waits so many seconds between tries; by default until then, or until it is closed.
 
     Attributes:
-        page_size: how many operations a page is asked for by default.
+        page_size: operations per page by default.
 
     Closing it ends what other threads still ask: at their next try, page or wait.
 
@@ -372,7 +372,7 @@ class OperationsClient:
         return response
 
     def _moments(self, what: str, response: Response) -> tuple[datetime, datetime]:
-        """The moment that an answer tells of, and what the API's clock shows (R10).
+        """The moment that a response describes, and what the API's clock shows (R10).
 
         A response whose Date is far from what the run's first one lets expect is retried. Stored, it would
         claim for ever that hours were scanned which were not, or make those that were look lost.

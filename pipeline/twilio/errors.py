@@ -17,7 +17,7 @@ from pipeline.errors import ArchiveError
 
 
 class ApiError(ArchiveError):
-    """An answer, or the lack of one, that is not the data asked for.
+    """An answer, or the lack of one, that is not the requested data.
 
     Attributes:
         status: the HTTP status, or None when no answer came.

@@ -18,7 +18,7 @@ _SERVER_ERROR: Final = 500
 
 
 class PageSize:
-    """How many operations a page is asked for. Shared by the threads of a client.
+    """How many operations to request per page. Shared by the threads of a client.
 
     A smaller size holds for the rest of the run. If pages of the smallest size fail too, the size is not the
     reason: the run goes on with the first size, and does not halve it again.
