@@ -181,7 +181,7 @@ print([one.key.to_user_string() for one in defs.resolve_all_asset_specs()])
 
 def test_new_mart_is_one_sql_file_and_one_entry(tmp_path: Path):
     """It is derived, published as a view, and an asset."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for package in ("pipeline", "assets", "tests/support"):
         shutil.copytree(root / package, tmp_path / package)
     for file in (root / "tests").glob("*.py"):

@@ -342,7 +342,7 @@ def command(
     return subprocess.run(
         [sys.executable, "-m", "pipeline.cli", "export", *arguments],
         cwd=cwd,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])},
         stdout=stdout,
         stderr=subprocess.PIPE,
         check=False,

@@ -23,6 +23,7 @@ from pipeline.model.schema import COVERAGE, HISTORY, LOOKUPS, OPERATION_ERRORS, 
 from pipeline.model.windows import RETENTION
 from pipeline.quality.repair import Bounds, find, repair
 from pipeline.quality.status import status
+from tests.extract.test_clock import DAY, HOUR, YEAR_9966, Api, poisoned
 from tests.support.archives import rows, states
 from tests.support.cases import some
 from tests.support.command import run
@@ -38,7 +39,6 @@ from tests.support.factories import (
     scan,
     snapshot,
 )
-from tests.test_clock import DAY, HOUR, YEAR_9966, Api, poisoned
 
 LATER = NOON + 400 * DAY
 BOUNDS = Bounds(NOON + 10 * DAY)

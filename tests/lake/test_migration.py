@@ -47,7 +47,7 @@ def old(tmp_path: Path) -> Lake:
 
 def unpacked(version: int, folder: Path) -> Lake:
     """A stored lake of that format."""
-    with zipfile.ZipFile(Path(__file__).parent / "lakes" / f"format-{version}.zip") as packed:
+    with zipfile.ZipFile(Path(__file__).parent / "old_lakes" / f"format-{version}.zip") as packed:
         packed.extractall(folder)
     lake = Lake(folder)
     assert lake.version() == version

@@ -39,7 +39,7 @@ from tests.support.factories import (
     snapshot,
 )
 
-PAGE = Path(__file__).parents[1] / "docs" / "counting.md"
+PAGE = Path(__file__).parents[2] / "docs" / "counting.md"
 CASE = re.compile(r"^\| ([A-Z]+) \| (total [^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 NAMES = ("cumulative", "opened_apart", "delivered_apart", "exclusive")
 CUMULATIVE = {"total": 1, "sent": 1, "delivered": 1, "opened": 1}
