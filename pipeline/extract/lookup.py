@@ -109,7 +109,7 @@ class _LookupWorker:
         try:
             return self._ask(watched)
         except NotFoundError as gone:
-            return _Lookup(watched, gone.answered_at or self._now, gone.attempts)
+            return _Lookup(watched, gone.responded_at or self._now, gone.attempts)
         except ApiError as error:
             # Credentials that may list operations may not be allowed to fetch single ones.
             if isinstance(error, CredentialsError):
@@ -130,7 +130,7 @@ class _LookupWorker:
                     "request_id": error.request_id,
                 },
             )
-            asked_at = error.answered_at or self._now
+            asked_at = error.responded_at or self._now
             return _Lookup(watched, asked_at, error.attempts, refusal=error)
 
     def _count(self, subject: Subject, failures: int) -> None:

@@ -1,4 +1,4 @@
-"""The API over HTTP: pages of a window, one operation and its errors by id, the clock.
+"""The Email Operations API over HTTP.
 
 Usable alone::
 
@@ -6,20 +6,18 @@ Usable alone::
         for page in client.pages(Window(start, end)):
             page.operations  # a pyarrow.Table
 
-One client may be used by many threads at once: their requests share one rate limiter.
+A client may be shared by many threads: their requests share one rate limiter.
 """
 
 import base64
-import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Final, Generic, Self, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import pyarrow as pa
@@ -28,12 +26,11 @@ from pipeline import version
 from pipeline.model.times import iso_seconds
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
+from pipeline.twilio.error_response import error_of, request_id_of
 from pipeline.twilio.errors import (
     ApiError,
-    CredentialsError,
     DamagedResponseError,
     FatalApiError,
-    NotFoundError,
     PageTokenError,
     ResponseTooLargeError,
     RetriableApiError,
@@ -49,42 +46,32 @@ from pipeline.twilio.parsing import (
     parse_page,
 )
 from pipeline.twilio.rate_limiter import RateLimiter
-from pipeline.twilio.retry import parse_http_date, parse_retry_after, with_retries
+from pipeline.twilio.redaction import Redaction
+from pipeline.twilio.response_time import ResponseClock, ResponseTime
+from pipeline.twilio.retry import with_retries
 from pipeline.twilio.transport import Limits, Response, Transport
 
 log = logging.getLogger(__name__)
 
 _OPERATIONS: Final = "/Emails/Operations"
-_INVALID_PAGE_TOKEN: Final = 21481
-_RETRIABLE_STATUSES: Final = frozenset({408, 425, 429})
-_REQUEST_IDS: Final = ("twilio-request-id", "x-request-id")
-_SECONDS: Final = re.compile(r"[0-9]{1,8}")
-_LONGEST_RUN: Final = timedelta(days=1)
-"""How old a cached response may be."""
-_CLOCK_DRIFT: Final = timedelta(minutes=10)
-"""How far a Date may be from what the run's first one lets expect: servers' clocks differ a little."""
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST: Final = datetime(9990, 1, 1, tzinfo=UTC)
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_EXCERPT: Final = 200
 _Parsed = TypeVar("_Parsed")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One answer of the API.
+    """One page of operations.
 
     Attributes:
-        operations: the records that could be read, as `schema.RECORD_SCHEMA`.
-        rejects: those that could not.
-        next_token: the token of the next page; None at the end.
-        records: how many records came.
-        observed_at: the moment that it describes: UTC, by the API's clock (R10). An answer out of a cache
-            describes the moment when it was put there.
-        clock: what the API's clock showed when it came; the same but for a cache.
-        request_id: the server's id of the request, where it sends one.
-        attempts: requests made for it, retries included.
-        body_bytes: its size, decompressed.
+        operations: the records that could be parsed, as `schema.RECORD_SCHEMA`.
+        rejects: the records that could not.
+        next_token: the token of the next page; None on the last page.
+        records: the number of records, rejects included.
+        observed_at: when the page was current: UTC, by the API's clock (R10). Of a cached response, when
+            it was stored.
+        clock: the API's time when the response was received. Later than `observed_at` if it was cached.
+        request_id: the server's id of the request; None if it sends none.
+        attempts: requests made, retries included.
+        body_bytes: size of the decompressed body.
     """
 
     operations: pa.Table
@@ -100,11 +87,11 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class OperationErrors:
-    """What the API says of the errors of one operation.
+    """The errors of one operation.
 
     Attributes:
         errors: the errors, in the API's order.
-        observed_at: when the last of them were answered: UTC, by the API's clock (R10).
+        observed_at: when the last page of them was current: UTC, by the API's clock (R10).
         attempts: requests made, retries included.
     """
 
@@ -114,10 +101,11 @@ class OperationErrors:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer(Generic[_Parsed]):
+class _Result(Generic[_Parsed]):
+    """A parsed response."""
+
     parsed: _Parsed
-    observed_at: datetime
-    clock: datetime
+    time: ResponseTime
     request_id: str | None
     body_bytes: int
 
@@ -125,19 +113,20 @@ class _Answer(Generic[_Parsed]):
 class OperationsClient:
     """The Email Operations API for one account.
 
+    Closing the client ends the requests of other threads at their next attempt, page or wait.
+
     Args:
-        settings: address, credentials, page size, time-outs, retries, limits.
-        sleep: waits so many seconds between tries; by default until then, or until it is closed.
+        settings: address, credentials, page size, timeouts, retries, limits.
+        sleep: waits so many seconds between attempts. By default the wait also ends when the client is
+            closed.
 
     Attributes:
         page_size: operations per page by default.
 
-    Closing it ends what other threads still ask: at their next try, page or wait.
-
-    Every method raises:
+    Every request raises:
         CredentialsError: 401 or 403.
-        FatalApiError: what no repetition mends.
-        RetriableApiError: what did not go away within the settings' tries.
+        FatalApiError: an error that retrying does not help against.
+        RetriableApiError: an error that remained after all retries.
     """
 
     def __init__(
@@ -149,33 +138,15 @@ class OperationsClient:
         self._settings = settings
         self._base = quote(urlsplit(settings.api_url).path, safe="/%:@!$&'()*+,;=~")
         self._closed = threading.Event()
-        # One response at a time: eight threads that parse at once take a tenth more CPU for it.
+        # One response at a time: parsing on 8 threads at once takes a tenth more CPU time.
         self._parsing = threading.Lock()
-        self._first_clock: tuple[datetime, float] | None = None
-        self.page_size = PageSize(settings.page_size)
-        self._secrets = _disguises(*settings.basic_auth())
+        self._clock = ResponseClock()
+        self._redaction = Redaction(*settings.basic_auth())
         self._limiter = RateLimiter(
             settings.concurrency, sleep or self._closed.wait, settings.retry_seconds
         )
-        user, secret = settings.basic_auth()
-        self._transport = Transport(
-            settings.api_url,
-            {
-                "Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}",
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "Cache-Control": "no-cache",
-                "User-Agent": f"twilio-email-archive/{version.installed()}",
-            },
-            Limits(
-                settings.connect_timeout,
-                settings.read_timeout,
-                settings.response_timeout,
-                settings.max_response_bytes,
-            ),
-            connections=2 * settings.concurrency,
-            proxy=settings.proxy(),
-        )
+        self._transport = _transport(settings)
+        self.page_size = PageSize(settings.page_size)
 
     def __enter__(self) -> Self:
         return self
@@ -184,7 +155,7 @@ class OperationsClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections; no request begins any more."""
+        """Close the connections. No request is started any more."""
         self._closed.set()
         self._limiter.close()
         self._transport.close()
@@ -202,19 +173,19 @@ class OperationsClient:
     ) -> Iterator[Page]:
         """List the operations created in a window, page by page, in the API's order.
 
-        The window is asked with a margin on both sides, since the reference leaves open whether its
-        bounds are included (R7): records just outside it may come too, and `scan` drops them.
+        The query bounds have a margin on both sides, since the reference does not say whether they are
+        inclusive (R7). So pages may have records just outside the window; `scan` drops them.
         An empty page with a token is followed like any other.
 
         Args:
-            window: which operations.
-            status: only those of this status.
-            page_size: operations per page, 1 to 1000; by default what `page_size` says.
-            page_token: begin at this page of an earlier listing of the same window.
+            window: the range of creation times.
+            status: only operations of this status.
+            page_size: operations per page, 1 to 1000; by default `self.page_size`.
+            page_token: start at this page of an earlier listing of the same window.
 
         Raises:
-            PageTokenError: a token was refused, or came again: begin anew.
-            UnexpectedResponseError: JSON that is no page.
+            PageTokenError: a token was refused or repeated: list the window again.
+            UnexpectedResponseError: JSON that is not a page.
         """
         start, end = window.query_bounds()
         query = {
@@ -229,7 +200,7 @@ class OperationsClient:
         while True:
             if token is not None:
                 used.add(token)
-            page = self._get(
+            page = self._get_page(
                 _OPERATIONS, parse_page, query | ({} if token is None else {"pageToken": token})
             )
             yield page
@@ -238,7 +209,7 @@ class OperationsClient:
                 return
             if token in used:
                 msg = (
-                    f"GET {_OPERATIONS}: the page token of an earlier page of {window} came again: "
+                    f"GET {_OPERATIONS}: the page token of an earlier page of {window} was repeated: "
                     "following it would never end. Scan the window anew"
                 )
                 raise PageTokenError(msg, request_id=page.request_id)
@@ -247,67 +218,68 @@ class OperationsClient:
         """Fetch one operation: a page of one record.
 
         Raises:
-            NotFoundError: 404: never known, or older than the retention.
+            NotFoundError: 404: it never existed, or is older than the retention.
             FatalApiError: the id is empty.
         """
-        return self._get(_path_of(operation_id), parse_operation, {})
+        return self._get_page(_path_of(operation_id), parse_operation, {})
 
     def operation_errors(self, operation_id: str) -> OperationErrors:
-        """Fetch what failed in one operation: the reference names the address, and not the answer.
+        """Fetch the errors of one operation.
 
-        So every JSON is taken, and an answer that has pages like a listing's is followed like one.
+        The reference documents the path but not the response: any JSON is accepted, and pages are followed
+        like those of a listing.
 
         Raises:
-            NotFoundError: 404: the operation is not known, or older than the retention.
-            PageTokenError: a token came again.
+            NotFoundError: 404: the operation never existed, or is older than the retention.
+            PageTokenError: a token was repeated.
             FatalApiError: the id is empty.
         """
         path = f"{_path_of(operation_id)}/Errors"
         errors: list[ErrorRecord] = []
-        tries, used, query = 0, set[str](), dict[str, str]()
+        attempts, used, query = 0, set[str](), dict[str, str]()
         while True:
-            answer, attempts = self._ask(path, parse_errors, query)
-            errors += answer.parsed.errors
-            tries += attempts
-            token = answer.parsed.next_token
+            result, tries = self._get(path, parse_errors, query)
+            errors += result.parsed.errors
+            attempts += tries
+            token = result.parsed.next_token
             if token is None:
-                return OperationErrors(tuple(errors), answer.observed_at, tries)
+                return OperationErrors(tuple(errors), result.time.observed_at, attempts)
             if token in used:
-                msg = f"GET {path}: the page token of an earlier page came again"
-                raise PageTokenError(msg, request_id=answer.request_id)
+                msg = f"GET {path}: the page token of an earlier page was repeated"
+                raise PageTokenError(msg, request_id=result.request_id)
             used.add(token)
             query = {"pageToken": token}
 
     @property
     def overtaken(self) -> int:
-        """Requests under way that many later ones have overtaken: they may never be answered."""
+        """Requests in flight that many later ones have overtaken; they may never get a response."""
         return self._limiter.overtaken
 
     def clock(self) -> datetime:
         """The API's time in UTC, by one request of page size 1 (R10)."""
-        return self._get(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
+        return self._get_page(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
 
-    def _get(
+    def _get_page(
         self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
     ) -> Page:
-        answer, attempts = self._ask(path, parse, query)
-        parsed = answer.parsed
+        result, attempts = self._get(path, parse, query)
+        parsed = result.parsed
         return Page(
             operations=parsed.operations,
             rejects=parsed.rejects,
             next_token=parsed.next_token,
             records=parsed.records,
-            observed_at=answer.observed_at,
-            clock=answer.clock,
-            request_id=answer.request_id,
+            observed_at=result.time.observed_at,
+            clock=result.time.clock,
+            request_id=result.request_id,
             attempts=attempts,
-            body_bytes=answer.body_bytes,
+            body_bytes=result.body_bytes,
         )
 
-    def _ask(
+    def _get(
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
-    ) -> tuple[_Answer[_Parsed], int]:
-        """A parsed response, and how many tries it took."""
+    ) -> tuple[_Result[_Parsed], int]:
+        """A parsed response, and the number of attempts."""
         return with_retries(
             lambda: self._request(path, parse, query),
             attempts=self._settings.retry_attempts,
@@ -317,122 +289,73 @@ class OperationsClient:
 
     def _request(
         self, path: str, parse: Callable[[bytes], _Parsed], query: Mapping[str, str]
-    ) -> _Answer[_Parsed]:
-        """One try."""
-        path = f"{self._base}{path}"
-        what = f"GET {path}"
+    ) -> _Result[_Parsed]:
+        request = f"GET {self._base}{path}"
+        target = f"{self._base}{path}"
         with self._limiter.slot():
-            response = self._response(what, f"{path}?{urlencode(query)}" if query else path)
+            response = self._send(request, f"{target}?{urlencode(query)}" if query else target)
             if response.status != HTTPStatus.OK:
-                shown = self._without_secrets(response.body)
-                has_token = "pageToken" in query
-                answered_at = self._answered_at(response)
-                raise _refusal(what, response, shown, answered_at, has_token=has_token)
-        request_id = _request_id(response)
+                raise error_of(
+                    request,
+                    response,
+                    self._redaction.mask(response.body),
+                    self._clock.read_error(response),
+                    is_listing=path == _OPERATIONS,
+                    has_token="pageToken" in query,
+                )
+        request_id = request_id_of(response)
         try:
             with self._parsing:
                 parsed = parse(response.body)
         except (DamagedResponseError, UnexpectedResponseError) as error:
-            why = self._why_not(parse, response.body, error)
-            msg = f"{what}: {why}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
+            reason = self._redaction.reason(error, parse, response.body)
+            msg = f"{request}: {reason}. Is EMAIL_ARCHIVE_API_URL right ({self._settings.api_url})?"
             raise type(error)(msg, status=response.status, request_id=request_id) from None
-        observed_at, clock = self._moments(what, response)
-        return _Answer(parsed, observed_at, clock, request_id, len(response.body))
+        try:
+            observed = self._clock.read(response)
+        except ApiError as error:
+            msg = f"{request}: {error}"
+            raise type(error)(msg, status=error.status) from None
+        return _Result(parsed, observed, request_id, len(response.body))
 
-    def _response(self, what: str, target: str) -> Response:
+    def _send(self, request: str, target: str) -> Response:
         if self._closed.is_set():
-            msg = f"{what}: not asked, since the client is closed"
+            msg = f"{request}: not sent, since the client is closed"
             raise FatalApiError(msg)
         began = time.monotonic()
         try:
             response = self._transport.get(target)
         except (DamagedResponseError, ResponseTooLargeError) as error:
-            msg = f"{what}: {error}"
+            msg = f"{request}: {error}"
             raise type(error)(msg, status=error.status) from None
         except RetriableApiError as error:
             url = self._settings.api_url
-            msg = f"{what}: {error}. Is the network up and EMAIL_ARCHIVE_API_URL right ({url})?"
+            msg = f"{request}: {error}. Is the network up and EMAIL_ARCHIVE_API_URL right ({url})?"
             raise type(error)(msg) from None
-        seconds = time.monotonic() - began
-        log.debug(
-            "%s: %d, %d bytes, %.0f ms",
-            what,
-            response.status,
-            len(response.body),
-            1000 * seconds,
-            extra={
-                "event": "request",
-                "request": what,
-                "status": response.status,
-                "bytes": len(response.body),
-                "seconds": round(seconds, 6),
-                "request_id": _request_id(response),
-            },
-        )
+        _log(request, response, time.monotonic() - began)
         return response
 
-    def _moments(self, what: str, response: Response) -> tuple[datetime, datetime]:
-        """The moment that a response describes, and what the API's clock shows (R10).
 
-        A response whose Date is far from what the run's first one lets expect is retried. Stored, it would
-        claim for ever that hours were scanned which were not, or make those that were look lost.
-        """
-        date = _date(response)
-        if date is None:
-            msg = (
-                f"{what}: expected a Date header, the archive's clock; got "
-                f"{_excerpt(response.headers.get('date', 'none'))!r}"
-            )
-            raise UnexpectedResponseError(msg, status=response.status)
-        clock = date + _age(response)
-        self._first_clock = self._first_clock or (clock, time.monotonic())
-        expected = self._expected(clock)
-        # What comes out of a cache is older; it is not to be older than a run may be.
-        if _is_far(clock, expected) or expected - date > _LONGEST_RUN:
-            msg = (
-                f"{what}: expected a Date near {iso_seconds(expected)}, by the Date that this run "
-                f"began with; got {iso_seconds(date)}. Does a proxy send wrong ones?"
-            )
-            raise RetriableApiError(msg, status=response.status)
-        return date, clock
-
-    def _expected(self, clock: datetime) -> datetime:
-        """What the API's clock shows by now, if the run's first response was right; `clock` without one."""
-        if self._first_clock is None:
-            return clock
-        first, then = self._first_clock
-        return first + timedelta(seconds=time.monotonic() - then)
-
-    def _answered_at(self, response: Response) -> datetime | None:
-        """When a refusal was answered; None if it has no Date that can be right."""
-        date = _date(response)
-        if date is None:
-            return None
-        clock = date + _age(response)
-        return None if _is_far(clock, self._expected(clock)) else clock
-
-    def _without_secrets(self, body: bytes) -> bytes:
-        """A body for a message: a proxy may show what it was sent, credentials included (R11)."""
-        for secret in self._secrets:
-            body = body.replace(secret, b"***")
-        return body
-
-    def _why_not(self, parse: Callable[[bytes], object], body: bytes, error: ApiError) -> str:
-        """Why an answer can't be read, in words that hold no credential."""
-        told = self._without_secrets(body)
-        if told != body:
-            try:
-                parse(told)
-            except ApiError as without:
-                return str(without)
-            return "the answer shows the credentials of the request"
-        return str(error)
-
-
-def _disguises(user: str, secret: str) -> tuple[bytes, ...]:
-    """A secret as it goes over the line, and as it may be shown."""
-    basic = base64.b64encode(f"{user}:{secret}".encode())
-    return tuple({basic, secret.encode(), quote(secret, safe="").encode()})
+def _transport(settings: Settings) -> Transport:
+    user, secret = settings.basic_auth()
+    return Transport(
+        settings.api_url,
+        {
+            "Authorization": f"Basic {base64.b64encode(f'{user}:{secret}'.encode()).decode()}",
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Cache-Control": "no-cache",
+            "User-Agent": f"twilio-email-archive/{version.installed()}",
+        },
+        Limits(
+            settings.connect_timeout,
+            settings.read_timeout,
+            settings.response_timeout,
+            settings.max_response_bytes,
+        ),
+        connections=2 * settings.concurrency,
+        proxy=settings.proxy(),
+    )
 
 
 def _path_of(operation_id: str) -> str:
@@ -442,88 +365,19 @@ def _path_of(operation_id: str) -> str:
     return f"{_OPERATIONS}/{quote(operation_id, safe='')}"
 
 
-def _refusal(
-    what: str,
-    response: Response,
-    body: bytes,
-    answered_at: datetime | None,
-    *,
-    has_token: bool,
-) -> ApiError:
-    """The error for an answer that is not 200, by what can be done about it."""
-    status = response.status
-    code, message, info_url = _envelope(body)
-    said = f"{what}: {status}" + (f" {code}" if code else "") + (f": {message}" if message else "")
-    details: dict[str, Any] = {
-        "status": status,
-        "code": code,
-        "info_url": info_url,
-        "request_id": _request_id(response),
-        "answered_at": answered_at,
-    }
-    said += f" (see {info_url})" if info_url else ""
-    if status in _REDIRECTS and response.headers.get("location"):
-        host = urlsplit(response.headers.get("location", "")).hostname
-        msg = (
-            f"{said}. Redirected to {host or 'another path'}: not followed, since credentials follow "
-            "no redirect. Set EMAIL_ARCHIVE_API_URL to the right address"
-        )
-        return FatalApiError(msg, **details)
-    if status in (401, 403):
-        msg = (
-            f"{said}. The API refuses the credentials: check TWILIO_ACCOUNT_SID with "
-            "TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
-        )
-        return CredentialsError(msg, **details)
-    if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
-        return PageTokenError(f"{said}. The page token is refused: scan the window anew", **details)
-    if status in _RETRIABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        asked = parse_retry_after(response.headers.get("retry-after"), _date(response))
-        return RetriableApiError(said, retry_after=asked, **details)
-    if status == HTTPStatus.NOT_FOUND:
-        if what.endswith(_OPERATIONS):
-            return FatalApiError(f"{said}. Is EMAIL_ARCHIVE_API_URL right?", **details)
-        return NotFoundError(f"{said}. The API does not know this operation (any more)", **details)
-    return FatalApiError(said, **details)
-
-
-def _envelope(body: bytes) -> tuple[int | None, str, str | None]:
-    """Code, message and page out of Twilio's error envelope; whatever else came as an excerpt."""
-    try:
-        answer = json.loads(body)
-        first = answer["errors"][0] if "errors" in answer else answer
-        code, message, info_url = first.get("code"), first.get("message"), first.get("infoUrl")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        return None, _excerpt(body.decode(errors="replace")), None
-    return (
-        code if type(code) is int else None,
-        _excerpt(message if isinstance(message, str) else body.decode(errors="replace")),
-        _excerpt(info_url) if isinstance(info_url, str) and info_url else None,
+def _log(request: str, response: Response, seconds: float) -> None:
+    log.debug(
+        "%s: %d, %d bytes, %.0f ms",
+        request,
+        response.status,
+        len(response.body),
+        1000 * seconds,
+        extra={
+            "event": "request",
+            "request": request,
+            "status": response.status,
+            "bytes": len(response.body),
+            "seconds": round(seconds, 6),
+            "request_id": request_id_of(response),
+        },
     )
-
-
-def _excerpt(text: str) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _EXCERPT])
-    line = " ".join(printable.split())
-    return line if len(line) <= _EXCERPT else f"{line[:_EXCERPT]}..."
-
-
-def _age(response: Response) -> timedelta:
-    """How long the answer has lain in a cache."""
-    age = _SECONDS.fullmatch(response.headers.get("age", "").strip())
-    return timedelta(seconds=int(age[0]) if age else 0)
-
-
-def _is_far(clock: datetime, expected: datetime) -> bool:
-    return abs(clock - expected) > _CLOCK_DRIFT
-
-
-def _date(response: Response) -> datetime | None:
-    """Its Date; None if there is none, or none that leaves room to count on from."""
-    date = parse_http_date(response.headers.get("date"))
-    return date if date and _EPOCH <= date < _LATEST else None
-
-
-def _request_id(response: Response) -> str | None:
-    found = (response.headers.get(name) for name in _REQUEST_IDS)
-    return next((_excerpt(value) for value in found if value), None)

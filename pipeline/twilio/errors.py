@@ -1,32 +1,33 @@
-"""What can go wrong with the API, grouped by what the caller can do about it.
+"""Errors of the API, grouped by what the caller can do about them.
 
-- `FatalApiError`: no repetition mends it. Credentials, a malformed request, a wrong address, an
-  answer of an unknown shape.
-- `RetriableApiError`: the same request may succeed later. Rate limits, server faults, a broken
-  connection, an answer that arrived damaged. The client has already retried it when it is raised.
+- `FatalApiError`: retrying does not help. Wrong credentials, a malformed request, a wrong address, a
+  response of an unknown shape.
+- `RetriableApiError`: the same request may succeed later. Rate limits, server errors, a broken
+  connection, a damaged response. When the client raises it, the retries are used up.
 - `NotFoundError`: the API does not know this operation (any more).
 
-No message here ever holds a credential (R11): errors carry the method, the URL without user info,
-and what the server said.
+Messages hold the method, the path and the server's message, and never a credential (R11).
 """
 
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Final, Self
 
 from pipeline.errors import ArchiveError
 
+_EXCERPT_LENGTH: Final = 200
+
 
 class ApiError(ArchiveError):
-    """An answer, or the lack of one, that is not the requested data.
+    """A request failed: an error response, an unusable response, or none at all.
 
     Attributes:
-        status: the HTTP status, or None when no answer came.
-        code: Twilio's error code from the answer's envelope, or None.
+        status: the HTTP status; None without a response.
+        code: Twilio's error code; None if the response has none.
         info_url: the page that Twilio names for that code, or None.
         request_id: the server's id of the request, or None.
-        retry_after: how long the server asked to wait, or None.
-        answered_at: when it was answered: UTC, by the API's clock; None if that is not known.
-        attempts: requests that were made for it, retries included.
+        retry_after: the wait that ``Retry-After`` asks for, or None.
+        responded_at: when the response was made: UTC, by the API's clock; None if that is not known.
+        attempts: requests made, retries included.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class ApiError(ArchiveError):
         info_url: str | None = None,
         request_id: str | None = None,
         retry_after: timedelta | None = None,
-        answered_at: datetime | None = None,
+        responded_at: datetime | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -46,11 +47,11 @@ class ApiError(ArchiveError):
         self.info_url = info_url
         self.request_id = request_id
         self.retry_after = retry_after
-        self.answered_at = answered_at
+        self.responded_at = responded_at
         self.attempts = 1
 
     def with_note(self, note: str) -> Self:
-        """The same error with more text after its message."""
+        """A copy of this error with `note` appended to its message."""
         error = type(self)(
             f"{self}{note}",
             status=self.status,
@@ -58,14 +59,14 @@ class ApiError(ArchiveError):
             info_url=self.info_url,
             request_id=self.request_id,
             retry_after=self.retry_after,
-            answered_at=self.answered_at,
+            responded_at=self.responded_at,
         )
         error.attempts = self.attempts
         return error
 
 
 class FatalApiError(ApiError):
-    """Repeating the request cannot help: 400, 401, 403, a redirect, an answer of unknown shape."""
+    """Retrying does not help: 400, 401, 403, a redirect, a response of an unknown shape."""
 
 
 class CredentialsError(FatalApiError):
@@ -73,15 +74,15 @@ class CredentialsError(FatalApiError):
 
 
 class PageTokenError(FatalApiError):
-    """The page token was refused, or came again: the listing has to begin anew."""
+    """The page token was refused or repeated: the listing must start again."""
 
 
 class UnexpectedResponseError(FatalApiError):
-    """JSON of a shape that is not a page or an operation: never taken for an empty result (R9)."""
+    """JSON that is neither a page nor an operation; never treated as an empty result (R9)."""
 
 
 class ResponseTooLargeError(FatalApiError):
-    """The answer is larger than the setting allows."""
+    """The response is larger than EMAIL_ARCHIVE_MAX_RESPONSE_BYTES."""
 
 
 class RetriableApiError(ApiError):
@@ -89,12 +90,19 @@ class RetriableApiError(ApiError):
 
 
 class ResponseTimeoutError(RetriableApiError):
-    """A connection was made, and no whole response came in time."""
+    """Connected, but the complete response did not arrive in time."""
 
 
 class DamagedResponseError(RetriableApiError):
-    """A 200 whose body is not the JSON it should be: cut off, HTML of a proxy, broken encoding."""
+    """A response whose body is not valid JSON: truncated, HTML of a proxy, broken encoding."""
 
 
 class NotFoundError(ApiError):
-    """404 for one operation: never known, or older than the retention."""
+    """404 for one operation: it never existed, or is older than the retention."""
+
+
+def excerpt(text: str) -> str:
+    """The first 200 characters of a server's text, on one line, for a message."""
+    printable = "".join(c if c.isprintable() else " " for c in text[: 4 * _EXCERPT_LENGTH])
+    line = " ".join(printable.split())
+    return line if len(line) <= _EXCERPT_LENGTH else f"{line[:_EXCERPT_LENGTH]}..."

@@ -263,7 +263,7 @@ def test_listing_can_begin_at_a_token():
 def test_token_that_comes_again_is_an_error_and_no_endless_loop(tokens: list[str]):
     error = error_of([Answer(body([], token)) for token in tokens])
     assert isinstance(error, PageTokenError)
-    assert "came again" in str(error)
+    assert "was repeated" in str(error)
 
 
 @pytest.mark.parametrize("code", [21481, 20001])
@@ -490,7 +490,7 @@ def test_errors_of_an_operation_come_page_by_page():
 
 def test_pages_of_errors_that_never_end_are_an_error():
     again = Answer(b'{"errors": [{"code": 1}], "pagination": {"next": "t"}}')
-    with api([again]) as (client, server), pytest.raises(PageTokenError, match="came again"):
+    with api([again]) as (client, server), pytest.raises(PageTokenError, match="was repeated"):
         client.operation_errors(operation_id(1))
     assert len(server.requests) == 2
 
@@ -500,7 +500,7 @@ def test_errors_that_are_not_there_are_gone_at_the_time_of_the_api():
     gone = Answer(b"{}", 404, {"Age": "60"}, date="Fri, 20 Nov 2026 14:00:00 GMT")
     with api([gone]) as (client, _), pytest.raises(NotFoundError) as caught:
         client.operation_errors(operation_id(1))
-    assert caught.value.answered_at == at("2026-11-20 14:01")
+    assert caught.value.responded_at == at("2026-11-20 14:01")
 
 
 def test_refusal_with_a_wrong_date_has_no_time():
@@ -510,7 +510,7 @@ def test_refusal_with_a_wrong_date_has_no_time():
         client.clock()
         with pytest.raises(NotFoundError) as caught:
             client.operation(operation_id(1))
-    assert caught.value.answered_at is None
+    assert caught.value.responded_at is None
 
 
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 1601 00:00:00 GMT", "Fri, 31 Dec 9999 00:00:00 GMT"])
