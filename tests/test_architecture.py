@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -163,7 +164,7 @@ def test_nothing_but_settings_reads_the_environment():
     assert readers == set()
 
 
-def test_no_clock_of_this_machine_is_read_but_for_durations_and_defaults():
+def test_machine_clock_is_read_only_for_durations_and_defaults():
     """R10: `now` is an argument everywhere; what asks the machine is the guard and the emulator's default."""
     readers = {
         name_of(path)
@@ -199,3 +200,13 @@ def test_importing_the_pipeline_never_loads_dagster():
 def test_no_module_is_over_600_lines():
     long = {ids(path): n for path in MODULES if (n := len(path.read_text().splitlines())) > 600}
     assert long == {}
+
+
+def test_test_names_are_short_and_differ():
+    """A second test of the same name in a module would replace the first."""
+    wrong = []
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        names = re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+        wrong += [name for name in names if len(name) > 70 or "_that_" in name]
+        wrong += [name for name in names if names.count(name) > 1]
+    assert wrong == []

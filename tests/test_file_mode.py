@@ -61,7 +61,7 @@ def unlike(data: Path, file_mode: int, folder_mode: int) -> dict[str, str]:
     ("setting", "file_mode", "folder_mode", "mask"),
     some([("0640", 0o640, 0o750, 0o077), (None, *PRIVATE, 0), ("0644", 0o644, 0o755, 0)], 1),
 )
-def test_every_file_and_folder_has_the_mode_that_is_set(
+def test_every_file_and_folder_has_the_set_mode(
     setting: str | None, file_mode: int, folder_mode: int, mask: int, tmp_path: Path
 ):
     """R11: whatever the umask: tables, warehouse, report, exports, locks, markers and what is hidden."""
@@ -78,7 +78,7 @@ def test_every_file_and_folder_has_the_mode_that_is_set(
     assert {"warehouse.duckdb", "report.html", ".locks/warehouse.lock"} <= modes(data).keys()
 
 
-def test_archive_that_is_there_gets_the_mode_that_is_set(tmp_path: Path):
+def test_existing_archive_gets_the_set_mode(tmp_path: Path):
     data = tmp_path / "archive"
     with account(WORLD, NOW, data) as (_, private):
         sync_all(private, publishing=True)
@@ -89,7 +89,7 @@ def test_archive_that_is_there_gets_the_mode_that_is_set(tmp_path: Path):
             assert unlike(data, file_mode, folder_mode) == {}
 
 
-def test_files_that_are_there_stay_as_they_are_without_a_setting(tmp_path: Path):
+def test_existing_files_keep_their_mode_without_a_setting(tmp_path: Path):
     data = tmp_path / "archive"
     with account(WORLD, NOW, data) as (_, settings):
         sync_all(settings, publishing=True)

@@ -119,7 +119,7 @@ def wait_for_scan(data: Path) -> None:
         ),
     ],
 )
-def test_run_that_is_told_to_stop_drops_scans_under_way_and_keeps_what_landed(
+def test_signalled_run_drops_open_scans_and_keeps_what_landed(
     told: signal.Signals, hanging: Answer, tmp_path: Path
 ):
     """R5: the scan that was complete is in the archive, the others stay due."""
@@ -145,7 +145,7 @@ def test_run_ends_in_time_if_another_thread_gets_the_signal(tmp_path: Path):
 
 
 @TOLD
-def test_run_that_waits_for_a_lock_can_be_told_to_stop(told: signal.Signals, tmp_path: Path):
+def test_run_waiting_for_a_lock_can_be_stopped(told: signal.Signals, tmp_path: Path):
     """R5: what landed before is merged by the next run, which equals the truth."""
     world = World(3, 100.0, at("2026-11-18"))
     with account(world, at("2026-11-20 12:00"), tmp_path / "data") as (emulator, archive):
@@ -164,9 +164,7 @@ def test_run_that_waits_for_a_lock_can_be_told_to_stop(told: signal.Signals, tmp
 
 
 @TOLD
-def test_dagster_run_that_is_told_to_stop_fails_at_once_and_is_not_retried(
-    told: signal.Signals, tmp_path: Path
-):
+def test_signalled_dagster_run_fails_at_once_without_retry(told: signal.Signals, tmp_path: Path):
     """R5: Dagster's own answer to a signal would be the asset's retry policy, minutes later."""
     home = tmp_path / "home"
     home.mkdir()
@@ -189,7 +187,7 @@ def test_dagster_run_that_is_told_to_stop_fails_at_once_and_is_not_retried(
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
 
 
-def test_run_in_the_midst_of_a_long_query_ends_in_time_and_says_so(tmp_path: Path):
+def test_run_within_a_long_query_ends_in_time(tmp_path: Path):
     """DuckDB makes an exception of its own of a signal, or goes on for a while."""
     data = tmp_path / "data"
     with account(World(3, 20.0, at("2026-11-18")), at("2026-11-20 12:00"), data) as (_, archive):
@@ -234,7 +232,7 @@ def _raise(*_: object) -> None:
     raise _ToldError
 
 
-def test_day_whose_merge_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
+def test_signal_during_a_merge_ends_the_run():
     """R5: DuckDB drops what the handler raised, and a run that took its error for the day's would go on."""
 
     class Endless(MergeRunner):
@@ -256,7 +254,7 @@ def test_day_whose_merge_is_ended_by_a_signal_ends_the_run_and_is_not_put_off():
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_stop_is_told_as_json_too(tmp_path: Path):
+def test_stop_is_logged_as_json(tmp_path: Path):
     with api(Answer(b"{", headers={"Content-Length": "9"}, stalls=True)) as (server, hangs):
         process = started("--log-format", "json", "sync", cwd=tmp_path, **settings(server))
         hangs.wait(30)
@@ -265,7 +263,7 @@ def test_stop_is_told_as_json_too(tmp_path: Path):
     assert (last["level"], last["message"]) == ("ERROR", "stopped by SIGTERM")
 
 
-def test_emulator_ends_when_it_is_told_to(tmp_path: Path):
+def test_emulator_ends_on_a_signal(tmp_path: Path):
     process = started("emulate", "--port", "0", cwd=tmp_path)
     assert process.stdout is not None
     next(process.stdout)

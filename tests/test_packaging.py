@@ -68,7 +68,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_constraints_pin_exactly_everything_that_the_project_names():
+def test_constraints_pin_exactly_the_projects_dependencies():
     lines = [
         line
         for line in (ROOT / "constraints.txt").read_text().splitlines()

@@ -96,7 +96,7 @@ def test_days_of_one_archive_are_not_read_from_another_beside_it(tmp_path: Path)
         assert len(connection.sql(question).fetchall()) == 1
 
 
-def test_a_day_is_looked_up_by_its_file_alone_below_a_folder_with_a_key(tmp_path: Path):
+def test_day_is_found_by_its_file_below_a_keyed_folder(tmp_path: Path):
     data = tmp_path / "status=raw"
     with account(WORLD, NOW, data) as (_, settings):
         assert sync_all(settings, publishing=True).ok
@@ -124,7 +124,7 @@ def test_polars_reads_the_tables_below_a_folder_with_a_key(tmp_path: Path):
         ("~nobody-of-that-name/a", "expected a folder; there is no home folder for ~nobody-of"),
     ],
 )
-def test_folder_that_could_not_be_used_is_refused_at_once(path: str, message: str):
+def test_unusable_folder_is_refused_at_once(path: str, message: str):
     with pytest.raises(SettingsError, match=f"^EMAIL_ARCHIVE_DATA is malformed: {message}"):
         ArchiveSettings.load(data=Path(path))
 

@@ -132,9 +132,7 @@ def test_dagster_run_with_all_logging_leaves_no_credential_behind(tmp_path: Path
         (503, "<html>Authorization: {}</html>"),
     ],
 )
-def test_server_that_shows_what_it_was_sent_brings_no_credential_into_messages_or_files(
-    status: int, shown: str, tmp_path: Path
-):
+def test_echoed_request_brings_no_credential_into_output(status: int, shown: str, tmp_path: Path):
     """R11: a proxy's page for developers may show every header of the request."""
 
     def answer(request: Received) -> Answer:
@@ -195,7 +193,7 @@ def test_no_process_title_has_a_credential(tmp_path: Path):
         {"NODE_TLS_REJECT_UNAUTHORIZED": "0", "GIT_SSL_NO_VERIFY": "1"},
     ],
 )
-def test_no_variable_that_is_meant_for_others_turns_tls_verification_off(
+def test_no_foreign_variable_turns_tls_verification_off(
     environment: Mapping[str, str], tmp_path: Path
 ):
     """R11: credentials are never sent to a server that nobody vouches for."""
@@ -235,7 +233,7 @@ def test_no_account_leads_out_of_the_lake(account_id: str, day: date):
                 place()
 
 
-def test_settings_take_no_account_that_is_no_sid():
+def test_settings_refuse_an_account_without_a_sid():
     for account_id in ("../../etc", f"{ACCOUNT}/..", f"{ACCOUNT}\n", f"{ACCOUNT[:-1]}."):
         with pytest.raises(UsageError, match="TWILIO_ACCOUNT_SID is malformed"):
             Settings.load(account_sid=account_id, auth_token=TOKEN)

@@ -165,14 +165,14 @@ def test_https_and_loopback_http_are_accepted(url: str):
         ("https://host/v1?a=b", "without user, password"),
     ],
 )
-def test_url_that_would_expose_credentials_or_is_none_is_refused(url: str, message: str):
+def test_url_exposing_credentials_or_malformed_is_refused(url: str, message: str):
     """R11: credentials go over https, or to this machine."""
     found = refused(account_sid=SID, auth_token=TOKEN, api_url=url)
     assert found.startswith("EMAIL_ARCHIVE_API_URL is malformed")
     assert message in found
 
 
-def test_no_secret_is_in_anything_that_is_shown():
+def test_no_secret_is_shown():
     """R11"""
     settings = with_token(api_key_sid=KEY, api_key_secret="hush-hush")
     shown = f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
@@ -209,7 +209,7 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @needs_root
-def test_env_file_that_can_not_be_read_is_ignored_with_a_warning(
+def test_unreadable_env_file_is_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     """As of a command that another user runs from root's folder."""
@@ -224,7 +224,7 @@ def test_env_file_that_can_not_be_read_is_ignored_with_a_warning(
     assert warning.endswith("and this runs as nobody")
 
 
-def test_env_file_that_is_no_text_is_ignored_with_a_warning(
+def test_binary_env_file_is_ignored_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     (tmp_path / ".env").write_bytes(b"EMAIL_ARCHIVE_DATA=caf\xe9\n")
@@ -258,7 +258,7 @@ def test_misspelt_setting_is_named_with_the_likely_one(
     ]
 
 
-def test_settings_that_there_are_are_no_reason_to_warn(
+def test_existing_settings_cause_no_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setenv("EMAIL_ARCHIVE_PAGE_SIZE", "100")
@@ -286,6 +286,6 @@ def test_file_mode_is_octal(text: str, mode: int):
 
 
 @pytest.mark.parametrize("text", ["0666", "rw", "0400", "0740", "-1", "00640"])
-def test_file_mode_that_lets_others_write_or_is_none_is_refused(text: str):
+def test_file_mode_writable_by_others_or_malformed_is_refused(text: str):
     with pytest.raises(SettingsError, match="EMAIL_ARCHIVE_FILE_MODE is malformed: expected 0600"):
         ArchiveSettings.load(file_mode=text)

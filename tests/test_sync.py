@@ -47,7 +47,7 @@ ORDERS = get_args(Order)
 HOUR = timedelta(hours=1)
 
 
-def test_everything_is_every_day_that_the_api_may_still_know_newest_first(tmp_path: Path):
+def test_everything_is_every_retained_day_newest_first(tmp_path: Path):
     windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, EVERYTHING).windows
     assert [window.day for window in windows] == list(reversed(retained_days(NOW)))
     assert windows[0] == Window.of_day(NOW.date())
@@ -93,7 +93,7 @@ class _Landed(Observer):
         self.windows.append(facts.window)
 
 
-def test_day_is_told_once_its_windows_are_done_and_can_be_merged_while_others_are_scanned(
+def test_scanned_day_can_be_merged_while_others_are_scanned(
     tmp_path: Path,
 ):
     """R4, R5: what is merged in between is merged as it would be at the end."""
@@ -119,7 +119,7 @@ def test_day_is_told_once_its_windows_are_done_and_can_be_merged_while_others_ar
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
 
-def test_day_with_a_window_that_failed_is_told_too(tmp_path: Path):
+def test_day_with_a_failed_window_is_reported_scanned(tmp_path: Path):
     """R4: what landed of it can be merged; what failed stays due."""
     midnight = at("2026-11-20")
     windows = [Window(midnight + n * HOUR, midnight + (n + 1) * HOUR) for n in range(4)]
@@ -150,7 +150,7 @@ class _NoMemory(Disk):
         super().rename(source, target)
 
 
-def test_what_goes_wrong_in_a_merge_keeps_no_day_from_being_scanned(tmp_path: Path):
+def test_failed_merge_prevents_no_scan(tmp_path: Path):
     """R1: what is not asked for now may be forgotten when the merge works again."""
     with account(WORLD, NOW, tmp_path, concurrency=1) as (emulator, settings):
         with pytest.raises(MemoryError):
@@ -164,7 +164,7 @@ def test_what_goes_wrong_in_a_merge_keeps_no_day_from_being_scanned(tmp_path: Pa
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
 
-def test_failure_that_is_gone_when_a_day_is_merged_again_is_no_error():
+def test_failure_mended_by_the_next_merge_is_no_error():
     (day, other), error = (
         (Partition(ACCOUNT, at(text).date()) for text in ("2026-11-20", "2026-11-21")),
         LakeError("too many open files"),
@@ -215,9 +215,7 @@ def test_archive_equals_the_truth_in_any_order_and_with_any_bounds(
         World(5, 300.0, START, unknown_fields=True),
     ],
 )
-def test_archive_equals_the_truth_under_either_counting_and_with_unknown_fields(
-    tmp_path: Path, world: World
-):
+def test_archive_equals_the_truth_under_counting_and_unknown_fields(tmp_path: Path, world: World):
     with account(world, NOW, tmp_path, options=Options(records_key="data")) as (emulator, settings):
         report = sync_all(settings)
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
@@ -294,7 +292,7 @@ def test_wrong_clock_of_the_machine_costs_nothing(tmp_path: Path, now: datetime)
     assert sorted(p.day for p in Lake(tmp_path).partitions("coverage")) == retained_days(now)
 
 
-def test_days_can_be_chosen_and_a_day_past_its_deadline_adds_what_it_finds(tmp_path: Path):
+def test_chosen_day_past_its_deadline_adds_findings(tmp_path: Path):
     """R1, R3: the API tells such a day only in part; that takes nothing away."""
     day = at("2026-11-11").date()
     with account(WORLD, at("2026-11-13"), tmp_path) as (emulator, settings):
@@ -381,7 +379,7 @@ def test_failing_window_stays_due_and_the_others_arrive(tmp_path: Path):
     ("answer", "error"),
     [(Answer(b"", 401), CredentialsError), (Answer(b"", 503), RetriableApiError)],
 )
-def test_api_that_can_not_be_asked_at_all_is_one_error(tmp_path: Path, answer, error):
+def test_unreachable_api_is_one_error(tmp_path: Path, answer, error):
     with scripted([answer]) as server:
         settings = Settings(
             account_sid=ACCOUNT,
@@ -449,7 +447,7 @@ def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
     assert counted.to_pylist() == [{"ok": True}]
 
 
-def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp_path: Path):
+def test_damaged_coverage_of_one_day_delays_no_other(tmp_path: Path):
     """R9: seven days of archiving nothing for one damaged file would be a loss."""
     world = World(12, 60.0, START)
     with account(world, NOW, tmp_path, operation_errors=False) as (emulator, settings):
@@ -469,7 +467,7 @@ def test_damaged_coverage_of_one_day_is_told_and_the_other_days_are_archived(tmp
 
 
 @pytest.mark.slow
-def test_budget_that_leaves_due_hours_to_the_next_sync_says_so(
+def test_budget_says_what_it_leaves_to_the_next_sync(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     with account(World(12, 60.0, START), NOW, tmp_path, max_requests=1) as (_, settings):
@@ -543,7 +541,7 @@ class OtherServer:
         return Answer(json.dumps(answer).encode(), headers={"Connection": "close"})
 
 
-def test_sync_works_against_a_server_that_was_not_written_here(tmp_path: Path):
+def test_sync_works_against_an_independent_server(tmp_path: Path):
     midnight = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
     moments = [midnight + timedelta(minutes=7 * n) for n in range(-300, 120)]
     records = [record(n, created_at=moment) for n, moment in enumerate(moments)]

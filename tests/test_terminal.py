@@ -137,7 +137,7 @@ def test_csv_and_json_hold_data_as_it_is(lake: Lake, tmp_path: Path):
         assert_harmless(on_terminal(*query, form, cwd=tmp_path)[1])
 
 
-def test_error_that_quotes_data_shows_it_as_text(lake: Lake, tmp_path: Path):
+def test_error_quoting_data_shows_it_as_text(lake: Lake, tmp_path: Path):
     for options in ([], ["--debug"]):
         query = "SELECT status::INTEGER FROM operations"
         done = run(*options, "sql", query, "--data", str(lake.root), cwd=tmp_path)

@@ -69,25 +69,25 @@ def test_range_is_half_open_and_in_utc(archive: Archive, start, end, expected):
     assert numbers(archive.operations(start=start, end=end, account_id=ACCOUNT)) == expected
 
 
-def test_only_the_days_asked_for_are_opened(archive: Archive):
+def test_only_requested_days_are_opened(archive: Archive):
     other_day = Lake(Path(archive.root)).part(OPERATIONS, Partition(ACCOUNT, TOMORROW.date()))
     other_day.write_bytes(b"can't be read")
     assert len(archive.operations(end="2026-11-21")) == 3
 
 
-def test_columns_come_in_the_order_asked_for(archive: Archive):
+def test_columns_come_in_the_requested_order(archive: Archive):
     frame = archive.operations(columns=["opened", "account_id", "operation_id"], end="2026-11-21")
     assert list(frame.columns) == ["opened", "account_id", "operation_id"]
     assert frame["operation_id"].iloc[0] == operation_id(1)
 
 
-def test_unknown_column_is_named_with_those_that_exist(archive: Archive):
+def test_unknown_column_error_names_the_known_ones(archive: Archive):
     with pytest.raises(UsageError, match=r"expected columns of operations: .*; got nonsense"):
         archive.operations(columns=["nonsense"])
 
 
 @pytest.mark.parametrize("bound", ["yesterday", "2026-11-20T10:00:00"])
-def test_bound_that_is_no_utc_moment_is_refused(archive: Archive, bound: str):
+def test_bound_without_utc_is_refused(archive: Archive, bound: str):
     with pytest.raises(UsageError, match="expected a date or a time with a zone in start"):
         archive.operations(start=bound)
 

@@ -80,7 +80,7 @@ def brute(histories: dict[str, list[dict]], moment: datetime) -> list[dict]:
 @example(NOON + timedelta(hours=1))
 @example(NOON + RETENTION)
 @example(NOON + SPAN)
-def test_what_was_known_is_the_newest_state_of_those_seen_by_then(archive, moment: datetime):
+def test_as_of_is_the_newest_state_seen_by_then(archive, moment: datetime):
     """R3, by comparing every state with every other."""
     lake, histories = archive
     expected = brute(histories, moment)
@@ -107,7 +107,7 @@ def test_before_the_first_scan_nothing_was_known(archive):
         Archive(lake.root).operations(as_of="yesterday")
 
 
-def test_macro_has_the_columns_of_operations_and_tells_what_it_gives(archive):
+def test_macro_has_the_columns_of_operations_and_a_description(archive):
     lake, _ = archive
     with duckdb.connect(str(lake.warehouse), read_only=True) as connection:
         described = connection.execute("DESCRIBE FROM operations_as_of('2026-11-21')").fetchall()

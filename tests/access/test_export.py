@@ -121,7 +121,7 @@ def test_every_table_comes_back_from_every_format(lake: Lake, table: Table):
     assert in_order(from_text(table, record) for record in records) == expected
 
 
-def test_texts_have_times_as_iso_8601_and_the_header_as_it_is(lake: Lake):
+def test_text_formats_have_iso_8601_times_and_plain_headers(lake: Lake):
     head, first, *_ = exported(lake, OPERATIONS, "csv").decode().splitlines()
     assert head == ",".join(column.name for column in OPERATIONS.published)
     assert ",2026-11-20," in first
@@ -134,7 +134,7 @@ def test_texts_have_times_as_iso_8601_and_the_header_as_it_is(lake: Lake):
 
 
 @pytest.mark.parametrize("table", [OPERATIONS, HISTORY, COVERAGE, REJECTS])
-def test_range_of_time_is_half_open_and_by_the_tables_own_time(lake: Lake, table: Table):
+def test_time_range_is_half_open_by_the_tables_own_time(lake: Lake, table: Table):
     since, until = DAYS[1].replace(hour=0), DAYS[2].replace(hour=0)
     assert table.time_column
     expected = rows(lake, table, f"created_date = '{since.date()}'")
@@ -179,7 +179,7 @@ def test_table_of_no_time_refuses_a_range(lake: Lake, table: Table):
         exported(lake, table, "csv", since=NOON)
 
 
-def test_unknown_table_is_a_message_that_names_all(lake: Lake):
+def test_unknown_table_error_names_all_tables(lake: Lake):
     with pytest.raises(UsageError) as caught:
         export(lake, "deliveries; DROP", "csv", io.BytesIO())
     assert all(table.name in str(caught.value) for table in PUBLISHED)

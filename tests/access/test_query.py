@@ -155,11 +155,11 @@ def test_sql_refuses_what_is_not_utf_8(lake: Lake):
         "EXPLAIN (FORMAT json) FROM operations",
     ],
 )
-def test_sql_answers_questions(lake: Lake, question: str):
+def test_sql_returns_rows(lake: Lake, question: str):
     assert ask(lake, question).column_names
 
 
-def test_order_and_names_of_the_answer_are_the_questions(lake: Lake):
+def test_result_keeps_the_order_and_names_of_the_query(lake: Lake):
     found = ask(lake, "SELECT -i AS a, i AS b FROM range(5000) t(i) ORDER BY i % 7, i DESC LIMIT 3")
     assert found.to_pydict() == {"a": [-4998, -4991, -4984], "b": [4998, 4991, 4984]}
 

@@ -104,7 +104,7 @@ def approximately(one: SlotCoverage) -> SlotCoverage:
     return replace(one, operations=estimate)
 
 
-def test_naive_listings_take_the_pages_that_the_emulator_serves(tmp_path: Path):
+def test_naive_listings_take_the_pages_served_by_the_emulator(tmp_path: Path):
     world = World(3, 500, START)
     now = START + 8 * DAY + 10 * MINUTE
     with account(world, now, tmp_path / "lake") as (_, settings):
@@ -156,7 +156,7 @@ def test_error_is_what_the_archive_misses_at_each_moment():
     assert errors.young == pytest.approx(tuple(young_ones), rel=0.05)
 
 
-def test_operations_that_no_scan_found_are_lost_and_their_counts_missing():
+def test_operations_no_scan_found_are_lost_with_their_counts():
     world = World(5, 60, START)
     first, last = START + 8 * DAY, START + 9 * DAY
     hole = START + 30 * HOUR

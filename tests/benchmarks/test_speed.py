@@ -52,7 +52,7 @@ def test_every_measure_gives_figures(tmp_path: Path, name: str):
     assert not [figure for figure in figures if figure.found.startswith("failed")]
 
 
-def test_measure_that_fails_is_told_and_loses_no_other(tmp_path: Path):
+def test_failed_measure_is_reported_and_loses_no_other(tmp_path: Path):
     told: list[str] = []
     (tmp_path / "rescan").write_text("no folder")
     figures = measure(["rescan", "query"], Plan(0.0005, 1, tmp_path), told.append)

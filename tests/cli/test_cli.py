@@ -147,7 +147,7 @@ def test_sync_without_settings_is_one_message_and_exit_2(tmp_path: Path):
         (Answer(b'{"operations": [', 200), "operations"),
     ],
 )
-def test_api_that_is_none_is_one_message_and_exit_1(tmp_path: Path, answer: Answer, message: str):
+def test_url_without_an_api_is_one_message_and_exit_1(tmp_path: Path, answer: Answer, message: str):
     """R9, R11"""
     with scripted([answer]) as server:
         done = run(
@@ -165,7 +165,7 @@ def test_api_that_is_none_is_one_message_and_exit_1(tmp_path: Path, answer: Answ
     assert TOKEN not in done.stdout + done.stderr
 
 
-def test_window_that_failed_is_named_and_the_exit_code_is_1(tmp_path: Path):
+def test_failed_window_is_named_with_exit_1(tmp_path: Path):
     day = retained_days(at("2026-11-20 14:00"))[3]
 
     def answer(request):
@@ -206,7 +206,7 @@ def test_debug_shows_requests_and_tracebacks_and_no_credentials(tmp_path: Path):
     assert "Basic " not in shown
 
 
-def test_folder_that_can_not_be_written_is_one_message(tmp_path: Path):
+def test_unwritable_folder_is_one_message(tmp_path: Path):
     (tmp_path / "file").write_text("no folder")
     with account(World(5, 20.0, at("2026-11-10")), NOW, tmp_path / "file" / "data") as (
         _,
@@ -306,7 +306,7 @@ def test_sql_explains_questions(archive: tuple[Emulator, Settings], tmp_path: Pa
         assert done.returncode == 0, done.stderr
 
 
-def test_sql_on_an_archive_that_was_moved_says_what_mends_it(
+def test_sql_on_a_moved_archive_says_how_to_repair_it(
     archive: tuple[Emulator, Settings], tmp_path: Path
 ):
     _, settings = archive
@@ -322,7 +322,9 @@ def test_sql_on_an_archive_that_was_moved_says_what_mends_it(
     assert "`email-archive publish` mends its views" in done.stderr
 
 
-def test_sql_that_duckdb_refuses_is_its_message(archive: tuple[Emulator, Settings], tmp_path: Path):
+def test_sql_refused_by_duckdb_shows_its_message(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
     _, settings = archive
     done = run(
         "sql", "SELECT delivrd FROM delivery_daily", "--data", str(settings.data), cwd=tmp_path
@@ -360,7 +362,7 @@ def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings])
 # Status and publish.
 
 
-def test_status_tells_what_the_archive_holds(archive: tuple[Emulator, Settings], tmp_path: Path):
+def test_status_shows_what_the_archive_holds(archive: tuple[Emulator, Settings], tmp_path: Path):
     emulator, settings = archive
     number = len(emulator.world.existing(NOW))
     at_now = ("--at", "2026-11-14T15:00:00Z", "--data", str(settings.data))
@@ -387,9 +389,7 @@ def test_status_tells_what_the_archive_holds(archive: tuple[Emulator, Settings],
     assert "-" * 16 + "#" * 8 in picture.stdout
 
 
-def test_status_warns_of_what_is_at_risk_and_of_what_was_lost(
-    archive: tuple[Emulator, Settings], tmp_path: Path
-):
+def test_status_warns_of_slots_at_risk_and_lost(archive: tuple[Emulator, Settings], tmp_path: Path):
     """The archive has been off since; what was scanned shortly before its deadline is safe."""
     _, settings = archive
     data = ("--data", str(settings.data))
@@ -408,7 +408,7 @@ def test_status_warns_of_what_is_at_risk_and_of_what_was_lost(
     assert one["gaps"] == len(one["lost"]) == 82
 
 
-def test_status_at_an_earlier_time_takes_no_scan_for_one_of_the_future(
+def test_status_as_of_earlier_calls_no_scan_a_future_one(
     archive: tuple[Emulator, Settings], tmp_path: Path
 ):
     _, settings = archive
@@ -440,7 +440,7 @@ def test_options_of_the_emulator_have_no_secret_in_their_repr():
 # Verify.
 
 
-def test_verify_tells_what_is_missing_and_the_command_that_fetches_it(
+def test_verify_names_the_missing_and_the_command_to_fetch_it(
     archive: tuple[Emulator, Settings], tmp_path: Path
 ):
     emulator, settings = archive
@@ -467,7 +467,7 @@ def test_verify_tells_what_is_missing_and_the_command_that_fetches_it(
     assert json.loads(healed.stdout)["missing"] == 0
 
 
-def test_verify_refuses_a_range_that_ends_before_it_begins(
+def test_verify_refuses_a_range_ending_before_it_begins(
     archive: tuple[Emulator, Settings], tmp_path: Path
 ):
     range_ = ("--since", "2026-11-12", "--until", "2026-11-11")

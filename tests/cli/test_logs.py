@@ -59,7 +59,7 @@ def test_retries_and_failures_name_the_window_and_the_servers_request(tmp_path: 
     assert all("failed and stays due" in one for one in complaints)
 
 
-def test_error_that_ends_the_command_is_json_too(tmp_path: Path):
+def test_fatal_error_is_logged_as_json(tmp_path: Path):
     done = run("--log-format", "json", "sync", cwd=tmp_path)
     assert done.returncode == 2
     (error,) = events(done.stderr)[""]

@@ -135,11 +135,11 @@ def test_schedule_ticks_every_10_minutes():
     assert schedule.execution_timezone == "UTC"
 
 
-def test_schedule_asks_for_the_days_that_have_something_due(tmp_path: Path):
+def test_schedule_requests_days_with_something_due(tmp_path: Path):
     assert days(tick(tmp_path, "2026-11-20 14:10")) == ("2026-11-13", "2026-11-20")
 
 
-def test_schedule_asks_for_the_young_days_once_the_others_are_covered(tmp_path: Path):
+def test_schedule_requests_young_days_once_the_others_are_covered(tmp_path: Path):
     lake = Lake(tmp_path).open()
     for day in retained_days(NOON):
         landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
@@ -150,14 +150,12 @@ def test_schedule_asks_for_the_young_days_once_the_others_are_covered(tmp_path: 
     assert days(tick(tmp_path, "2026-11-20 13:00")) == ("2026-11-13", "2026-11-20")
 
 
-def test_schedule_asks_for_no_day_before_the_first_partition(tmp_path: Path):
+def test_schedule_requests_no_day_before_the_first_partition(tmp_path: Path):
     assert days(tick(tmp_path, "2026-01-03 13:00"))[0] == "2026-01-01"
 
 
 @pytest.mark.parametrize("clock", ["2026-11-17 12:00", "2026-11-20 12:05", "2026-11-23 12:00"])
-def test_tick_of_a_clock_that_is_wrong_by_days_asks_for_a_run_all_the_same(
-    clock: str, tmp_path: Path
-):
+def test_clock_wrong_by_days_still_requests_a_run(clock: str, tmp_path: Path):
     """R10: a wrong clock costs runs that find nothing, and never one that was needed."""
     lake = Lake(tmp_path).open()
     for day in retained_days(NOON):

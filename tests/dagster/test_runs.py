@@ -121,7 +121,7 @@ def as_launched(instance: dg.DagsterInstance, job: dg.JobDefinition) -> None:
     assert events[-1].event_type_value == "PIPELINE_SUCCESS"
 
 
-def test_delivery_tables_are_derived_once_in_a_run_and_again_when_they_are_wanted_alone_or_lost(
+def test_delivery_tables_are_derived_once_per_run_and_again_alone(
     tmp_path: Path,
     instance: dg.DagsterInstance,
     emulated: tuple[Emulator, dg.Definitions],
@@ -254,7 +254,7 @@ def test_run_of_the_schedule_scans_what_is_due_and_nothing_else(
     assert listings()[10:] == [None, "2026-11-14T14:59:59Z"]
 
 
-def test_runs_ask_what_failed_and_mark_the_days_of_the_answers(
+def test_runs_look_up_failures_and_mark_their_days(
     instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions], tmp_path: Path
 ):
     """A run of one day asks about operations of every day; those days are marked too."""
@@ -320,7 +320,7 @@ def test_lost_slots_fail_the_check_with_their_names(
     assert "2026-11-14T15:00Z" in str(failed["no_gaps"].metadata["examples"].value)
 
 
-def test_day_past_its_deadline_adds_what_it_finds_warns_and_keeps_the_rest(
+def test_day_past_its_deadline_adds_findings_and_warns(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     """R1: Dagster shows a success, and nothing is erased."""
@@ -371,7 +371,7 @@ def test_check_can_be_run_by_itself(done: Done):
         assert evaluations[0].passed
 
 
-def test_damaged_file_of_one_table_keeps_no_check_of_another_from_being_made(
+def test_damaged_table_prevents_no_check_of_another(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     """R9."""
@@ -440,7 +440,7 @@ def test_impossible_counts_are_an_error_of_their_check(
 
 
 @pytest.mark.parametrize("days", [21, pytest.param(33, marks=pytest.mark.slow)])
-def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: Path, days: int):
+def test_unusual_rates_of_recent_days_are_a_warning(tmp_path: Path, days: int):
     """One operation a day, the 20th of them on a bad day: yesterday, or two weeks ago."""
     usual = {"total": 200, "sent": 200, "delivered": 195, "undelivered": 5, "opened": 50}
     outage = usual | {"delivered": 120, "undelivered": 80}
@@ -457,7 +457,7 @@ def test_unusual_rates_of_the_last_days_are_a_warning_that_names_them(tmp_path: 
     assert "2026-11-19 undelivered_rate 40.00%" in str(result.metadata["anomalies"].value)
 
 
-def test_assumed_reading_is_a_warning_that_names_its_account(tmp_path: Path):
+def test_assumed_reading_warns_with_its_account(tmp_path: Path):
     opened = {"total": 1, "sent": 0, "delivered": 0, "opened": 1}
     publish(derived(Lake(tmp_path).open(), scan([record(1, stats=opened)])))
     archive = ArchiveResource(data=str(tmp_path))
@@ -560,9 +560,7 @@ def test_settings_come_from_the_environment(
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
 
 
-def test_run_removes_what_a_killed_one_left_of_a_day_that_nobody_writes_again(
-    tmp_path: Path, instance: dg.DagsterInstance
-):
+def test_run_removes_a_killed_runs_unfinished_files(tmp_path: Path, instance: dg.DagsterInstance):
     """R5"""
     partition = Partition(ACCOUNT, START.date() - timedelta(days=30))
     left = Lake(tmp_path).temporary_file("landing", partition)

@@ -68,7 +68,7 @@ def refusal(answer: httpx2.Response) -> tuple[int, int]:
     return answer.status_code, error["code"]
 
 
-def test_answer_has_the_documented_form():
+def test_response_has_the_documented_form():
     with served() as (http, emulator):
         answer = http.get(f"{emulator.url}/Emails/Operations", params=DAY | {"pageSize": "2"})
     assert answer.headers["Date"] == "Fri, 20 Nov 2026 15:00:00 GMT"
@@ -214,7 +214,7 @@ def test_errors_of_an_operation_are_as_many_as_its_failed_emails():
     assert {tuple(one) for one in found} == {("code", "message")}
 
 
-def test_operation_that_is_not_settled_may_be_told_by_id_beyond_the_retention():
+def test_unsettled_operation_may_be_fetched_beyond_the_retention():
     early = WORLD.existing(at("2026-11-02"))
     later = at("2026-11-09 12:00")
     late = [one for one in WORLD.records(early, later) if one["status"] == "SCHEDULED"]
@@ -228,7 +228,7 @@ def test_operation_that_is_not_settled_may_be_told_by_id_beyond_the_retention():
             assert gone.status_code == 404
 
 
-def test_after_seven_days_an_operation_is_gone_by_id_and_fades_from_lists():
+def test_expired_operation_is_not_found_and_leaves_the_lists():
     """As documented: requests for older records may yield incomplete results, with a 200."""
     day = WORLD.numbers(at("2026-11-10"), at("2026-11-11"))
     (record,) = WORLD.records([day.start], NOW)
@@ -283,7 +283,7 @@ def test_other_paths_and_methods_are_refused_in_the_envelope():
         assert refusal(http.post(f"{emulator.url}/Emails/Operations")) == (405, 20405)
 
 
-def test_answers_are_compressed_for_those_who_ask():
+def test_responses_are_compressed_if_requested():
     with served() as (http, emulator):
         url = f"{emulator.url}/Emails/Operations"
         with http.stream("GET", url, params=DAY, headers={"Accept-Encoding": "gzip"}) as answer:
@@ -365,7 +365,7 @@ def test_running_clock_goes_on_from_what_it_shows():
     assert clock.now() == stopped
 
 
-def test_address_that_others_can_reach_needs_a_yes():
+def test_public_address_needs_confirmation():
     command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--host", "0.0.0.0"]  # noqa: S104 - what is refused
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2

@@ -100,9 +100,7 @@ def test_every_kind_is_tested_here():
 
 
 @pytest.mark.parametrize(("scripted", "status"), REFUSALS.items(), indirect=["scripted"])
-def test_refusals_have_their_status_and_are_gone_the_next_time(
-    scripted: httpx2.Client, status: int
-):
+def test_refusals_have_their_status_and_happen_once(scripted: httpx2.Client, status: int):
     assert listing(scripted).status_code == status
     assert listing(scripted).status_code == 200
 
@@ -133,14 +131,14 @@ def test_retry_after_is_seconds_or_a_date(scripted: httpx2.Client, retry_after: 
     ],
     indirect=["scripted"],
 )
-def test_broken_answers_break_a_plain_client(scripted: httpx2.Client, error: type[Exception]):
+def test_broken_responses_break_a_plain_client(scripted: httpx2.Client, error: type[Exception]):
     with pytest.raises(error):
         listing(scripted)
     assert listing(scripted).status_code == 200
 
 
 @pytest.mark.parametrize("scripted", ["truncated", "length-short", "html"], indirect=True)
-def test_answers_that_are_no_json_come_with_200(scripted: httpx2.Client):
+def test_responses_without_json_come_with_200(scripted: httpx2.Client):
     answer = listing(scripted)
     assert answer.status_code == 200
     with pytest.raises(ValueError, match=r"."):
@@ -211,7 +209,7 @@ def test_tokens_are_refused_or_lead_back(tmp_path: Path):
         assert listing(client, pageToken=token).json()["pagination"]["next"] != token
 
 
-def test_stale_replica_answers_as_of_before(tmp_path: Path):
+def test_stale_replica_lists_an_earlier_state(tmp_path: Path):
     faults = Faults(script=["stale"], stale_by=timedelta(hours=40))
     with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
         stale = listing(client)
@@ -241,7 +239,7 @@ def test_late_records_come_after_some_minutes(tmp_path: Path):
         assert set(everyone) <= set(ids(later))
 
 
-def test_partial_answer_leaves_out_half_of_the_hours_whose_deadline_has_passed(tmp_path: Path):
+def test_partial_response_omits_half_of_the_expired_hours(tmp_path: Path):
     now = START + timedelta(days=7, hours=15, minutes=30)
     options = Options(faults=Faults(script=["partial"]))
     with account(WORLD, now, tmp_path, options=options) as (emulator, _):
@@ -274,7 +272,7 @@ def test_listings_end_with_the_retention_where_nothing_fades(tmp_path: Path):
         assert bool(old) == bool(fading)
 
 
-def test_stale_replica_answers_about_one_operation_as_of_before(tmp_path: Path):
+def test_stale_replica_fetches_an_earlier_state(tmp_path: Path):
     faults = Faults(script=["stale"], stale_by=timedelta(hours=40))
     with troubled(tmp_path, faults) as (emulator, _), plain_client(emulator) as client:
         numbers = range(PAGE)
@@ -286,9 +284,7 @@ def test_stale_replica_answers_about_one_operation_as_of_before(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", RECORDS)
-def test_fault_of_records_befalls_half_of_one_answer_when_a_script_names_it(
-    tmp_path: Path, kind: str
-):
+def test_scripted_record_fault_hits_half_of_one_response(tmp_path: Path, kind: str):
     now = START + timedelta(hours=15)
     faults = Faults(script=[kind], late_by=timedelta(hours=15))
     options = Options(faults=faults)
@@ -378,7 +374,7 @@ def test_client_mends_what_passes(tmp_path: Path, kind: str):
 
 
 @pytest.mark.parametrize("kind", TRANSIENT)
-def test_client_tells_what_does_not_pass(tmp_path: Path, kind: str):
+def test_client_reports_persistent_faults(tmp_path: Path, kind: str):
     with (
         troubled(tmp_path, Faults(rates={kind: 1.0}), retry_attempts=3) as (emulator, settings),
         OperationsClient(settings, sleep=no_wait) as client,
@@ -392,7 +388,7 @@ def test_client_tells_what_does_not_pass(tmp_path: Path, kind: str):
 
 
 @pytest.mark.parametrize("kind", ["token-refused", "token-loop"])
-def test_token_that_leads_nowhere_is_an_error_of_its_own(tmp_path: Path, kind: str):
+def test_dead_page_token_is_an_error_of_its_own(tmp_path: Path, kind: str):
     with (
         troubled(tmp_path, Faults(script=[None, kind])) as (_, settings),
         OperationsClient(settings, sleep=no_wait) as client,
@@ -490,7 +486,7 @@ def test_503_with_retry_after_halves_the_page_size_too(tmp_path: Path):
     assert max(waits) >= 7
 
 
-def test_page_size_that_is_not_the_reason_is_kept(tmp_path: Path):
+def test_page_size_stays_when_it_is_not_the_cause(tmp_path: Path):
     """A server that is down for a while does not make the rest of the run slow."""
     faults = Faults(script=["500"] * 12)  # two tries of each of six sizes
     with busy(tmp_path, faults, retry_attempts=2) as (emulator, settings):
@@ -517,7 +513,7 @@ def test_stale_replica_never_brings_an_older_state_back(tmp_path: Path):
         assert emulator.injected["stale"] > 3
 
 
-def test_partial_answer_takes_nothing_that_was_seen(tmp_path: Path):
+def test_partial_response_removes_nothing_seen(tmp_path: Path):
     """R1, R4: and covers nothing, since the deadline has passed."""
     with troubled(tmp_path, Faults(rates={"partial": 1.0})) as (emulator, settings):
         sync_all(settings, publishing=False)
@@ -529,7 +525,7 @@ def test_partial_answer_takes_nothing_that_was_seen(tmp_path: Path):
         assert known <= set(rows(tmp_path, OPERATIONS)["operation_id"].to_pylist())
 
 
-def test_damaged_record_is_a_reject_and_comes_whole_with_the_next_scan(tmp_path: Path):
+def test_damaged_record_is_a_reject_until_the_next_scan(tmp_path: Path):
     """R9"""
     with troubled(tmp_path, Faults(rates={"malformed": 0.1})) as (emulator, settings):
         sync_all(settings, publishing=False)
@@ -553,6 +549,6 @@ def test_faults_are_read_from_a_text():
 @pytest.mark.parametrize(
     "text", ["teapot=0.1", "script=teapot", "429", "429=often", "429=1.5", "500=0.6,503=0.6"]
 )
-def test_text_that_can_not_be_meant_names_the_kinds(text: str):
+def test_unknown_fault_error_names_the_kinds(text: str):
     with pytest.raises(UsageError, match=r"429.*reset"):
         Faults.parse(text)

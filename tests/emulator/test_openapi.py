@@ -53,9 +53,7 @@ def emulator() -> Iterator[Emulator]:
 
 @schema.parametrize()
 @settings(max_examples=60)
-def test_every_answer_is_one_that_the_description_knows(
-    case: schemathesis.Case, emulator: Emulator
-):
+def test_every_response_is_in_the_description(case: schemathesis.Case, emulator: Emulator):
     # A token that was not given out is refused: no schema can tell it from one that was.
     refused = [positive_data_acceptance] if "pageToken" in (case.query or {}) else []
     case.call_and_validate(base_url=emulator.url, excluded_checks=refused)

@@ -51,7 +51,7 @@ def test_numbers_tile_time_without_hole_or_overlap(moments: list[datetime]):
 
 
 @given(MOMENTS, st.integers(0, 7200))
-def test_numbers_of_a_range_are_those_whose_shown_creation_lies_in_it(now: datetime, length: int):
+def test_range_holds_operations_by_their_shown_creation(now: datetime, length: int):
     end = now + timedelta(seconds=length)
     numbers = WORLD.numbers(now, end)
     wide = range(max(numbers.start - 20, 0), numbers.stop + 20)
@@ -65,7 +65,7 @@ def test_numbers_of_a_range_are_those_whose_shown_creation_lies_in_it(now: datet
 
 
 @given(NUMBERS)
-def test_id_is_of_the_documented_form_and_tells_its_creation(number: int):
+def test_id_has_the_documented_form_and_embeds_its_creation(number: int):
     (record,) = WORLD.records([number], at("2026-12-01"))
     assert re.fullmatch(OPERATION_ID_PATTERN, record["id"])
     digits = record["id"].removeprefix("comms_operation_")[:10]

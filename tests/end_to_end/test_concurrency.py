@@ -9,9 +9,7 @@ from tests.end_to_end.busy import READERS, run
 
 
 @pytest.mark.slow
-def test_four_syncs_a_dagster_run_and_eight_readers_do_not_harm_each_other(
-    tmp_path: Path, figures: Figures
-):
+def test_concurrent_syncs_dagster_run_and_readers_stay_correct(tmp_path: Path, figures: Figures):
     """R1, R2, R5, R6; ``make concurrency SECONDS=300`` goes on for longer."""
     report = run(tmp_path)
     assert report.errors == ()

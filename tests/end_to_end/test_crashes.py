@@ -170,7 +170,7 @@ def land_many(root: Path, times: int) -> None:
         landing.land(lake, scan([record(number)]))
 
 
-def test_scans_of_one_day_that_land_at_once_are_all_whole(tmp_path: Path):
+def test_scans_of_one_day_landing_at_once_are_whole(tmp_path: Path):
     """R5, R6: landing holds the day's lock, since the day has one place for unfinished files."""
     lake = new_lake(tmp_path)
     processes = [context.Process(target=land_many, args=(lake.root, 120)) for _ in range(2)]

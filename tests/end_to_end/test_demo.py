@@ -11,7 +11,7 @@ from pipeline.quality.anomalies import latest_anomalies
 from tests.end_to_end.conftest import Demo
 
 
-def test_demo_shows_30_days_and_proves_that_none_is_missing(demo: Demo):
+def test_demo_shows_30_days_and_proves_none_missing(demo: Demo):
     said = demo.said
     days = [line for line in said.splitlines() if line.count("%") == 4]
     assert len(days) == 30
@@ -29,7 +29,7 @@ def test_planted_outage_is_the_only_anomaly(demo: Demo):
     }
 
 
-def test_demo_never_empties_a_folder_that_no_demo_made(tmp_path: Path):
+def test_demo_never_empties_a_foreign_folder(tmp_path: Path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="choose another folder"):
         play(tmp_path, per_day=1, with_dagster=False)

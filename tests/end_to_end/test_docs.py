@@ -37,7 +37,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.name)
-def test_pages_name_only_commands_and_options_that_exist(page: Path):
+def test_pages_name_only_existing_commands_and_options(page: Path):
     told = [
         match[1].split('"')[0].split()
         for block, inline in CODE.findall(page.read_text())
@@ -78,11 +78,11 @@ def options(command: Any) -> dict[str, Any]:
         ("--loud sync", False),
     ],
 )
-def test_commands_are_told_from_others(words: str, is_right: bool):
+def test_commands_are_distinguished_from_others(words: str, is_right: bool):
     assert exists(words.split()) == is_right
 
 
-def test_pages_name_only_settings_that_exist():
+def test_pages_name_only_existing_settings():
     known = {variable for variable, _, _ in settings_table()}
     named = {
         name: page.name
@@ -127,7 +127,7 @@ def assert_current(pages: list[str], folder: Path | None = None) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_sql_cookbook_has_twenty_answers_that_fit_a_page():
+def test_sql_cookbook_has_twenty_results_of_page_width():
     text = (ROOT / "docs" / "sql.md").read_text()
     queries = [code for kind, code in BLOCK.findall(text) if kind == "sql"]
     answers = [code for kind, code in BLOCK.findall(text) if kind == "text"]
@@ -143,7 +143,7 @@ def test_readme_is_short():
     assert len(text.encode()) <= 9_000
 
 
-def test_readme_and_contributing_name_targets_that_make_has():
+def test_readme_and_contributing_name_existing_make_targets():
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page, required in (("README.md", {"demo", "test"}), ("CONTRIBUTING.md", {"check"})):
         text = (ROOT / page).read_text()
@@ -176,7 +176,7 @@ def test_files_page_names_everything_in_an_archive(tmp_path: Path):
     assert {path.name for path in tmp_path.iterdir()} - named == set()
 
 
-def test_units_of_systemd_run_commands_that_are_installed():
+def test_systemd_units_run_installed_commands():
     started = []
     for page in ("cron.md", "dagster.md"):
         for kind, unit in BLOCK.findall((ROOT / "docs" / page).read_text()):

@@ -47,7 +47,7 @@ def until_the_outage(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, da
 @pytest.mark.parametrize(
     "days_off", [*(pytest.param(n, marks=pytest.mark.slow) for n in (2, 6, 8)), 10]
 )
-def test_outage_loses_exactly_the_slots_that_expired_and_says_which(
+def test_outage_loses_exactly_the_expired_slots_and_names_them(
     tmp_path: Path, until_the_outage: tuple[Path, datetime], days_off: int
 ):
     """R1, R4: off for so many days; what could still be asked for is there, the rest is a gap for ever."""
@@ -77,7 +77,7 @@ def test_outage_loses_exactly_the_slots_that_expired_and_says_which(
 
 
 @pytest.mark.slow
-def test_archive_that_runs_gives_every_slot_its_final_scan(tmp_path: Path):
+def test_running_archive_gives_every_slot_its_final_scan(tmp_path: Path):
     """R4: nine days of ticks; every slot past its deadline is final, and equals its last moment."""
     with account(WORLD, BEGUN, tmp_path) as (emulator, settings):
         run(emulator, settings, BEGUN + timedelta(days=9), 5 * HOUR)

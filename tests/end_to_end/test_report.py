@@ -102,7 +102,7 @@ def test_headline_is_true_and_compares_settled_weeks(report: str, truth: DemoTru
     }
 
 
-def test_summary_tells_the_month_in_three_sentences(report: str, truth: DemoTruth):
+def test_summary_describes_the_month_in_three_sentences(report: str, truth: DemoTruth):
     recent, outage = truth.of_days(date(2026, 9, 3), date(2026, 9, 30)), truth.of_day(OUTAGE)
     bands = {name: truth.band(OUTAGE, name)[1:] for name in RATES[:3]}
     unusual = ", ".join(
@@ -122,7 +122,7 @@ def test_summary_tells_the_month_in_three_sentences(report: str, truth: DemoTrut
     ]
 
 
-def test_planted_outage_is_all_that_is_marked(report: str, truth: DemoTruth):
+def test_only_the_planted_outage_is_marked(report: str, truth: DemoTruth):
     charts = page.specs(report)
     marked = {
         name: page.rows(charts[name], "middle", "value", "low", "high")
@@ -201,7 +201,7 @@ def test_every_chart_has_its_text_alternative(report: str):
         assert any(letter.isdigit() for letter in caption), key
 
 
-def test_report_is_one_small_file_that_names_no_other(demo: Demo, report: str):
+def test_report_is_one_small_self_contained_file(demo: Demo, report: str):
     assert (demo.data / "report.html").stat().st_size < 1_200_000
     ours = report.replace(page.vega(report), "")
     assert len(ours) < 200_000

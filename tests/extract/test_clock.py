@@ -130,7 +130,7 @@ def test_wrong_clock_of_the_machine_is_only_warned_of(
     assert snapshot(api.lake) == snapshot(right.lake)
 
 
-def test_clocks_that_differ_by_minutes_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_clocks_minutes_apart_agree(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     api = Api(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert api.sync(machine=50 * timedelta(minutes=1)).ok
@@ -155,7 +155,7 @@ def test_trusted_clock_is_compared_with_nothing(tmp_path: Path):
     "wrong_by", some([400 * DAY, HOUR / 2, -HOUR / 2, YEAR_9966, 5 * HOUR, -400 * DAY], 2), ids=str
 )
 @pytest.mark.parametrize("trust_clock", [False, True])
-def test_wrong_date_within_a_run_is_asked_for_again(
+def test_wrong_date_within_a_run_is_requested_again(
     tmp_path: Path, wrong_by: timedelta, trust_clock: bool
 ):
     """R4, R10: each Date that would be stored is looked at, whatever the run's first one was."""
@@ -204,7 +204,7 @@ def poisoned(data: Path, wrong_by: timedelta) -> Api:
 
 
 @pytest.mark.parametrize("wrong_by", some([3 * DAY, 400 * DAY], 1), ids=str)
-def test_scans_of_the_future_are_told_by_sync_and_status(tmp_path: Path, wrong_by: timedelta):
+def test_scans_of_the_future_are_reported_by_sync_and_status(tmp_path: Path, wrong_by: timedelta):
     api = poisoned(tmp_path, wrong_by)
     report = api.sync()
     assert not report.ok

@@ -52,7 +52,7 @@ def newest(data: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_path: Path):
+def test_operation_is_fetched_by_id_until_it_settles(tmp_path: Path):
     """R2, R3: its last state comes by its id, and goes through land and merge like any other."""
     options = Options(tells_unsettled=True)
     world = World(4, 1500.0, START, end=START + DAY)
@@ -74,7 +74,7 @@ def test_operation_that_outlives_the_listings_is_asked_for_until_it_settles(tmp_
         assert not [r for r in emulator.requests[before:] if r.path != LISTING]
 
 
-def test_operation_that_the_api_forgets_is_recorded_as_gone_and_asked_for_no_more(tmp_path: Path):
+def test_forgotten_operation_is_not_found_and_never_fetched_again(tmp_path: Path):
     """R1: its last state stays."""
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
         sync(settings, publishing=False)
@@ -95,7 +95,7 @@ def test_operation_that_the_api_forgets_is_recorded_as_gone_and_asked_for_no_mor
     assert ask(Lake(tmp_path), query).to_pylist() == [{"n": len(late)}]
 
 
-def test_failures_are_asked_for_once_and_every_error_is_kept(tmp_path: Path):
+def test_failures_are_looked_up_once_and_every_error_is_kept(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path) as (_, settings):
         report = sync(settings, publishing=False)
         failed = {
@@ -124,7 +124,7 @@ def test_errors_can_be_left_alone(tmp_path: Path):
         assert sync(on, publishing=False).lookups.asked > 0
 
 
-def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
+def test_rebuilding_finds_pending_lookups_again(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (_, settings):
         sync(settings, publishing=False)
         lake = Lake(tmp_path)
@@ -136,7 +136,7 @@ def test_rebuilding_finds_again_what_is_to_be_asked(tmp_path: Path):
     assert read_pending_lookups(lake, settings.account_sid) == before
 
 
-def test_what_is_left_unread_of_what_is_watched_is_never_due(tmp_path: Path):
+def test_unread_pending_lookups_are_never_due(tmp_path: Path):
     """R4: a file is not opened, or a row not looked at, only where nothing in it can be due."""
     asked = 0
     with account(WORLD, START + DAY, tmp_path) as (_, settings):
@@ -283,7 +283,7 @@ def test_operation_is_looked_up_until_settled_and_nothing_queued(
     assert asked == ([f"{LISTING}/{one['id']}"] if is_asked else [])
 
 
-def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):
+def test_unknown_errors_are_recorded_and_not_fatal(tmp_path: Path):
     gone = Answer(b'{"errors": [{"code": 20404, "message": "no"}]}', 404, date=DATES)
     with api([record(1, stats=FAILING)], gone) as server:
         report = sync(settings_of(server, tmp_path), publishing=False)
@@ -312,7 +312,7 @@ def test_errors_that_are_not_known_are_recorded_and_not_fatal(tmp_path: Path):
         (Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400, date=DATES), "bad", 20),
     ],
 )
-def test_questions_that_fail_cost_only_themselves_and_stay_due(
+def test_failed_lookups_cost_only_themselves_and_stay_due(
     tmp_path: Path, single: Answer, message: str, tries: int
 ):
     """R9: an API that is down, or refuses such questions as a whole, is left alone for this run."""
@@ -333,7 +333,7 @@ def test_questions_that_fail_cost_only_themselves_and_stay_due(
 
 
 @pytest.mark.slow
-def test_what_is_refused_for_good_is_asked_ever_more_rarely_and_keeps_nothing_else_waiting(
+def test_refused_lookups_grow_rarer_and_delay_no_other(
     tmp_path: Path,
 ):
     """R9: each refusal is told once; a sync between two of them has nothing to complain of."""
@@ -361,7 +361,7 @@ def test_what_is_refused_for_good_is_asked_ever_more_rarely_and_keeps_nothing_el
     assert pauses == sorted(pauses)
 
 
-def test_answer_about_another_operation_is_refused(tmp_path: Path):
+def test_response_about_another_operation_is_refused(tmp_path: Path):
     """R9"""
     other = Answer(json.dumps(record(2)).encode(), date=DATES)
     with api([LATE], other) as server:
@@ -373,7 +373,7 @@ def test_answer_about_another_operation_is_refused(tmp_path: Path):
     ]
 
 
-def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
+def test_unreadable_record_by_id_is_a_reject(tmp_path: Path):
     """R9"""
     bad = json.dumps(LATE | {"stats": {"opened": -1}}).encode()
     with api([LATE], Answer(bad, date=DATES)) as server:
@@ -382,7 +382,7 @@ def test_record_by_id_that_can_not_be_read_is_a_reject(tmp_path: Path):
     assert json.loads(reject["raw"]) == json.loads(bad)
 
 
-def test_answers_merged_twice_are_one(tmp_path: Path):
+def test_lookups_merged_twice_are_one(tmp_path: Path):
     """R5: killed after the tables were written and before the landed file was removed."""
     with account(WORLD, START + DAY, tmp_path) as (_, settings):
         sync(settings, publishing=False)
@@ -425,7 +425,7 @@ def watch(subject: Any = "operation", **fields: Any) -> PendingLookup:
     )
 
 
-def test_operation_is_asked_for_from_two_hours_before_its_deadline_on():
+def test_operation_is_looked_up_from_2_hours_before_its_deadline():
     end = deadline(NOON)
     assert due_lookups([watch()], POLICY, end - 2 * HOUR - timedelta(seconds=1)) == []
     assert due_lookups([watch()], POLICY, end - 2 * HOUR) == [watch()]
@@ -445,7 +445,7 @@ def test_intervals_between_questions_grow():
     assert len(asked) < 60
 
 
-def test_errors_are_asked_for_while_the_api_may_know_them():
+def test_errors_are_looked_up_while_the_api_may_know_them():
     one = watch("errors", failed=2)
     assert due_lookups([one], POLICY, NOON + HOUR) == [one]
     assert due_lookups([one], POLICY, deadline(NOON)) == []
@@ -454,7 +454,7 @@ def test_errors_are_asked_for_while_the_api_may_know_them():
     assert due_lookups([seen_late], POLICY, deadline(NOON) + 2.5 * DAY) == []
 
 
-def test_errors_that_were_refused_are_asked_for_again_before_it_is_too_late():
+def test_refused_errors_are_looked_up_again_before_the_deadline():
     """A refusal 16 hours before the deadline, of failures that are 6 days old, is not the last word."""
     created = at("2026-11-13 12:00")
     asked_at = deadline(created) - 16 * HOUR
@@ -472,7 +472,7 @@ def test_errors_that_were_refused_are_asked_for_again_before_it_is_too_late():
     assert due_lookups([watched], POLICY, asked_at + 2 * DAY) == []
 
 
-def test_what_is_nearest_to_its_deadline_is_asked_first_and_within_the_budget():
+def test_nearest_deadlines_are_looked_up_first_within_the_budget():
     now = deadline(NOON)
     ones = [
         watch("errors", created_at=NOON + n * HOUR, observed_at=now, failed=1) for n in range(1, 6)

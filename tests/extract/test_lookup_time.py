@@ -98,7 +98,7 @@ def test_what_lookups_found_is_published_in_the_same_sync(tmp_path: Path):
 
 
 @pytest.mark.parametrize("seconds", some([20, 300], 1))
-def test_lookups_end_when_their_time_is_up_and_the_rest_stays_due(tmp_path: Path, seconds: int):
+def test_lookups_end_with_their_time_and_the_rest_stays_due(tmp_path: Path, seconds: int):
     """Each of the 8 threads may finish the lookup that it has begun."""
     with scripted(answer) as server:
         settings = settings_for(server, tmp_path, lookup_seconds=seconds)

@@ -75,7 +75,7 @@ def test_slots_of_a_tier_become_due_together(tier: timedelta, count: int):
     assert {one.slot for one in due_slots(known, POLICY, midnight)} == set(members)
 
 
-def test_interval_that_does_not_divide_a_day_recurs():
+def test_interval_not_dividing_a_day_recurs():
     policy = RefreshPolicy(tiers=(Tier(7 * DAY, 7 * HOUR),))
     slot, scans = NOW.replace(minute=0) - DAY, [NOW]
     for tick in (NOW + n * 10 * MINUTE for n in range(6 * 24)):
@@ -105,16 +105,16 @@ def test_slot_is_scanned_when_it_ends():
     assert is_due(slot, slot + HOUR, slot + HOUR + 30 * MINUTE)
 
 
-def test_slot_that_was_never_covered_is_due():
+def test_uncovered_slot_is_due():
     assert is_due(NOW.replace(minute=0), None)
     assert is_due(NOW.replace(minute=0) - 3 * DAY, None)
 
 
-def test_slot_that_has_not_begun_is_never_due():
+def test_future_slot_is_never_due():
     assert not is_due(NOW.replace(minute=0) + HOUR, None)
 
 
-def test_slot_past_its_deadline_is_due_while_the_api_knows_the_rest_of_it():
+def test_expired_slot_is_due_while_the_api_knows_its_rest():
     """Once, unless it had its final scan."""
     slot = NOW.replace(minute=0) - 7 * DAY
     end = deadline(slot)
@@ -263,7 +263,7 @@ def requests(operations: float) -> int:
     return max(math.ceil(operations / POLICY.page_rows), 1)
 
 
-def test_due_slots_are_joined_over_others_if_that_saves_a_request():
+def test_due_slots_are_joined_over_others_to_save_a_request():
     hour = NOW.replace(minute=0)
     fresh = NOW - MINUTE
     slots = [

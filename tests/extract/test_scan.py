@@ -63,7 +63,7 @@ def test_scan_holds_every_page():
     assert (facts.records, facts.operations, facts.complete) == (3, 3, True)
 
 
-def test_scan_that_finds_nothing_is_a_scan():
+def test_empty_scan_is_a_scan():
     listing = scanned([])
     assert listing.scan.operations.num_rows == 0
     assert (listing.scan.facts.operations, listing.scan.facts.complete) == (0, True)
@@ -95,7 +95,7 @@ def test_what_lies_outside_the_window_is_dropped(moment: datetime, is_inside: bo
     assert scan.facts.outside == (not is_inside)
 
 
-def test_reject_outside_the_window_is_dropped_and_one_of_unknown_creation_kept():
+def test_reject_outside_the_window_is_dropped_unless_undated():
     """R1, R7"""
     outside = created(NOON - timedelta(seconds=1), 1, status=7)
     inside = created(NOON, 2, status=7)
@@ -105,7 +105,7 @@ def test_reject_outside_the_window_is_dropped_and_one_of_unknown_creation_kept()
     assert (scan.facts.rejects, scan.facts.outside) == (2, 1)
 
 
-def test_operation_that_comes_twice_is_one():
+def test_operation_listed_twice_is_one():
     """R7: duplicates across pages come when records move between them."""
     scan = scanned([record(1), record(2)], [record(2), record(3)]).scan
     ids = scan.operations["operation_id"].to_pylist()
@@ -130,7 +130,7 @@ def test_what_the_reference_does_not_know_is_counted():
     assert any("region" in what for what in listing.surprises)
 
 
-def test_window_that_outgrows_its_budget_is_cut_and_what_came_is_kept():
+def test_window_over_its_budget_is_cut_and_keeps_its_pages():
     """R1, R4: what was seen lands, and covers nothing; the parts tile the window."""
     answers = [Answer(body([record(n)], f"t{n}")) for n in range(30)]
     with api(answers) as client:
@@ -152,7 +152,7 @@ def minutes_apart(count: int, first: int = 0) -> list[dict]:
     ]
 
 
-def test_listing_in_order_that_will_outgrow_its_budget_is_cut_after_its_first_page():
+def test_ordered_listing_expected_over_budget_is_cut_early():
     """R4: ten minutes of a day fill the first page: the rest is listed in parts, which tile the day."""
     day = Window.of_day(NOON.date())
     answers = [Answer(body(minutes_apart(10, 10 * n), f"t{n}")) for n in range(30)]
@@ -165,7 +165,7 @@ def test_listing_in_order_that_will_outgrow_its_budget_is_cut_after_its_first_pa
     assert len(listing.parts) >= 12
 
 
-def test_burst_in_the_first_second_does_not_cut_a_day_into_thousands():
+def test_burst_in_the_first_second_causes_few_cuts():
     burst = [
         record(n, created_at=at("2026-11-20") + n * timedelta(milliseconds=9)) for n in range(99)
     ]
@@ -184,7 +184,7 @@ def test_listing_in_no_order_is_not_cut_before_its_budget():
     assert listing.scan.facts.pages == 16
 
 
-def test_listing_in_order_that_is_more_than_half_done_goes_on():
+def test_ordered_listing_more_than_half_done_goes_on():
     """The API's clock shows 14:00: after 15 of 26 pages 28 are expected, and half of them are there."""
     day = Window.of_day(NOON.date())
     pages = [
@@ -205,7 +205,7 @@ def test_listing_in_order_that_is_more_than_half_done_goes_on():
         pytest.param([*range(0, 640, 32), *range(612, 688, 4)], id="lacks less than cutting costs"),
     ],
 )
-def test_listing_in_order_goes_on_beyond_twice_its_budget_if_it_expects_to_end_soon(
+def test_ordered_listing_near_its_end_exceeds_its_budget(
     minutes: list[int],
 ):
     day, last = Window.of_day(NOON.date()), len(minutes) - 1
@@ -237,14 +237,14 @@ def test_listing_whose_last_hours_are_dense_is_cut():
     assert len(listing.parts) >= 12
 
 
-def test_window_that_ends_with_its_budget_is_complete():
+def test_window_ending_with_its_budget_is_complete():
     answers = [Answer(body([record(n)], f"t{n}" if n < 3 else None)) for n in range(4)]
     with api(answers) as client:
         listing = scan_window(client, ACCOUNT, WINDOW, max_pages=4)
     assert (listing.scan.facts.complete, listing.parts) == (True, ())
 
 
-def test_window_is_not_cut_for_pages_that_are_empty_or_hold_what_lies_outside():
+def test_empty_and_foreign_pages_do_not_cut_a_window():
     """A server that filters after it reads: parts would take as many pages, and be cut for ever."""
     elsewhere = [created(NOON - HOUR, n) for n in range(3)]
     pages = [[], elsewhere, [], elsewhere, [record(7)], elsewhere, [], elsewhere, [record(8)]]
@@ -291,7 +291,7 @@ def test_refused_page_token_restarts_a_window_of_a_second():
     assert (listing.scan.facts.complete, listing.scan.facts.requests) == (True, 4)
 
 
-def test_page_token_that_is_always_refused_fails_the_window():
+def test_always_refused_page_token_fails_the_window():
     def answer(request: Received) -> Answer:
         return REFUSED if "pageToken" in request.query else Answer(body([record(1)], "t"))
 
@@ -341,7 +341,7 @@ def test_big_window_is_cut_while_it_runs_and_nothing_is_missing(order: Any):
     assert sorted(found) == [one["id"] for one in expected]
 
 
-def test_page_that_can_not_be_had_fails_the_whole_window():
+def test_missing_page_fails_the_whole_window():
     """R4: half a listing is no scan."""
     answers = [Answer(body([record(1)], "t")), Answer(b"", 500)]
     with api(answers) as client, pytest.raises(ArchiveError, match="500"):
@@ -383,7 +383,7 @@ def test_refused_credentials_stop_everything():
     assert len(asked) <= 4
 
 
-def test_windows_are_asked_at_once_up_to_the_limit():
+def test_windows_are_listed_at_once_up_to_the_limit():
     meeting = threading.Barrier(2, timeout=20)
     lock = threading.Lock()
     under_way, most = 0, 0
@@ -422,7 +422,7 @@ def test_windows_are_listed_in_their_order():
     assert all(abs(last[start] - place) <= 7 for place, start in enumerate(starts))
 
 
-def test_window_that_waits_to_be_tried_again_does_not_hold_up_the_others():
+def test_window_waiting_for_retry_does_not_delay_others():
     """With room for one request: those after it are listed meanwhile."""
     asked: list[str] = []
     others = threading.Event()
@@ -440,7 +440,7 @@ def test_window_that_waits_to_be_tried_again_does_not_hold_up_the_others():
     assert asked[-1] == asked[0]
 
 
-def test_caller_that_stops_taking_ends_the_scans_under_way():
+def test_caller_leaving_early_ends_the_scans_under_way():
     """A scan of endless pages ends at its next page once nobody waits for it."""
     count = 0
 
@@ -462,7 +462,7 @@ def test_caller_that_stops_taking_ends_the_scans_under_way():
     assert not [one for one in threading.enumerate() if one.name.startswith("scan")]
 
 
-def test_windows_that_are_given_up_are_not_told_of_as_failed(caplog: pytest.LogCaptureFixture):
+def test_abandoned_windows_are_not_reported_as_failed(caplog: pytest.LogCaptureFixture):
     """Those that wait to be tried again as the caller stops, for one."""
     is_waiting, is_over = threading.Event(), threading.Event()
 
@@ -515,7 +515,7 @@ def test_neighbouring_windows_find_every_operation_once(bounds: Any, order: Any)
     assert sorted(found) == [one["id"] for one in expected]
 
 
-def test_asked_bounds_are_whole_seconds_around_the_window():
+def test_query_bounds_are_whole_seconds_around_the_window():
     """R7: a window cut within a second asks for the whole second and keeps its own part."""
     asked: list[dict[str, str]] = []
 

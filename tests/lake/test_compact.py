@@ -44,7 +44,7 @@ def unsealed(lake: Lake) -> set[str]:
     return {partition.day.isoformat() for partition in lake.with_work(COMPACT)}
 
 
-def test_day_is_compacted_once_its_last_deadline_has_passed_and_then_left_alone(tmp_path: Path):
+def test_day_is_compacted_once_after_its_last_deadline(tmp_path: Path):
     """R5: the content stays what it was."""
     with account(WORLD, START + timedelta(days=2), tmp_path) as (emulator, settings):
         lake = Lake(tmp_path)
@@ -88,7 +88,7 @@ def test_compacting_keeps_rows_and_order_and_prunes_by_small_row_groups(tmp_path
     assert metadata.row_group(0).column(0).has_offset_index
 
 
-def test_day_that_is_scanned_after_it_was_compacted_is_compacted_anew(tmp_path: Path):
+def test_day_scanned_after_compaction_is_compacted_again(tmp_path: Path):
     """R1: what a late scan finds is added all the same."""
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     compact(lake, PARTITION)

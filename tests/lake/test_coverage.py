@@ -89,12 +89,12 @@ def test_slot_is_covered_only_when_scans_together_cover_all_of_it():
     assert slot_of(almost).covered_at is None
 
 
-def test_scan_that_is_not_complete_covers_nothing():
+def test_incomplete_scan_covers_nothing():
     """R4"""
     assert slot_of(row(SLOT, SLOT + HOUR, SLOT + HOUR, complete=False)) == SlotCoverage(SLOT)
 
 
-def test_scan_that_ended_after_the_deadline_covers_nothing():
+def test_scan_ended_after_the_deadline_covers_nothing():
     """R4: welcome for what it finds, but the API may have left out what it had forgotten."""
     late = deadline(SLOT)
     in_time = row(SLOT, SLOT + HOUR, late - HOUR, took=HOUR - timedelta(seconds=1))
@@ -103,7 +103,7 @@ def test_scan_that_ended_after_the_deadline_covers_nothing():
     assert slot_of(too_late) == SlotCoverage(SLOT, late_at=late - HOUR)
 
 
-def test_day_that_is_partly_past_its_deadline_covers_only_the_rest():
+def test_partly_expired_day_covers_only_the_rest():
     """R4: one scan of a whole day, taken 7 days after its noon."""
     whole = row(at(f"{DAY}"), at(f"{DAY}") + 24 * HOUR, NOON + timedelta(days=7, minutes=30))
     table = pa.Table.from_pylist([whole], schema=COVERAGE.arrow)
@@ -192,20 +192,20 @@ def test_state_of_a_slot(tmp_path: Path, seen: list[datetime], now: datetime, ex
     assert state(lake_of(tmp_path, *seen), now) == expected
 
 
-def test_state_is_told_as_of_the_latest_scan_at_least(tmp_path: Path):
+def test_slot_states_are_as_of_the_latest_scan_at_least(tmp_path: Path):
     """R10: a machine whose clock is behind takes nothing back that the API's clock has shown."""
     lake = lake_of(tmp_path, LAST - HOUR)
     assert state(lake, SLOT) == "final"
 
 
-def test_day_that_nobody_scanned_is_a_gap_once_its_deadline_has_passed(tmp_path: Path):
+def test_unscanned_day_is_a_gap_after_its_deadline(tmp_path: Path):
     lake = lake_of(tmp_path, NOON)
     forgotten = NOON + timedelta(days=2)
     assert state(lake, forgotten + HOUR, forgotten) == "open"
     assert state(lake, deadline(forgotten), forgotten) == "gap"
 
 
-def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
+def test_views_show_slots_and_days_in_sql(tmp_path: Path):
     lake = lake_of(tmp_path, deadline(NOON) - HOUR)
     publish(lake)
     slots = ask(
@@ -220,7 +220,7 @@ def test_views_tell_slots_and_days_in_sql(tmp_path: Path):
     assert day["compacted"]
 
 
-def test_what_the_api_knew_when_the_archive_began_is_in_question_be_it_listed_or_not(
+def test_first_run_expects_every_retained_slot(
     tmp_path: Path,
 ):
     """R4: a first run that reached only one of eight days must not look as if nothing else had been."""

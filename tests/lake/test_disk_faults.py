@@ -293,9 +293,7 @@ def trial(request: pytest.FixtureRequest, before: Path, tmp_path: Path, steps_to
     return Trial(before, tmp_path, request.param, steps_to_try)
 
 
-def test_run_that_is_killed_at_any_step_loses_nothing_and_the_next_one_heals(
-    trial: Trial, figures: Figures
-):
+def test_kill_at_any_step_loses_nothing_and_the_next_run_heals(trial: Trial, figures: Figures):
     """R1, R5, R6: before and after every write, sync, rename and removal."""
     disks: list[CountingDisk] = []
     for number in trial.moments:
@@ -307,9 +305,7 @@ def test_run_that_is_killed_at_any_step_loses_nothing_and_the_next_one_heals(
     trial.check_covered(disks, figures, "kills")
 
 
-def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
-    trial: Trial, figures: Figures
-):
+def test_run_after_a_kill_syncs_what_was_unsynced(trial: Trial, figures: Figures):
     """R1, R5: a kill at any step, a run that heals, and then the power goes."""
     for number in sorted({*trial.moments, *trial.unsynced}):
         here = trial.fresh(number)
@@ -326,9 +322,7 @@ def test_run_after_a_killed_one_makes_last_what_that_one_did_not_sync(
         shutil.rmtree(left)
 
 
-def test_power_that_fails_at_any_step_takes_nothing_that_was_told_to_be_done(
-    trial: Trial, figures: Figures
-):
+def test_power_cut_at_any_step_loses_nothing_reported_done(trial: Trial, figures: Figures):
     """R5, R6: of what was not synced, nothing, some or all comes through."""
     disks: list[CountingDisk] = []
     for number in trial.moments:
@@ -350,7 +344,7 @@ def test_power_that_fails_at_any_step_takes_nothing_that_was_told_to_be_done(
 @pytest.mark.parametrize(
     ("number", "once"), [(errno.ENOSPC, False), (errno.EIO, True)], ids=["full", "io-error"]
 )
-def test_disk_that_fails_at_any_step_is_a_clear_error_and_the_next_run_heals(
+def test_disk_failure_at_any_step_is_an_error_and_heals(
     trial: Trial, figures: Figures, number: int, once: bool
 ):
     """R1, R5: a disk that is full stays so; one that fails once goes on."""
@@ -378,7 +372,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_disk_that_fails_while_duckdb_writes_is_a_clear_error_and_the_old_warehouse_stays(
+def test_disk_failure_in_duckdb_keeps_the_old_warehouse(
     before: Path, tmp_path: Path, figures: Figures
 ):
     """R5, R6: DuckDB writes its file itself; wherever it is stopped, nothing of it is left."""
@@ -399,7 +393,7 @@ def test_disk_that_fails_while_duckdb_writes_is_a_clear_error_and_the_old_wareho
     check_warehouse(lake)
 
 
-def test_full_disk_in_the_midst_of_a_parquet_file_is_the_same_error(before: Path, tmp_path: Path):
+def test_full_disk_within_a_parquet_file_is_the_same_error(before: Path, tmp_path: Path):
     """R5: in whatever pieces it is written."""
 
     class Fragmented(FailingDisk):

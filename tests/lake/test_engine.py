@@ -10,7 +10,7 @@ import pytest
 from pipeline.lake import engine
 
 
-def test_query_that_meets_a_file_half_replaced_is_asked_again(tmp_path: Path):
+def test_query_meeting_a_replaced_file_is_retried(tmp_path: Path):
     """R6: DuckDB opens a file more than once for a query, and can't know that it is another."""
     part = tmp_path / "part-0.parquet"
     pq.write_table(pa.table({"n": range(100)}), part)
@@ -51,7 +51,7 @@ def test_what_exceeds_the_memory_lies_where_it_should_and_goes(tmp_path: Path):
     ("query", "error"),
     [("FROM nothing", duckdb.CatalogException), ("SELECT 1 +", duckdb.ParserException)],
 )
-def test_query_that_can_not_be_meant_is_asked_once(query: str, error: type[Exception]):
+def test_invalid_query_is_not_retried(query: str, error: type[Exception]):
     tries = 0
 
     def asked() -> object:

@@ -58,7 +58,7 @@ def rows(lake: Lake, table: str) -> list[dict]:
     return snapshot(lake)[f"{table} {PARTITION}"]
 
 
-def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations_stay(
+def test_late_state_makes_the_delivery_tables_stale(
     tmp_path: Path,
 ):
     """R5: what was known at an age depends on every state, and not on the order in which they land."""
@@ -77,7 +77,7 @@ def test_state_that_lands_late_makes_the_delivery_tables_stale_though_operations
 
 
 @pytest.mark.parametrize("older", [HISTORY, OPERATIONS], ids=lambda table: table.name)
-def test_publish_takes_history_and_operations_of_different_moments_together(
+def test_publish_reconciles_history_and_operations_of_different_moments(
     tmp_path: Path, older: Table
 ):
     """R1, R2: a copy that was made during a merge may have one of them from before it."""
@@ -102,7 +102,7 @@ def test_publish_takes_history_and_operations_of_different_moments_together(
 
 
 @pytest.mark.parametrize("opened", [0, 5], ids=["as it was", "changed"])
-def test_day_whose_history_is_missing_is_an_error_and_is_not_merged(tmp_path: Path, opened: int):
+def test_day_with_missing_history_is_an_error_and_unmerged(tmp_path: Path, opened: int):
     """R1: what is left of the day must not pass for all of it, nor what is new of it."""
     lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     shutil.rmtree(lake.part(HISTORY, PARTITION).parent)
@@ -118,7 +118,7 @@ def test_day_whose_history_is_missing_is_an_error_and_is_not_merged(tmp_path: Pa
     assert not lake.part(HISTORY, PARTITION).exists()
 
 
-def test_scan_lands_as_one_file_that_names_moment_and_window(tmp_path: Path):
+def test_scan_lands_as_one_file_naming_moment_and_window(tmp_path: Path):
     lake = new_lake(tmp_path)
     path = land(lake, scan([record(1)]))
     folder = f"landing/account_id={PARTITION.account_id}/created_date=2026-11-20"
@@ -171,7 +171,7 @@ def test_fetched_states_landed_by_an_earlier_version_count_as_fetched(tmp_path: 
 
 
 @given(place=st.floats(0, 1, exclude_max=True), byte=st.integers(1, 255), length=st.floats(0, 1))
-def test_landed_file_with_any_damage_is_an_error_or_reads_as_a_table(
+def test_damaged_landed_file_is_an_error_or_a_table(
     tmp_path_factory, place: float, byte: int, length: float
 ):
     """R9: no damage crashes the process, whatever Arrow makes of it."""
@@ -187,7 +187,7 @@ def test_landed_file_with_any_damage_is_an_error_or_reads_as_a_table(
             found.validate(full=True)
 
 
-def test_scan_that_found_nothing_lands_too(tmp_path: Path):
+def test_empty_scan_lands_too(tmp_path: Path):
     """R4: "we looked, and it was empty" is a fact."""
     lake = landed(new_lake(tmp_path), scan([]))
     merge(lake, PARTITION)
@@ -230,7 +230,7 @@ def test_same_state_seen_again_is_one_state_first_seen_then(tmp_path: Path):
     assert [row["observed_at"] for row in rows(lake, "history")] == [NOON + HOUR]
 
 
-def test_absence_from_a_later_answer_removes_nothing(tmp_path: Path):
+def test_absence_from_a_later_response_removes_nothing(tmp_path: Path):
     """R1."""
     lake = landed(new_lake(tmp_path), scan([record(1), record(2)]))
     merge(lake, PARTITION)
@@ -281,7 +281,7 @@ def test_state_seen_after_the_deadline_replaces_only_if_strictly_newer(
     assert [row["opened"] for row in rows(lake, "operations")] == [opened]
 
 
-def test_deadline_is_that_of_the_slot_and_not_of_the_operation(tmp_path: Path):
+def test_deadline_is_of_the_slot_not_the_operation(tmp_path: Path):
     """R3: an operation of 12:59 is past its deadline at 12:00 seven days later."""
     created_at = NOON + timedelta(minutes=59)
     states = [
@@ -297,7 +297,7 @@ def test_deadline_is_that_of_the_slot_and_not_of_the_operation(tmp_path: Path):
     assert [row["opened"] for row in rows(lake, "operations")] == [1]
 
 
-def test_records_that_can_not_be_read_are_kept_verbatim_and_once(tmp_path: Path):
+def test_unreadable_records_are_kept_verbatim_and_once(tmp_path: Path):
     """R1, R9."""
     bad = record(2, stats={"sent": -1})
     lake = landed(
@@ -355,7 +355,7 @@ def test_any_order_of_landing_gives_the_same_tables(tmp_path: Path):
     assert all(result == results[0] for result in results)
 
 
-def test_state_that_an_older_scan_saw_was_first_seen_then(tmp_path: Path):
+def test_state_seen_by_an_older_scan_was_first_seen_then(tmp_path: Path):
     """R5: a scan that lands late, after a newer one was merged, still tells when a state was there."""
     lake = landed(new_lake(tmp_path), scan([record(1)], observed_at=NOON + 2 * HOUR))
     merge(lake, PARTITION)
@@ -370,7 +370,7 @@ def test_state_that_an_older_scan_saw_was_first_seen_then(tmp_path: Path):
     assert snapshot(lake) == snapshot(other)
 
 
-def test_two_different_states_of_one_moment_both_stay_and_one_is_chosen(tmp_path: Path):
+def test_two_states_of_one_moment_stay_and_one_wins(tmp_path: Path):
     """R1, R2: the choice is the same every time."""
     states = [record(1, stats={"opened": opened}) for opened in (0, 1)]
     results = []
@@ -441,7 +441,7 @@ def test_days_and_accounts_never_share_a_file(tmp_path: Path):
     assert len(list(lake.partitions("operations"))) == 2
 
 
-def test_damaged_landed_file_stops_its_day_with_a_message_and_loses_nothing(tmp_path: Path):
+def test_damaged_landed_file_stops_its_day_and_loses_nothing(tmp_path: Path):
     """R9: a foreign or damaged file is named, with what to do; nothing is removed."""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     foreign = lake.landing_folder(PARTITION) / "notes.parquet"
@@ -453,7 +453,7 @@ def test_damaged_landed_file_stops_its_day_with_a_message_and_loses_nothing(tmp_
     assert merge(lake, PARTITION).new == 1
 
 
-def test_damaged_table_is_an_error_and_never_taken_for_an_empty_one(tmp_path: Path):
+def test_damaged_table_is_an_error_never_empty(tmp_path: Path):
     """R9."""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     merge(lake, PARTITION)
@@ -525,7 +525,7 @@ class DiesAtOperations(Disk):
         super().rename(source, target)
 
 
-def test_operations_that_a_killed_merge_left_behind_history_come_up_with_the_next_news(
+def test_operations_behind_history_catch_up_with_the_next_merge(
     tmp_path: Path,
 ):
     """R2, R5: also where the landed file of the merge that was killed was moved away since."""
@@ -545,7 +545,7 @@ def test_operations_that_a_killed_merge_left_behind_history_come_up_with_the_nex
     }
 
 
-def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
+def test_missing_operations_come_back_from_history(tmp_path: Path):
     """R2: a scan that finds some of a day's operations is enough."""
     lake = derived(new_lake(tmp_path), scan([record(1), record(2)]))
     lake.part(OPERATIONS, PARTITION).unlink()
@@ -558,7 +558,7 @@ def test_operations_that_were_moved_away_come_back_from_history(tmp_path: Path):
     ]
 
 
-def test_day_that_cannot_be_derived_keeps_no_other_from_its_tables(tmp_path: Path):
+def test_underivable_day_prevents_no_other_days_tables(tmp_path: Path):
     lake = new_lake(tmp_path)
     landed(lake, scan([record(1)]))
     landed(lake, scan([record(3)], account_id=OTHER_ACCOUNT))
@@ -570,7 +570,7 @@ def test_day_that_cannot_be_derived_keeps_no_other_from_its_tables(tmp_path: Pat
     assert lake.with_work(DERIVE) == {PARTITION}
 
 
-def test_merge_that_derives_derives_what_derive_derives(tmp_path: Path):
+def test_merge_derives_the_same_as_derive(tmp_path: Path):
     later = NOON + HOUR
     scans = [
         scan([record(1), record(2)]),

@@ -81,7 +81,7 @@ def test_sync_goes_on_with_an_older_lake_and_loses_nothing(old: Lake):
     assert differences(WORLD, rows(old.root, OPERATIONS), START, moments) == []
 
 
-def test_publishing_makes_all_that_an_older_version_did_not_know(old: Lake):
+def test_publishing_adds_tables_unknown_to_an_older_version(old: Lake):
     """The same as if this version had made the lake: slots from the scans, and every delivery table."""
     rebuild(old)
     assert old.version() == FORMAT_VERSION
@@ -98,7 +98,7 @@ def test_publishing_makes_all_that_an_older_version_did_not_know(old: Lake):
     assert daily == [{"operations": operations}]
 
 
-def test_version_is_written_last_so_that_a_crash_begins_anew(old: Lake):
+def test_version_is_written_last_and_a_crash_begins_anew(old: Lake):
     """R5"""
     whole = Lake(old.root.with_name("whole"))
     shutil.copytree(old.root, whole.root)
@@ -130,7 +130,7 @@ def test_damaged_day_does_not_keep_the_others_from_this_version(
     assert {"2026-09-01", "2026-09-03"} <= days
 
 
-def test_lake_of_this_version_is_refused_by_what_knows_only_older_ones(tmp_path: Path):
+def test_lake_of_this_version_is_refused_by_older_versions(tmp_path: Path):
     lake = up_to_date(Lake(tmp_path / "lake"))
     text = json.loads((lake.root / "lake.json").read_text())
     assert text == {"format": FORMAT_VERSION}
@@ -173,7 +173,7 @@ def test_lake_of_format_2_equals_itself_with_its_fetched_state_newest(tmp_path: 
     assert [row for row in after[f"history {day}"] if row["looked_up_at"]] == [found]
 
 
-def test_publishing_brings_a_lake_of_format_2_to_what_syncs_made_of_it(tmp_path: Path):
+def test_publishing_finishes_what_a_format_2_lake_began(tmp_path: Path):
     """R5: what a killed merge left is done, and the days it had landed are in."""
     lake = unpacked(2, tmp_path / "lake")
     _, errors = rebuild(lake)

@@ -184,7 +184,7 @@ def test_new_archive_opens_no_other_days_files(tmp_path: Path):
     assert ask(one.lake, query).to_pylist() == [{"found": True}]
 
 
-def test_column_that_older_files_lack_is_null_until_their_day_changes(tmp_path: Path, stored: Path):
+def test_column_missing_from_older_files_is_null(tmp_path: Path, stored: Path):
     one = edited(stored, tmp_path / "archive", older)
     assert rows(one.data, OPERATIONS)["recipients"].null_count == rows(stored, OPERATIONS).num_rows
     one.clock.step(timedelta(hours=2))
@@ -221,7 +221,7 @@ def test_day_of_a_newer_version_is_not_merged_and_loses_nothing(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("table", FACTS, ids=lambda table: table.name)
-def test_no_fact_is_rewritten_without_a_column_of_its_file(tmp_path: Path, table: Table):
+def test_no_file_is_rewritten_without_its_unknown_columns(tmp_path: Path, table: Table):
     """R1: whichever of a day's tables has the column."""
     lake = derived(new_lake(tmp_path), scan([record(1), record(2) | {"stats": None}]))
     file = lake.part(table, PARTITION)

@@ -55,7 +55,7 @@ def killed_while_writing(root: Path, name: str, partition: Partition = PARTITION
     return left
 
 
-def test_sync_removes_what_a_killed_one_left_of_a_day_that_the_api_has_forgotten(tmp_path: Path):
+def test_sync_removes_unfinished_files_of_a_forgotten_day(tmp_path: Path):
     """R5: nobody writes there again, so nobody else would overwrite it."""
     now = at("2026-12-20")
     assert now.date() > DAY
@@ -83,7 +83,7 @@ def test_unfinished_file_of_a_process_at_work_is_left_to_it(tmp_path: Path):
     assert (lake.root / "written").read_bytes() == b"whole"
 
 
-def test_nothing_but_unfinished_files_is_removed_and_the_day_is_free_afterwards(tmp_path: Path):
+def test_only_unfinished_files_are_removed_and_the_lock_released(tmp_path: Path):
     """R1, R5"""
     lake = landed(new_lake(tmp_path), scan([record(1)]))
     foreign = lake.temporary_file("landing", PARTITION).with_name("note.txt")
@@ -106,7 +106,7 @@ class Refusing(Disk):
         super().remove(file)
 
 
-def test_what_cannot_be_removed_is_told_and_keeps_nothing_else(
+def test_unremovable_file_is_reported_and_keeps_no_other(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     lake = new_lake(tmp_path)

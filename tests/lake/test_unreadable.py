@@ -98,7 +98,7 @@ def refused(lake: Lake, read: Callable[[Lake], object]) -> str:
 
 @needs_root
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
-def test_file_of_another_user_is_told_with_its_owner(lake: Lake, read: Callable[[Lake], object]):
+def test_file_of_another_user_is_named_with_its_owner(lake: Lake, read: Callable[[Lake], object]):
     """R9: as one sync by root leaves them."""
     files = [lake.part(OPERATIONS, PARTITION), first_landed(lake)]
     give_to_nobody(lake.root)
@@ -115,7 +115,7 @@ def test_file_of_another_user_is_told_with_its_owner(lake: Lake, read: Callable[
 
 @needs_root
 @pytest.mark.parametrize("read", [READERS["rows"], READERS["merge"]])
-def test_folder_of_another_user_is_told_with_its_owner(lake: Lake, read: Callable[[Lake], object]):
+def test_folder_of_another_user_is_named_with_its_owner(lake: Lake, read: Callable[[Lake], object]):
     folder = lake.part(OPERATIONS, PARTITION).parent
     give_to_nobody(lake.root)
     take_from_nobody(folder)
@@ -137,7 +137,7 @@ def test_publish_names_a_coverage_file_of_another_user(lake: Lake):
 
 @needs_root
 @pytest.mark.parametrize("name", [".locks", ".tmp", ".pending"])
-def test_hidden_folder_of_another_user_is_told_with_its_owner(lake: Lake, name: str):
+def test_hidden_folder_of_another_user_is_named_with_its_owner(lake: Lake, name: str):
     give_to_nobody(lake.root)
     take_from_nobody(lake.root / name, *(lake.root / name).rglob("*"))
     said = refused(lake, READERS["merge"])
@@ -180,7 +180,7 @@ def test_failure_of_the_system_is_no_damage_of_the_file(number: int):
     assert "damaged" not in str(found)
 
 
-def test_full_disk_is_a_write_that_failed():
+def test_full_disk_is_a_failed_write():
     error = duckdb.IOException(f'IO Error: Could not write file "{PART}": No space left on device')
     assert str(faults.of_query(error)) == f"can't write {PART}: No space left on device. Make room"
 
@@ -190,13 +190,13 @@ def test_what_no_system_says_is_damage(error: Exception):
     assert isinstance(faults.of_file(PART, error), DamagedError)
 
 
-def test_query_that_is_wrong_is_no_failure_of_a_file():
+def test_wrong_query_is_no_file_failure():
     assert (
         faults.of_query(duckdb.BinderException("Binder Error: no column Permission denied")) is None
     )
 
 
-def test_folder_in_the_place_of_a_file_is_told(lake: Lake):
+def test_folder_in_the_place_of_a_file_is_named(lake: Lake):
     part = lake.part(OPERATIONS, PARTITION)
     part.unlink()
     part.mkdir()
@@ -205,7 +205,7 @@ def test_folder_in_the_place_of_a_file_is_told(lake: Lake):
             READERS[name](lake)
 
 
-def test_file_in_the_place_of_a_folder_is_told(lake: Lake):
+def test_file_in_the_place_of_a_folder_is_named(lake: Lake):
     folder = lake.part(OPERATIONS, PARTITION).parent
     folder.rename(folder.with_name("aside"))
     folder.touch()
@@ -213,12 +213,12 @@ def test_file_in_the_place_of_a_folder_is_told(lake: Lake):
         parquet.read(lake.part(OPERATIONS, PARTITION), OPERATIONS.arrow)
 
 
-def test_every_known_failure_is_told_with_its_file():
+def test_every_known_failure_names_its_file():
     for number in KNOWN:
         assert str(PART) in explain(OSError(number, os.strerror(number)), PART)
 
 
-def test_command_tells_what_to_do_about_a_refusal(tmp_path: Path):
+def test_command_says_what_to_do_about_a_refusal(tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "lake.json").mkdir()
     done = run("sql", "SELECT 1", "--data", "data", cwd=tmp_path)
@@ -270,7 +270,7 @@ def test_damaged_warehouse_is_published_again(lake: Lake):
     assert query.ask(lake, "FROM delivery_daily").num_rows == 1
 
 
-def test_damaged_fact_is_named_and_left_as_it_is(lake: Lake):
+def test_damaged_kept_table_is_named_and_left_alone(lake: Lake):
     part = lake.part(COVERAGE, PARTITION)
     damage(part, "other")
     left = part.read_bytes()

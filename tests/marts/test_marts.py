@@ -75,7 +75,7 @@ def test_absent_counts_make_a_null_sum_and_never_zero(tmp_path: Path):
     assert (row["attempts"], row["total"]) == (None, 1)
 
 
-def test_operation_without_a_count_that_rates_need_is_not_rated(tmp_path: Path):
+def test_operation_missing_a_count_is_not_rated(tmp_path: Path):
     """A rate must not divide what one operation has by what another lacks."""
     lacking = record(1, stats={"total": 100})
     del lacking["stats"]["delivered"]
@@ -92,7 +92,7 @@ def test_summarizing_again_writes_nothing(tmp_path: Path):
     assert [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS] == written
 
 
-def test_summarizing_clears_the_mark_that_merging_left(tmp_path: Path):
+def test_deriving_clears_the_mark_left_by_merging(tmp_path: Path):
     """R5: the mark says that derived tables may be older than history."""
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     assert lake.with_work(DERIVE) == set()
@@ -104,7 +104,7 @@ def test_summarizing_clears_the_mark_that_merging_left(tmp_path: Path):
     assert lake.part(DELIVERY_HOURLY, PARTITION).exists()
 
 
-def test_days_that_an_older_version_derived_get_the_marts_that_came_since(tmp_path: Path):
+def test_days_derived_by_an_older_version_get_new_marts(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     for mart in (OPERATION_SIZES, DELIVERY_CURVE):
         shutil.rmtree(lake.root / mart.name)
@@ -115,7 +115,7 @@ def test_days_that_an_older_version_derived_get_the_marts_that_came_since(tmp_pa
     assert lake.with_work(DERIVE) == set()
 
 
-def test_days_are_derived_anew_when_the_sql_of_a_mart_is_another(tmp_path: Path):
+def test_changed_mart_sql_derives_days_again(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     derive_pending(lake)
     lake.derived("marts.json").write_text(json.dumps("made by other SQL"))
@@ -266,7 +266,7 @@ def test_curve_has_what_was_known_at_each_age(tmp_path: Path):
     assert {row["hour_operations"] for row in found.values()} == {1}
 
 
-def test_curve_leaves_out_the_counts_of_operations_that_lack_one(tmp_path: Path):
+def test_curve_omits_operations_missing_a_count(tmp_path: Path):
     lacking = record(1, stats={"total": 100})
     del lacking["stats"]["opened"]
     seen = NOON + timedelta(minutes=1)
@@ -276,7 +276,7 @@ def test_curve_leaves_out_the_counts_of_operations_that_lack_one(tmp_path: Path)
     assert (alone["operations"], alone["rated_operations"], alone["emails"]) == (1, None, None)
 
 
-def test_scan_that_finds_nothing_new_leaves_the_marts_untouched(tmp_path: Path):
+def test_scan_without_changes_leaves_the_marts_untouched(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     written = [lake.part(mart, PARTITION).stat().st_ino for mart in MARTS]
     derived(lake, scan([record(1)], observed_at=NOON + timedelta(hours=5)))
@@ -298,7 +298,7 @@ SEEN = st.tuples(
 
 @settings(max_examples=80)
 @given(st.lists(SEEN, max_size=12))
-def test_curve_is_the_sum_over_the_newest_states_of_those_seen_by_then(seen: list[tuple]):
+def test_curve_sums_the_newest_states_seen_by_each_age(seen: list[tuple]):
     """R3: among the states seen by an age, whatever came late, twice, at once or from a stale replica."""
     created = {number: minutes for number, minutes, *_ in seen}
     rows = [

@@ -25,13 +25,13 @@ moments = st.datetimes(
 )
 
 
-def test_window_asks_one_second_more_on_both_sides():
+def test_query_bounds_add_one_second_on_both_sides():
     """R7: the documented bounds may be exclusive, so they are never relied on."""
     window = Window(at("2026-11-20 10:00"), at("2026-11-20 11:00"))
     assert window.query_bounds() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:01"))
 
 
-def test_window_with_fractions_asks_whole_seconds_around_them():
+def test_query_bounds_round_fractions_outwards():
     """R7: times may be whole seconds at the API, so a fraction is rounded outwards."""
     window = Window(at("2026-11-20 10:00:00.5"), at("2026-11-20 11:00:00.5"))
     assert window.query_bounds() == (at("2026-11-20 09:59:59"), at("2026-11-20 11:00:02"))
@@ -82,7 +82,7 @@ def test_times_with_another_zone_mean_the_same_instant():
         ("2026-11-20 23:00", "2026-11-21 00:01", "inside one UTC day"),
     ],
 )
-def test_window_that_is_none_is_refused(start: str, end: str, message: str):
+def test_invalid_window_is_refused(start: str, end: str, message: str):
     with pytest.raises(ValueError, match=message):
         Window(at(start), at(end))
 

@@ -54,7 +54,7 @@ def published(lake: Lake) -> list[tuple]:
     return [(row["created_date"], row["operations"]) for row in rows]
 
 
-def test_only_files_that_changed_are_opened(lake: Lake):
+def test_publish_opens_only_changed_files(lake: Lake):
     """The other day's file is spoiled, and noted as the one that was read: whoever opened it would fail."""
     lake.part(DELIVERY_HOURLY, TOMORROW).write_bytes(b"no Parquet")
     version = collected.versions(lake, DELIVERY_HOURLY)[TOMORROW]
@@ -63,7 +63,7 @@ def test_only_files_that_changed_are_opened(lake: Lake):
     assert published(lake) == [(DAY, 2), (DAY + NEXT, 2)]
 
 
-def test_status_opens_only_files_that_changed(lake: Lake):
+def test_status_opens_only_changed_files(lake: Lake):
     lake.part(COVERAGE, TOMORROW).write_bytes(b"no Parquet")
     file = lake.derived("published.json")
     note = json.loads(file.read_text())
@@ -79,7 +79,7 @@ def test_removed_partition_leaves_the_warehouse(lake: Lake):
     assert published(lake) == [(DAY, 1)]
 
 
-def test_file_of_the_same_age_and_inode_with_another_size_is_read_again(lake: Lake):
+def test_file_with_another_size_is_read_again(lake: Lake):
     file = lake.part(DELIVERY_HOURLY, Partition(ACCOUNT, DAY))
     times = file.stat()
     file.write_bytes(lake.part(DELIVERY_HOURLY, TOMORROW).read_bytes())
@@ -110,7 +110,7 @@ def test_without_kept_rows_every_file_is_read(lake: Lake, damage: str):
 
 
 @pytest.mark.parametrize("outdated", [1, 3, 12])
-def test_partitions_that_changed_are_replaced_and_others_stay(tmp_path: Path, outdated: int):
+def test_changed_partitions_are_replaced_and_others_stay(tmp_path: Path, outdated: int):
     days = [NOON + n * NEXT for n in range(14)]
     lake = derived(
         new_lake(tmp_path),

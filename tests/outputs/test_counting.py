@@ -174,7 +174,7 @@ def counted_by(model: str, number: int, luck: Random) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", NAMES)
-def test_operation_is_never_evidence_against_the_model_that_counted_it(tmp_path: Path, model: str):
+def test_operation_is_never_evidence_against_its_own_model(tmp_path: Path, model: str):
     records = [counted_by(model, n, luck_of(n)) for n in range(400)]
     lake = derived(new_lake(tmp_path), scan(records))
     evidence = snapshot(lake)[f"counting_evidence {PARTITION}"]
@@ -208,7 +208,7 @@ def test_decision_is_never_wrong_however_many_counts_are(tmp_path: Path, model: 
         assert not row["decided"] or row["reading"] == reading
 
 
-def test_account_of_single_emails_that_leave_delivered_is_exclusive(tmp_path: Path):
+def test_single_emails_leaving_delivered_are_exclusive(tmp_path: Path):
     """An opened email is no longer counted as delivered: `delivered` is 0 where `opened` is 1."""
     delivered = {"total": 1, "sent": 0, "delivered": 1}
     failed = {"total": 1, "sent": 0, "failed": 1}
@@ -426,9 +426,7 @@ def test_first_sync_shows_the_true_rate_of_the_account(tmp_path: Path, reading: 
 
 
 @pytest.mark.parametrize("reading", ["cumulative", "exclusive"])
-def test_late_and_lost_events_do_not_keep_an_account_from_being_decided(
-    tmp_path: Path, reading: Counting
-):
+def test_late_and_lost_events_do_not_prevent_a_decision(tmp_path: Path, reading: Counting):
     """Of each fiftieth operation the delivery's event is lost, another fiftieth is counted in part."""
     world = World(3, 800, at("2026-11-18 00:00"), counting=reading)
     records, _ = account_records(world, single=False)

@@ -65,13 +65,13 @@ def test_day_is_closed_when_late_changes_may_be_missing(tmp_path: Path):
     assert ask(lake, DAILY) == [("closed", 1.0, 0, 24, 0, 0, 0)]
 
 
-def test_day_is_changing_while_it_is_scanned_and_before_it_is_over(tmp_path: Path):
+def test_day_is_changing_until_over_and_scanned(tmp_path: Path):
     """At 14:00 there are 15 slots, and 9 are still to come."""
     lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
     assert ask(lake, DAILY) == [("changing", 1.0, 0, 0, 24, 0, 0)]
 
 
-def test_rate_over_lost_data_is_no_rate_but_the_sums_are_there(tmp_path: Path):
+def test_lost_data_leaves_sums_and_no_rate(tmp_path: Path):
     """The afternoon was never scanned: what is there of the day is not its delivery rate."""
     morning = day_scan(DAY, NOON + timedelta(minutes=30), record(1))
     lake = published(tmp_path, morning, elsewhere(FIRST + timedelta(days=9)))
@@ -87,7 +87,7 @@ def test_rate_over_lost_data_is_no_rate_but_the_sums_are_there(tmp_path: Path):
     assert ask(lake, query) == [("gaps", None, 1)]
 
 
-def test_period_that_is_lost_whole_is_there_and_so_is_an_empty_one(tmp_path: Path):
+def test_lost_and_empty_periods_have_rows(tmp_path: Path):
     """R4: from the first day with operations on, a day that nobody scanned has a row that says so."""
     scans = [day_scan(DAY, moment, record(1)) for moment in FINAL]
     empty = DAY + timedelta(days=1)
@@ -116,7 +116,7 @@ def test_day_on_which_the_archive_began_is_partial(tmp_path: Path):
     assert ask(lake, query) == [("partial", 1.0, 11, 0, 0, 0, 13)]
 
 
-def test_hour_that_nobody_could_ask_for_in_time_has_no_rate(tmp_path: Path):
+def test_hour_scanned_too_late_has_no_rate(tmp_path: Path):
     """What the API still told of it may be a part."""
     lake = published(tmp_path, day_scan(DAY, FIRST + timedelta(days=30), record(1)))
     for table in ("delivery_hourly", "delivery_daily"):
@@ -124,7 +124,7 @@ def test_hour_that_nobody_could_ask_for_in_time_has_no_rate(tmp_path: Path):
         assert ask(lake, query) == [("gaps", 1, None)]
 
 
-def test_scan_that_finds_nothing_new_can_make_a_day_final(tmp_path: Path):
+def test_scan_without_changes_can_make_a_day_final(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, FINAL[0], record(1)))
     assert ask(lake, DAILY)[0][0] == "changing"
     derived(lake, day_scan(DAY, FINAL[1], record(1)))
@@ -184,7 +184,7 @@ def curve(lake: Lake, columns: str) -> dict[str, tuple]:
     return {age: tuple(rest) for age, *rest in ask(lake, query)}
 
 
-def test_curve_tells_the_scans_before_and_after_each_age(tmp_path: Path):
+def test_curve_names_the_scans_around_each_age(tmp_path: Path):
     """Seen from the middle of the hour, 12:30; looked at 12:40, 14:00, and four days later."""
     moments = [NOON + timedelta(minutes=40), NOON + timedelta(hours=2), NOON + timedelta(days=4)]
     lake = published(tmp_path, *(day_scan(DAY, moment, record(1)) for moment in moments))
@@ -212,7 +212,7 @@ def test_curve_knows_a_later_look_though_it_found_nothing_new(tmp_path: Path):
     assert curve(lake, "operations, scan_after_minutes")["3 h"] == (1, 270.0)
 
 
-def test_curve_counts_no_scan_after_the_deadline_and_none_of_another_window(tmp_path: Path):
+def test_curve_ignores_scans_after_the_deadline_or_elsewhere(tmp_path: Path):
     """R4."""
     evening = Window(NOON + timedelta(hours=6), NOON + timedelta(hours=7))
     lake = published(
@@ -238,7 +238,7 @@ def test_curve_has_rates_under_the_accounts_reading(tmp_path: Path):
     assert curve(lake, rates)["1 h"] == ("changing", 0.8, 0.75, 0.2)
 
 
-def test_curve_has_no_rate_of_an_age_that_nobody_came_near(tmp_path: Path):
+def test_curve_has_no_rate_at_ages_without_scans(tmp_path: Path):
     """Looked at 13:30, an hour after the middle of the hour, and never again."""
     one = record(1, created_at=NOON + timedelta(minutes=30))
     lake = published(
@@ -343,14 +343,14 @@ def test_usual_days_are_no_anomalies_and_an_outage_is_one():
     ]
 
 
-def test_too_few_days_tell_nothing():
+def test_too_few_days_give_no_anomalies():
     outage = (1000, 780, 60, 215, 5, "final")
     assert anomalies([*[USUAL] * 13, outage]) == []
     assert anomalies([*[USUAL] * 14, outage]) != []
     assert anomalies([*[(*USUAL[:5], "gaps")] * 14, outage]) == []
 
 
-def test_day_that_still_changes_is_judged_only_by_what_cannot_get_smaller():
+def test_changing_day_is_judged_only_by_growing_counts():
     """Opens come over days, deliveries over hours: a young day has few of both."""
     young = (1000, 500, 10, 5, 0, "changing")
     assert anomalies([*[USUAL] * 20, young]) == []
@@ -361,7 +361,7 @@ def test_day_that_still_changes_is_judged_only_by_what_cannot_get_smaller():
     ]
 
 
-def test_closed_day_is_not_judged_by_what_came_after_its_last_scan_nor_tells_what_to_expect_of_it():
+def test_day_last_scanned_early_is_neither_judged_nor_baseline():
     """The archive was off for days: when it looked last, few emails had been opened."""
     closed = (1000, 900, 90, 20, 5, "closed")
     assert anomalies([*[USUAL] * 20, *[closed] * 3, *[USUAL] * 10]) == []
@@ -374,7 +374,7 @@ def test_closed_day_is_not_judged_by_what_came_after_its_last_scan_nor_tells_wha
     ]
 
 
-def test_weekend_that_is_like_the_weekends_before_is_usual():
+def test_weekend_like_earlier_weekends_is_usual():
     weekend = (1000, 970, 90, 25, 5, "final")
     weeks = [weekend if n % 7 in (5, 6) else USUAL for n in range(60)]
     assert anomalies(weeks) == []
@@ -399,7 +399,7 @@ def test_few_emails_are_no_anomaly_whatever_became_of_them(emails: int):
     assert anomalies([*[USUAL] * 28, (emails, 0, 0, 0, emails, "final")]) == []
 
 
-def test_rate_that_never_was_above_zero_is_not_left_by_one_failure():
+def test_one_failure_is_no_anomaly_of_a_zero_rate():
     clean = (1000, 1000, 300, 0, 0, "final")
     assert anomalies([*[clean] * 28, (1000, 999, 300, 0, 1, "final")]) == []
     assert anomalies([*[clean] * 28, (1000, 950, 300, 0, 50, "final")]) == [
@@ -477,7 +477,7 @@ def test_ages_rise_and_are_shown_as_what_they_are():
     assert shown == sorted(minutes for _, minutes in AGES)
 
 
-def test_scan_that_settles_nothing_is_no_reason_to_publish(tmp_path: Path):
+def test_scan_without_effect_does_not_publish(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, NOON + timedelta(hours=2), record(1)))
     derived(lake, day_scan(DAY, NOON + timedelta(hours=2, minutes=50), record(1)))
     assert publish(lake, force=False) is False
@@ -486,7 +486,7 @@ def test_scan_that_settles_nothing_is_no_reason_to_publish(tmp_path: Path):
     assert publish(lake, force=False) is True
 
 
-def test_damaged_coverage_is_an_error_that_leaves_the_old_warehouse(tmp_path: Path):
+def test_damaged_coverage_keeps_the_old_warehouse(tmp_path: Path):
     lake = published(tmp_path, day_scan(DAY, NOON, record(1)))
     before = lake.warehouse.stat().st_ino
     for table in (COVERAGE, SLOT_COVERAGE):

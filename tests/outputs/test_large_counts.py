@@ -76,7 +76,7 @@ def test_largest_count_is_left_out_of_the_curve(tmp_path: Path, name: str):
     assert (last["emails"], last["attempted"], last["delivered"]) == (1, 1, 1)
 
 
-def test_largest_count_that_is_believed_is_summed(tmp_path: Path):
+def test_largest_plausible_count_is_summed(tmp_path: Path):
     one = {"total": MAX_PLAUSIBLE_COUNT, "sent": MAX_PLAUSIBLE_COUNT}
     lake = published(tmp_path, record(1, stats=one), record(2, stats=one))
     assert rows(lake, "SELECT total, rated_attempted FROM delivery_monthly") == [

@@ -131,7 +131,7 @@ def test_client_with_the_warehouse_open_for_writing_locks_no_reader_out(
 
 
 @reader
-def test_client_that_writes_after_publishing_disturbs_no_reader(
+def test_client_writing_after_publishing_disturbs_no_reader(
     lake: Lake, read: Callable[[Lake], object]
 ):
     """R6: its log appears beside a file that it is not of."""
@@ -191,9 +191,7 @@ def test_what_a_client_wrote_is_replaced_where_nothing_else_changed(
     assert "Open it read-only there, or write to a copy" in caplog.text
 
 
-def test_client_that_only_reads_is_no_reason_to_publish(
-    lake: Lake, caplog: pytest.LogCaptureFixture
-):
+def test_client_only_reading_causes_no_publish(lake: Lake, caplog: pytest.LogCaptureFixture):
     with client(lake) as other:
         other.execute("FROM delivery_daily")
     with duckdb.connect(str(lake.warehouse), read_only=True):
@@ -203,7 +201,7 @@ def test_client_that_only_reads_is_no_reason_to_publish(
     assert "another program" not in caplog.text
 
 
-def test_publishing_that_is_killed_leaves_a_warehouse_that_opens(lake: Lake, tmp_path: Path):
+def test_killed_publish_leaves_a_readable_warehouse(lake: Lake, tmp_path: Path):
     """R5, R6: at each of its last steps, beside the log of another program."""
     with client(lake) as other:
         other.execute("CREATE TABLE notes AS SELECT 1 AS note")

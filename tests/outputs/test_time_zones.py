@@ -60,7 +60,7 @@ def test_readers_in_any_time_zone_see_the_same_tables(lake: Lake, zone: str):
 
 
 @pytest.mark.parametrize("zone", ["UTC", *ZONES])
-def test_what_was_known_at_a_moment_is_the_same_in_any_time_zone(lake: Lake, zone: str):
+def test_as_of_is_the_same_in_any_time_zone(lake: Lake, zone: str):
     """R3: the state that was seen before the deadline, and not the one after it."""
     query = "SELECT created_at, opened FROM operations_as_of('2026-12-01') ORDER BY created_at"
     assert answers(lake, zone, query) == [

@@ -53,7 +53,7 @@ def published(folder: Path, *records: dict) -> Lake:
     return lake
 
 
-def test_every_table_and_column_is_as_the_schema_has_it_with_its_meaning(tmp_path: Path):
+def test_tables_and_columns_match_the_schema_with_comments(tmp_path: Path):
     lake = published(tmp_path, record(1))
     columns = ask(
         lake,
@@ -153,7 +153,7 @@ def test_moved_archive_is_mended_by_publishing(tmp_path: Path):
         pytest.param(read_accounts, id="report"),
     ],
 )
-def test_who_asks_a_moved_archive_is_told_what_mends_it(
+def test_query_of_a_moved_archive_says_how_to_repair_it(
     tmp_path: Path, asking: Callable[[Lake], object]
 ):
     lake = Lake(published(tmp_path / "old", record(1)).root.rename(tmp_path / "new"))
@@ -164,7 +164,7 @@ def test_who_asks_a_moved_archive_is_told_what_mends_it(
         asking(lake)
 
 
-def test_what_publishing_does_not_mend_is_not_said_to_be_mended_by_it(tmp_path: Path):
+def test_publish_is_not_suggested_where_it_does_not_help(tmp_path: Path):
     lake = published(tmp_path, record(1))
     with pytest.raises(ArchiveError, match="Conversion Error") as caught:
         query.ask(lake, "SELECT 'x'::INTEGER FROM operations")

@@ -29,9 +29,7 @@ def test_any_bytes_end_in_a_result_or_in_a_documented_error(figures: Counter[str
 
 
 @given(pages())
-def test_every_record_of_a_page_is_a_row_unchanged_or_a_reject_verbatim(
-    figures: Counter[str], content: bytes
-):
+def test_every_record_is_an_unchanged_row_or_verbatim_reject(figures: Counter[str], content: bytes):
     """R8, R9"""
     figures.update(check_page(content))
 
@@ -57,7 +55,7 @@ def test_every_error_of_an_operation_is_kept_as_it_came(figures: Counter[str], c
 
 
 @given(wrecks(answers))
-def test_wrecks_of_answers_lose_nothing_that_is_accepted(figures: Counter[str], content: bytes):
+def test_mutated_responses_lose_nothing_accepted(figures: Counter[str], content: bytes):
     """R8, R9: bytes flipped, cut, inserted, doubled."""
     for check in CHECKS:
         figures.update(check(content))
@@ -86,7 +84,7 @@ def test_no_depth_crashes_the_process_or_costs_another_record(
 
 
 @pytest.mark.parametrize("depth", [97, 200, 5_000])
-def test_answer_that_is_broken_deep_inside_is_damaged(depth: int):
+def test_response_broken_deep_inside_is_damaged(depth: int):
     """R9: what is passed over is checked nevertheless."""
     for broken in ("[" * depth + "1 2" + "]" * depth, '{"a":' * depth + "[}" + "}" * depth):
         content = body([record(1), 0]).replace(b", 0]", f", {broken}]".encode())

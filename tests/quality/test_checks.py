@@ -101,7 +101,7 @@ def test_what_the_reference_does_not_know_is_named(tmp_path: Path):
     ]
 
 
-def test_id_that_names_another_time_is_named(tmp_path: Path):
+def test_id_with_another_embedded_time_fails(tmp_path: Path):
     """Fact: "the embedded time is a free cross-check of `createdAt`"."""
     moved = genuine(createdAt="2026-11-20T18:00:00Z")
     (problem,) = problems(tmp_path, "embedded_time", moved)
@@ -142,9 +142,7 @@ def test_a_minute_between_an_id_and_its_creation_is_tolerated(
     assert set(failing(lake, "embedded_time")["operation_id"].to_pylist()) == late
 
 
-def test_what_the_checks_look_at_is_read_in_parts_that_miss_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_checks_read_in_parts_miss_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """R2, with as few rows at once as there are: also what two parts have in common."""
     monkeypatch.setattr(checks, "_AT_ONCE", 1)
     later = at("2026-11-21 01:00")
@@ -164,9 +162,7 @@ def test_what_the_checks_look_at_is_read_in_parts_that_miss_nothing(
 
 
 @pytest.mark.parametrize("silent_days", [2, 10, 27, 30, 40, 400])
-def test_account_that_is_silent_for_longer_than_ever_is_named_for_as_long_as_it_is(
-    silent_days: int, tmp_path: Path
-):
+def test_account_silent_for_longer_than_ever_is_named(silent_days: int, tmp_path: Path):
     every_hour = [record(n, created_at=NOON - timedelta(hours=n)) for n in range(12)]
     later = Window.of_day((NOON + timedelta(days=silent_days)).date())
     moment = NOON + timedelta(days=silent_days)
@@ -176,7 +172,7 @@ def test_account_that_is_silent_for_longer_than_ever_is_named_for_as_long_as_it_
     assert "no operation since the hour of 2026-11-20 12:00" in silent["problem"]
 
 
-def test_account_that_pauses_as_usual_is_not_named(tmp_path: Path):
+def test_account_pausing_as_usual_is_not_named(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=NOON + timedelta(hours=6)))
     assert silent_accounts(lake).num_rows == 0
 
@@ -186,6 +182,6 @@ def test_rejects_are_named_with_their_reason(tmp_path: Path):
     assert found == ["expected an object in stats; got null"]
 
 
-def test_only_the_days_asked_for_are_looked_at(tmp_path: Path):
+def test_only_requested_days_are_checked(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([genuine(stats=None)]))
     assert failing(lake, "rejects", [at("2026-11-19 00:00").date()]).num_rows == 0

@@ -118,7 +118,7 @@ def test_state_of_a_wrong_time_gives_way_to_a_later_one(tmp_path: Path):
     assert rows(lake.root, HISTORY)["opened"].to_pylist() == [0, 1]
 
 
-def test_state_that_was_seen_before_its_creation_is_dated_anew(tmp_path: Path):
+def test_state_seen_before_its_creation_is_redated(tmp_path: Path):
     """A Date of years back, on a day that was asked for: no bound is needed to tell."""
     lake = derived(new_lake(tmp_path), scan([record(1)], observed_at=NOON - 2000 * DAY))
     derived(lake, scan([record(1), record(2)], observed_at=NOON + HOUR))
@@ -137,7 +137,7 @@ def test_rejects_stay_and_are_dated_anew(tmp_path: Path):
     assert NOON.date() == reject["observed_at"].date()
 
 
-def test_lookups_of_a_wrong_time_are_asked_again(tmp_path: Path):
+def test_lookups_of_a_wrong_time_are_repeated(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1, stats={"failed": 1})]))
     (found,) = scan([record(1)], observed_at=LATER).operations.to_pylist()
     lookup = {
@@ -199,7 +199,7 @@ class FilesOfTwo(Files):
         return super().locked(lock_file, what)
 
 
-def test_sync_that_merges_during_a_repair_loses_nothing(tmp_path: Path):
+def test_sync_merging_during_a_repair_loses_nothing(tmp_path: Path):
     """R1, R5"""
     lake = derived(new_lake(tmp_path), scan([], observed_at=LATER))
     repair(Lake(lake.root, FilesOfTwo(lake.root)), BOUNDS, "first")
@@ -207,7 +207,7 @@ def test_sync_that_merges_during_a_repair_loses_nothing(tmp_path: Path):
     assert rows(lake.root, COVERAGE)["observed_at"].to_pylist() == [scan([]).facts.observed_at]
 
 
-def test_bounds_that_leave_no_time_are_refused():
+def test_empty_bounds_are_refused():
     with pytest.raises(UsageError, match="no scan would be left"):
         Bounds.by(NOON, before=NOON + DAY)
 
@@ -235,7 +235,7 @@ def mixed(folder: Path) -> Lake:
     )
 
 
-def test_repair_that_was_killed_is_done_by_the_next_one(tmp_path: Path, steps_to_try: int):
+def test_killed_repair_is_finished_by_the_next(tmp_path: Path, steps_to_try: int):
     """R5: killed before each of its steps, or before some of them."""
     shutil.copytree(mixed(tmp_path / "before").root, tmp_path / "done")
     done = Lake(tmp_path / "done")
@@ -251,7 +251,7 @@ def test_repair_that_was_killed_is_done_by_the_next_one(tmp_path: Path, steps_to
         assert snapshot(lake) == expected, f"killed before step {moment}"
 
 
-def test_command_shows_first_and_does_it_when_told(tmp_path: Path):
+def test_command_shows_first_and_repairs_on_request(tmp_path: Path):
     lake = new_lake(tmp_path)
     derived(lake, scan([record(1)]), scan([record(2)], observed_at=at("2091-11-20")))
     before = snapshot(lake)

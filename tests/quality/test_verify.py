@@ -49,7 +49,7 @@ def created(world: World, start: datetime, end: datetime) -> int:
     return len(world.numbers(start, end))
 
 
-def test_archive_that_was_just_synced_is_equal(archived: tuple[Emulator, Settings]):
+def test_just_synced_archive_is_equal(archived: tuple[Emulator, Settings]):
     _, settings = archived
     found = verify(settings)
     known = created(WORLD, START, NOW)
@@ -63,7 +63,7 @@ def test_archive_that_was_just_synced_is_equal(archived: tuple[Emulator, Setting
 
 
 @pytest.mark.parametrize("past_the_hour", [0, 1, 30, 59])
-def test_first_sync_takes_all_that_the_api_still_knows(tmp_path: Path, past_the_hour: int):
+def test_first_sync_takes_everything_the_api_knows(tmp_path: Path, past_the_hour: int):
     """The hour that was 7 days ago too: its last operations are younger than that."""
     now = START + 8 * DAY + 5 * HOUR + timedelta(minutes=past_the_hour)
     with account(WORLD, now, tmp_path) as (_, settings):
@@ -81,7 +81,7 @@ def test_verifying_changes_nothing(archived: tuple[Emulator, Settings]):
     assert content(settings.data) == before
 
 
-def test_states_that_changed_since_are_newer_at_the_api(archived: tuple[Emulator, Settings]):
+def test_states_changed_since_are_newer_at_the_api(archived: tuple[Emulator, Settings]):
     """Just those that a sync would change."""
     emulator, settings = archived
     emulator.clock.step(30 * timedelta(minutes=1))
@@ -94,7 +94,7 @@ def test_states_that_changed_since_are_newer_at_the_api(archived: tuple[Emulator
     assert found.ok
 
 
-def test_operation_that_no_scan_could_have_seen_yet_is_awaited_and_an_older_one_missing(
+def test_operation_since_the_last_scan_is_awaited_not_missing(
     archived: tuple[Emulator, Settings],
 ):
     emulator, settings = archived
@@ -113,7 +113,7 @@ def test_operation_that_no_scan_could_have_seen_yet_is_awaited_and_an_older_one_
     assert verify(settings).ok
 
 
-def test_young_operation_that_a_scan_should_have_seen_is_missing(tmp_path: Path):
+def test_young_operation_within_a_scan_is_missing(tmp_path: Path):
     """It appeared late, or was lost: the scan that covers its creation did not bring it."""
     now = NOON + timedelta(minutes=30)
     young = record(2, created_at=NOON + timedelta(minutes=5))
@@ -139,7 +139,7 @@ def against(lake: Lake, now: datetime, *records: dict) -> Verification:
         return verify(settings, start=NOON, end=NOON + HOUR)
 
 
-def test_state_that_the_archive_has_outlived_is_older(tmp_path: Path):
+def test_state_older_than_the_archives_is_older(tmp_path: Path):
     """A stale replica's, known or not: R2 would not let it replace the newer one."""
     late = NOON + 2 * HOUR
     lake = landed(
@@ -152,7 +152,7 @@ def test_state_that_the_archive_has_outlived_is_older(tmp_path: Path):
     assert found.ok
 
 
-def test_operation_that_the_api_tells_no_more_is_forgotten(
+def test_operation_unlisted_by_the_api_is_forgotten(
     archived: tuple[Emulator, Settings],
 ):
     emulator, settings = archived
@@ -175,7 +175,7 @@ def test_what_landed_and_is_not_merged_yet_is_known(tmp_path: Path):
         assert rows(tmp_path, OPERATIONS).num_rows == 0
 
 
-def test_window_that_is_cut_is_compared_part_by_part(tmp_path: Path):
+def test_cut_window_is_compared_part_by_part(tmp_path: Path):
     with account(WORLD, NOW, tmp_path, page_size=7) as (_, settings):
         sync(settings, scope=Days([START.date()]), publishing=False)
         found = verify(settings, start=START, end=START + DAY)
@@ -185,14 +185,14 @@ def test_window_that_is_cut_is_compared_part_by_part(tmp_path: Path):
         assert found.requests > known / 7
 
 
-def test_records_that_can_not_be_read_are_counted(tmp_path: Path):
+def test_unreadable_records_are_counted(tmp_path: Path):
     """R9"""
     lake = landed(Lake(tmp_path).open(), scan([record(1)]))
     found = against(lake, NOON + 3 * HOUR, record(1), record(2, status=None))
     assert found.total == Comparison(listed=1, equal=1, rejects=1)
 
 
-def test_window_that_can_not_be_listed_is_reported_and_the_others_compared(tmp_path: Path):
+def test_failed_window_is_reported_and_the_others_compared(tmp_path: Path):
     lake = landed(Lake(tmp_path).open(), scan([record(1)]))
     now = NOON + 3 * HOUR
     good = Answer(body([record(1)]), date=f"{now:%a, %d %b %Y %H:%M:%S} GMT")
@@ -221,7 +221,7 @@ def test_window_that_can_not_be_listed_is_reported_and_the_others_compared(tmp_p
 @pytest.mark.parametrize(
     "bounds", [{"start": NOW + HOUR}, {"start": NOW}, {"end": NOW - 8 * DAY}], ids=str
 )
-def test_range_with_nothing_to_compare_is_wrong_use_and_never_all_well(
+def test_range_with_nothing_to_compare_is_a_usage_error(
     bounds: dict[str, datetime], archived: tuple[Emulator, Settings]
 ):
     """R9"""

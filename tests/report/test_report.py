@@ -62,20 +62,20 @@ def written(lake: Lake, **options: Any) -> str:
     return page.read(report(lake, **options).path)
 
 
-def test_empty_archive_gives_a_page_that_says_so(tmp_path: Path):
+def test_empty_archive_gives_a_page_saying_so(tmp_path: Path):
     text = written(published(tmp_path))
     assert "This archive is empty: nothing has been scanned yet." in text
     assert "<script" not in text
 
 
-def test_account_without_operations_gives_a_page_that_says_so(tmp_path: Path):
+def test_account_without_operations_gives_a_page_saying_so(tmp_path: Path):
     text = written(published(tmp_path, on(DAY)))
     assert "The archive has no operations of this account yet." in text
     assert ACCOUNT in text
     assert page.specs(text) == {}
 
 
-def test_archive_that_was_never_published_says_what_to_do(tmp_path: Path):
+def test_unpublished_archive_says_what_to_do(tmp_path: Path):
     with pytest.raises(UsageError, match="email-archive publish"):
         report(new_lake(tmp_path))
 
@@ -101,9 +101,7 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
         report(lake, account_id="AC0")
 
 
-def test_accounts_that_one_page_has_no_room_for_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_accounts_beyond_one_page_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(data, "MOST_ACCOUNTS", 1)
     lake = published(
         tmp_path,
@@ -233,7 +231,7 @@ def seen_at(folder: Path, created: timedelta, delivered: timedelta, scans: Seque
         ),
     ],
 )
-def test_curve_bounds_hold_for_the_first_and_the_last_operation_of_an_hour(
+def test_curve_bounds_hold_for_all_operations_of_an_hour(
     tmp_path: Path, created: timedelta, delivered: timedelta, scans: tuple[float, ...]
 ):
     (account,), _ = read_accounts(Lake(seen_at(tmp_path, created, delivered, scans).root))
@@ -284,7 +282,7 @@ def test_account_without_a_final_hour_has_no_curves(tmp_path: Path):
     assert "delivery_curve" not in page.specs(written(lake))
 
 
-def test_change_is_told_only_between_figures_that_compare():
+def test_change_is_shown_only_between_comparable_figures():
     now = {"emails": 110, "open_rate": 0.3}
     before = {"emails": 100, "open_rate": 0.32}
     assert change(now, before, "emails") == "+10.0%"
@@ -304,7 +302,7 @@ def test_same_warehouse_gives_the_same_page_and_pictures(tmp_path: Path):
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_report_goes_where_it_is_told_whole_or_not_at_all(tmp_path: Path):
+def test_report_is_written_whole_or_not_at_all(tmp_path: Path):
     lake = published(tmp_path, on(DAY, record(1)))
     assert report(lake).path == (lake.root / "report.html").absolute()
     target = tmp_path / "elsewhere.html"
@@ -316,7 +314,7 @@ def test_report_goes_where_it_is_told_whole_or_not_at_all(tmp_path: Path):
         report(lake, tmp_path / "nowhere" / "report.html")
 
 
-def test_report_that_is_the_same_is_left_alone(tmp_path: Path):
+def test_unchanged_report_is_left_alone(tmp_path: Path):
     """A report of the same warehouse is the same file; whatever changes in it makes a new one."""
     lake = published(tmp_path, on(DAY, record(1)))
     first = report(lake)
@@ -336,7 +334,7 @@ def test_report_that_is_the_same_is_left_alone(tmp_path: Path):
     assert report(lake).is_new  # nothing else was found, but the page is true for a later moment
 
 
-def test_report_goes_down_a_pipe_and_into_a_device_and_they_stay(tmp_path: Path):
+def test_report_goes_into_a_pipe_or_device(tmp_path: Path):
     lake = published(tmp_path, on(DAY, record(1)))
     pipe, null = tmp_path / "pipe", tmp_path / "null"
     os.mkfifo(pipe)
@@ -352,7 +350,7 @@ def test_report_goes_down_a_pipe_and_into_a_device_and_they_stay(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["report.html", "elsewhere.html"])
-def test_link_stays_a_link_and_the_report_that_it_leads_to_is_replaced(tmp_path: Path, name: str):
+def test_link_stays_and_its_target_is_replaced(tmp_path: Path, name: str):
     lake = published(tmp_path, on(DAY, record(1)))
     (tmp_path / "www").mkdir()
     served, link = tmp_path / "www" / "email.html", lake.root / name
@@ -468,7 +466,7 @@ def opened_alone(number: int) -> list[dict]:
     return [record(n, stats={"sent": 0, "delivered": 0, "opened": 1}) for n in range(number)]
 
 
-def test_undecided_reading_is_told_on_top_and_beside_rates(tmp_path: Path):
+def test_undecided_reading_is_shown_on_top_and_beside_rates(tmp_path: Path):
     """Two operations decide nothing: cumulative is assumed, and under exclusive all were delivered."""
     lake = published(tmp_path, on(DAY, *opened_alone(2)))
     text = written(lake)

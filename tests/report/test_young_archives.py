@@ -126,7 +126,7 @@ def test_period_is_named_as_it_is_covered(name: str, length: str, request: pytes
     assert "sent" not in told
 
 
-def test_headline_counts_the_hours_that_are_known(site: Site):
+def test_headline_counts_known_hours(site: Site):
     """`total` of the operations is named emails, and what the API half remembers is not in it."""
     known = [
         one

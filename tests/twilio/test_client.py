@@ -78,7 +78,7 @@ def envelope(status: int, code: int, message: str, **more: Any) -> Answer:
 # What is asked.
 
 
-def test_list_asks_for_full_utc_times_with_margin_and_full_pages():
+def test_listing_requests_full_utc_times_with_margin_and_full_pages():
     """R7: the margin makes it unimportant whether the API includes its bounds."""
     with api([EMPTY]) as (client, server):
         list(client.pages(WINDOW))
@@ -133,7 +133,7 @@ def test_netrc_replaces_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert server.requests[0].headers["Authorization"].startswith("Basic QUMw")
 
 
-def test_one_operation_is_asked_by_id():
+def test_one_operation_is_fetched_by_id():
     with api([Answer(json.dumps(record(1)).encode())]) as (client, server):
         page = client.operation(operation_id(1))
     assert server.requests[0].path == f"/v1/Emails/Operations/{operation_id(1)}"
@@ -151,7 +151,7 @@ def test_id_is_one_segment_of_the_path_whatever_is_in_it(odd: str):
 
 
 @pytest.mark.parametrize("none", ["", ".", ".."])
-def test_id_that_is_none_is_refused_before_asking(none: str):
+def test_malformed_id_is_refused_before_the_request(none: str):
     with api([EMPTY]) as (client, server), pytest.raises(FatalApiError, match="operation id"):
         client.operation(none)
     assert server.requests == []
@@ -192,7 +192,7 @@ def test_one_client_serves_many_threads():
     assert found == {n: [operation_id(n)] for n in range(40)}
 
 
-def test_answers_are_read_one_at_a_time():
+def test_responses_are_parsed_one_at_a_time():
     """However many are under way: threads that read would only take the interpreter from each other."""
     both_asked, both_read = threading.Event(), threading.Barrier(2)
     asked = itertools.count(1)
@@ -260,26 +260,26 @@ def test_listing_can_begin_at_a_token():
 
 
 @pytest.mark.parametrize("tokens", [["t1", "t1"], ["t1", "t2", "t1"], ["t1", "t2", "t3", "t2"]])
-def test_token_that_comes_again_is_an_error_and_no_endless_loop(tokens: list[str]):
+def test_repeated_token_is_an_error_not_a_loop(tokens: list[str]):
     error = error_of([Answer(body([], token)) for token in tokens])
     assert isinstance(error, PageTokenError)
     assert "was repeated" in str(error)
 
 
 @pytest.mark.parametrize("code", [21481, 20001])
-def test_refused_token_is_told_from_other_refusals(code: int):
+def test_refused_token_is_an_error_of_its_own(code: int):
     script = [Answer(body([], "t1")), envelope(400, code, "Invalid page token")]
     assert isinstance(error_of(script), PageTokenError)
 
 
-def test_page_carries_the_answers_moment_and_request_id():
+def test_page_carries_the_responses_date_and_request_id():
     """R10: the moment is the answer's Date."""
     (page,) = listed([Answer(body([]), headers={"Twilio-Request-Id": "RQ1"})])
     assert page.observed_at == datetime(2026, 11, 20, 14, tzinfo=UTC)
     assert (page.request_id, page.attempts) == ("RQ1", 1)
 
 
-def test_cached_answer_tells_of_its_date_and_the_clock_has_gone_on_by_its_age():
+def test_cached_response_counts_as_of_its_date():
     """R4, R10: it can't cover what came after it was put into the cache."""
     (page,) = listed([Answer(body([]), headers={"Age": "90"})])
     assert page.observed_at == at("2026-11-20 14:00:00")
@@ -289,7 +289,7 @@ def test_cached_answer_tells_of_its_date_and_the_clock_has_gone_on_by_its_age():
         assert server.requests[0].headers["Cache-Control"] == "no-cache"
 
 
-def test_date_that_is_far_from_all_others_is_asked_for_again():
+def test_outlying_date_is_requested_again():
     """R4, R10: stored, it would say for ever that what came before it is lost."""
     first, stray = Answer(body([])), Answer(body([]), date="Thu, 28 Nov 2030 14:00:00 GMT")
     with api([first, stray, first]) as (client, _):
@@ -303,7 +303,7 @@ def test_date_that_is_far_from_all_others_is_asked_for_again():
 
 
 @pytest.mark.parametrize("date", [None, "yesterday", ""])
-def test_answer_without_a_date_is_an_error(date: str | None):
+def test_response_without_a_date_is_an_error(date: str | None):
     """R10: nothing is stored by the machine's clock, not even then."""
     error = error_of([Answer(body([]), date=date)])
     assert isinstance(error, UnexpectedResponseError)
@@ -324,7 +324,7 @@ def test_wrong_clock_of_the_machine_changes_nothing(monkeypatch: pytest.MonkeyPa
     ("encoding", "compress"),
     [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)],
 )
-def test_compressed_answers_are_read(encoding: str, compress: Callable[[bytes], bytes]):
+def test_compressed_responses_are_read(encoding: str, compress: Callable[[bytes], bytes]):
     with api([Answer(compress(body([record(1)])), headers={"Content-Encoding": encoding})]) as (
         client,
         server,
@@ -361,7 +361,7 @@ def test_damaged_compression_is_tried_again(damage: Callable[[bytes], bytes]):
     assert isinstance(error_of([broken]), DamagedResponseError)
 
 
-def test_page_of_50_mb_is_an_error_that_names_the_settings():
+def test_page_of_50_mb_is_an_error_naming_the_settings():
     error = error_of([Answer(b" " * 50_000_000)])
     assert isinstance(error, ResponseTooLargeError)
     assert "EMAIL_ARCHIVE_PAGE_SIZE" in str(error)
@@ -439,7 +439,7 @@ def test_what_may_pass_is_tried_again(status: int):
     assert (page.records, page.attempts) == (1, 3)
 
 
-def test_retriable_error_that_stays_says_how_often_it_was_tried():
+def test_lasting_error_says_how_often_it_was_tried():
     error = error_of([envelope(503, 20503, "Service Unavailable")])
     assert type(error) is RetriableApiError
     assert "tried 3 times" in str(error)
@@ -467,7 +467,7 @@ def test_retry_after_is_honoured(status: int, header: str, least: float, most: f
     assert least <= sum(waits) <= most
 
 
-def test_unknown_operation_is_gone():
+def test_unknown_operation_is_not_found():
     with api([envelope(404, 20404, "not found")]) as (client, server):
         with pytest.raises(NotFoundError) as caught:
             client.operation(operation_id(1))
@@ -488,14 +488,14 @@ def test_errors_of_an_operation_come_page_by_page():
     assert [(r.path, r.query) for r in server.requests] == [(path, {}), (path, {"pageToken": "t"})]
 
 
-def test_pages_of_errors_that_never_end_are_an_error():
+def test_endless_pages_of_errors_are_an_error():
     again = Answer(b'{"errors": [{"code": 1}], "pagination": {"next": "t"}}')
     with api([again]) as (client, server), pytest.raises(PageTokenError, match="was repeated"):
         client.operation_errors(operation_id(1))
     assert len(server.requests) == 2
 
 
-def test_errors_that_are_not_there_are_gone_at_the_time_of_the_api():
+def test_missing_errors_are_not_found_at_the_apis_time():
     """R10"""
     gone = Answer(b"{}", 404, {"Age": "60"}, date="Fri, 20 Nov 2026 14:00:00 GMT")
     with api([gone]) as (client, _), pytest.raises(NotFoundError) as caught:
@@ -514,13 +514,13 @@ def test_refusal_with_a_wrong_date_has_no_time():
 
 
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 1601 00:00:00 GMT", "Fri, 31 Dec 9999 00:00:00 GMT"])
-def test_date_that_can_not_be_counted_on_from_is_an_error(date: str):
+def test_date_out_of_range_is_an_error(date: str):
     error = error_of([Answer(body([]), date=date, headers={"Age": "99999999"})])
     assert isinstance(error, UnexpectedResponseError)
     assert "expected a Date header" in str(error)
 
 
-def test_list_that_is_not_there_means_a_wrong_url():
+def test_missing_list_means_a_wrong_url():
     error = error_of([Answer(b"<html>nothing here", 404)])
     assert type(error) is FatalApiError
     assert "Is EMAIL_ARCHIVE_API_URL right?" in str(error)
@@ -535,7 +535,7 @@ def test_html_instead_of_json_is_retried_and_then_an_error():
     assert listed([Answer(b"<html>"), EMPTY])[0].attempts == 2
 
 
-def test_answer_without_operations_is_an_error_that_names_what_came():
+def test_response_without_operations_is_an_error_naming_it():
     """R9"""
     error = error_of([Answer(b'{"emails": [], "pagination": {}}')])
     assert isinstance(error, UnexpectedResponseError)
@@ -552,16 +552,16 @@ def test_page_cut_off_in_the_middle_is_tried_again():
     assert isinstance(error_of([lying]), RetriableApiError)
 
 
-def test_connection_that_breaks_is_tried_again():
+def test_broken_connection_is_retried():
     assert listed([Answer(drop=True), EMPTY])[0].attempts == 2
 
 
-def test_answer_that_stalls_times_out_and_is_tried_again():
+def test_stalled_response_times_out_and_is_retried():
     stalling = Answer(b"{", headers={"Content-Length": "1000"}, stalls=True)
     assert listed([stalling, EMPTY], read_timeout=0.2)[0].attempts == 2
 
 
-def test_server_that_is_not_there_is_named_with_the_variable():
+def test_missing_server_is_named_with_the_variable():
     with scripted([EMPTY]) as server:
         url = server.url
     settings = Settings(account_sid=ACCOUNT, auth_token=TOKEN, api_url=url, retry_attempts=2)
@@ -575,7 +575,7 @@ def test_server_that_is_not_there_is_named_with_the_variable():
     assert "tried 2 times" in str(caught.value)
 
 
-def test_page_that_can_not_be_had_is_an_error_after_pages_that_could():
+def test_missing_page_is_an_error_after_good_pages():
     with api([Answer(body([record(1)], "t1")), envelope(500, 20500, "oops")]) as (client, _):
         pages = client.pages(WINDOW)
         assert next(pages).records == 1

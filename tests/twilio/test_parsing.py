@@ -128,7 +128,7 @@ def test_records_under_data_are_read():
         (b'{"\xff":1}', "got an object with"),
     ],
 )
-def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes, message: str):
+def test_response_of_another_shape_is_an_error_never_empty(content: bytes, message: str):
     """R9; fact: "an answer with neither `operations` nor `data` is an error that names what came"."""
     with pytest.raises(UnexpectedResponseError, match=message):
         parse_page(content)
@@ -145,7 +145,7 @@ def test_answer_of_another_shape_is_an_error_never_an_empty_page(content: bytes,
         b'null {"operations":[]}',
     ],
 )
-def test_damaged_answer_is_an_error_never_an_empty_page(content: bytes):
+def test_damaged_response_is_an_error_never_empty(content: bytes):
     """R9."""
     with pytest.raises(DamagedResponseError, match="expected"):
         parse_page(content)
@@ -185,7 +185,7 @@ def test_unknown_number_keeps_every_digit():
     assert exact(record_json(row))["cost"] == Decimal("0.10000000000000000000012")
 
 
-def test_explicit_null_is_told_from_absence():
+def test_explicit_null_differs_from_absence():
     """R8."""
     sample = record(1, stats={"opened": None}, note=None)
     row = only_row(body([sample]))
@@ -193,7 +193,7 @@ def test_explicit_null_is_told_from_absence():
     assert exact(record_json(row)) == sample
 
 
-def test_id_that_does_not_match_the_pattern_is_kept_and_reported():
+def test_id_of_another_format_is_kept_and_reported():
     page = parse_page(body([record(1, id="OP123")]))
     assert page.operations["operation_id"].to_pylist() == ["OP123"]
     assert drift(page.operations) == {"id that does not match the documented pattern": 1}
@@ -220,7 +220,7 @@ def test_id_is_as_long_as_the_pattern_has_it(length: int, matches: bool):
         max_size=6,
     )
 )
-def test_drift_counts_ids_that_do_not_match(ids: list[str]):
+def test_drift_counts_ids_of_another_format(ids: list[str]):
     ids = [one for one in ids if is_unicode(one)]
     odd = sum(not re.fullmatch(OPERATION_ID_PATTERN.strip("^$"), one) for one in ids)
     page = parse_page(body([record(n, id=one) for n, one in enumerate(ids)]))
@@ -238,7 +238,7 @@ def test_counts_stay_with_their_records():
 
 
 @pytest.mark.parametrize("depth", [900, 1500, 200_000])
-def test_statistics_that_nest_too_deeply_are_one_reject(depth: int):
+def test_too_deeply_nested_statistics_are_one_reject(depth: int):
     """R9: at any depth, and a page that is cut off there is damaged."""
     nested = b"[" * depth + b"]" * depth
     content = body([record(1), record(2) | {"stats": "here"}]).replace(b'"here"', nested)
@@ -248,7 +248,7 @@ def test_statistics_that_nest_too_deeply_are_one_reject(depth: int):
         parse_page(content[: content.index(nested) + depth])
 
 
-def test_times_that_are_only_together_as_long_as_their_form_are_rejects():
+def test_times_of_the_wrong_length_are_rejects():
     """R9: one has a letter too many, the other one too few."""
     wrong = [record(1) | {"updatedAt": "2026-11-20T10:00:00ZZ"}]
     wrong += [record(2) | {"updatedAt": "2026-11-20T10:00:0Z"}]
@@ -328,7 +328,7 @@ def test_record_with_a_bad_field_is_one_reject(changes: dict[str, Any], reason: 
         ("NaN", "NaN"),
     ],
 )
-def test_record_with_a_count_that_is_none_is_one_reject(value: str, shown: str):
+def test_record_with_an_invalid_count_is_one_reject(value: str, shown: str):
     """R9: negative, fractional, a text, 10^20: the raw record is kept."""
     good, bad = body([record(1), record(2)]), body([record(2)])
     bad_text = json.dumps(record(2)).replace('"opened": 0', f'"opened": {value}')
@@ -348,14 +348,14 @@ def test_record_without_a_required_field_is_one_reject(absent: str):
 
 
 @pytest.mark.parametrize("depth", [64, 500, 900])
-def test_record_that_is_nested_too_deeply_is_one_reject(depth: int):
+def test_too_deeply_nested_record_is_one_reject(depth: int):
     deep: Any = 0
     for _ in range(depth):
         deep = [deep]
     assert "levels at most" in rejected(record(2, deep=deep)).reason
 
 
-def test_record_that_is_nested_as_deeply_as_allowed_is_kept():
+def test_record_nested_as_deeply_as_allowed_is_kept():
     deep: Any = 0
     for _ in range(63):
         deep = {"in": deep}
@@ -364,17 +364,17 @@ def test_record_that_is_nested_as_deeply_as_allowed_is_kept():
 
 
 @pytest.mark.parametrize("item", [None, 5, "x", [], True])
-def test_record_that_is_no_object_is_one_reject(item: Any):
+def test_non_object_record_is_one_reject(item: Any):
     assert rejected(item).raw == json.dumps(item)
 
 
-def test_field_that_comes_twice_is_a_reject():
+def test_duplicate_field_is_a_reject():
     content = body([record(1)]).replace(b'"status"', b'"status":"X","status"')
     (reject,) = parse_page(content).rejects
     assert reject.reason == "expected each field once; got 'status' again"
 
 
-def test_bytes_that_are_no_utf8_cost_one_record():
+def test_invalid_utf8_costs_one_record():
     content = body([record(1), record(2, note="#")]).replace(b"#", b"\xff\xfe")
     page = parse_page(content)
     assert page.operations.num_rows == 1
@@ -383,14 +383,14 @@ def test_bytes_that_are_no_utf8_cost_one_record():
 
 @pytest.mark.parametrize("broken", [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80"])
 @pytest.mark.parametrize("place", [b"COMPLETED", b"comms_operation_"])
-def test_bytes_that_are_no_utf8_never_become_a_row(place: bytes, broken: bytes):
+def test_invalid_utf8_never_becomes_a_row(place: bytes, broken: bytes):
     """R9: pyarrow takes any bytes for a text, and the file could not be read again."""
     page = parse_page(body([record(1)]).replace(place, broken))
     assert (page.operations.num_rows, page.records) == (0, 1)
     assert page.rejects[0].reason == "expected UTF-8; got other bytes"
 
 
-def test_bytes_that_are_no_utf8_beside_the_records_cost_none():
+def test_invalid_utf8_beside_the_records_costs_none():
     content = body([record(1)])[:-1] + b', "x\xff": "\xff"}'
     assert parse_page(content).operations.num_rows == 1
 
@@ -403,9 +403,7 @@ def test_bytes_that_are_no_utf8_beside_the_records_cost_none():
         ("9" * 5000, "expected a JSON record; got Exceeds the limit"),
     ],
 )
-def test_number_that_no_reader_can_keep_is_one_reject_and_no_error_of_its_page(
-    number: str, reason: str
-):
+def test_unrepresentable_number_is_one_reject(number: str, reason: str):
     """R9"""
     bad = json.dumps(record(2)).replace('"status"', f'"x": {number}, "status"')
     page = parse_page(body([record(1), 0]).replace(b", 0]", f", {bad}]".encode()))
@@ -423,7 +421,7 @@ def test_number_beyond_floats_is_kept(number: str):
     assert Decimal(again).as_tuple() == Decimal(number).as_tuple()
 
 
-def test_unknown_fields_are_told_in_words_that_can_be_written():
+def test_unknown_fields_are_reported_in_printable_text():
     found = drift(parse_page(body([record(1, **{"\ud800": 1})])).operations)
     assert found == {"unknown field \\ud800": 1}
 
@@ -515,7 +513,7 @@ def test_errors_have_pages_like_a_listing():
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"[1", b"{} {}"])
-def test_errors_that_are_no_json_are_damaged(content: bytes):
+def test_errors_without_json_are_damaged(content: bytes):
     with pytest.raises(DamagedResponseError):
         parse_errors(content)
 

@@ -51,7 +51,7 @@ def test_limit_of_requests_at_once_is_met_by_their_rate():
 
 
 @pytest.mark.parametrize("latency", [0.002, 0.05, 0.3])
-def test_requests_that_are_never_answered_slow_no_others(latency: float):
+def test_unanswered_requests_slow_no_others(latency: float):
     """At full speed until the timeout: so long as no more than 8 are unanswered at once."""
     count = 300
     for seed in SEEDS:
@@ -61,7 +61,7 @@ def test_requests_that_are_never_answered_slow_no_others(latency: float):
         assert run(api, count).ended[answered] <= 1.25 * calm
 
 
-def test_limit_that_begins_after_random_refusals_is_met():
+def test_limit_beginning_after_random_refusals_is_met():
     """What was learnt of them is forgotten once refusals become many."""
     api = Api(0.05, refused=0.02, retry_after=1.0, limits_from=10.0, limit=20)
     later = [ended for ended in run(api, 2000).ended if ended > 15]
@@ -96,7 +96,7 @@ def test_retry_after_holds_all_threads(status: int):
     assert max(slept) == pytest.approx(30, abs=1)
 
 
-def test_sleep_that_returns_early_counts_as_waited():
+def test_early_return_from_sleep_counts_as_waited():
     slept: list[float] = []
     limiter = RateLimiter(4, slept.append)
     refuse(limiter, 30)
@@ -161,7 +161,7 @@ def test_closing_lets_go_of_whoever_waits():
         assert began.wait(10)
 
 
-def test_place_of_one_that_gives_up_is_another_s():
+def test_place_of_an_abandoned_request_is_reused():
     gives_up = threading.Event()
 
     def sleep(_: float) -> None:

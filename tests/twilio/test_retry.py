@@ -102,12 +102,12 @@ def test_waits_together_stay_within_the_budget():
         ("9" * 30, None),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_against_the_answers_own_date(value, expected):
+def test_retry_after_is_seconds_or_relative_to_the_date(value, expected):
     """R10: the machine's clock decides nothing, a date is taken against the same answer's Date."""
     assert parse_retry_after(value, DATE) == expected
 
 
-def test_retry_after_date_without_a_date_of_the_answer_is_unknown():
+def test_retry_after_date_without_a_response_date_is_unknown():
     assert parse_retry_after("Fri, 20 Nov 2026 14:00:30 GMT", None) is None
 
 

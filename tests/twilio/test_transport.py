@@ -85,7 +85,7 @@ def whole(body: bytes = PAGE) -> bytes:
     return answer(body, f"Content-Length: {len(body)}")
 
 
-def test_connection_that_the_server_has_closed_since_costs_no_try():
+def test_connection_closed_by_the_server_costs_no_try():
     script = Raw((whole(), True), (whole(), True))
     with raw_server(script) as url, client_of(url) as client:
         client.clock()
@@ -94,7 +94,7 @@ def test_connection_that_the_server_has_closed_since_costs_no_try():
     assert len(set(script.ports)) == 2
 
 
-def test_server_that_says_so_is_left_after_its_answer():
+def test_connection_close_is_obeyed():
     closing = answer(PAGE, f"Content-Length: {len(PAGE)}", "Connection: close")
     script = Raw((closing, False), (whole(), True))
     with raw_server(script) as url, client_of(url) as client:
@@ -103,7 +103,7 @@ def test_server_that_says_so_is_left_after_its_answer():
     assert len(set(script.ports)) == 2
 
 
-def test_interim_answer_never_passes_for_the_next_one():
+def test_interim_response_never_passes_for_the_next():
     """R4: the page of one window that came late must not be taken for that of another."""
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     other = json.dumps({"operations": [], "pagination": {"next": "late"}}).encode()
@@ -139,7 +139,7 @@ def test_chunks_are_put_together_and_their_connection_is_used_again():
         b"HTTP/1.1 200 OK\r\n" + b"A: a\r\n" * 1000 + b"\r\n",
     ],
 )
-def test_response_that_is_not_whole_may_be_repeated(content: bytes):
+def test_incomplete_response_may_be_retried(content: bytes):
     """R9: never an empty page."""
     script = Raw((content, True))
     with (
@@ -177,7 +177,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     ],
     ids=["status", "headers", "body", "chunks", "body without length"],
 )
-def test_response_that_drips_is_ended_at_its_deadline(before: bytes, dripped: bytes):
+def test_dripping_response_ends_at_its_deadline(before: bytes, dripped: bytes):
     """A byte now and then keeps the read timeout from ending it."""
     with (
         raw_server(Raw((dripping(before, dripped), True))) as url,
@@ -217,7 +217,7 @@ LATE = json.dumps({"operations": [], "pagination": {"next": "late"}}).encode()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_response_that_nobody_asked_for_never_passes_for_the_next(
+def test_unsolicited_response_never_passes_for_the_next(
     scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """R4: what it says is of another window."""
@@ -235,7 +235,7 @@ def test_response_that_nobody_asked_for_never_passes_for_the_next(
     assert page.next_token is None
 
 
-def test_authority_that_the_machine_trusts_is_enough(
+def test_authority_trusted_by_the_machine_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with https_server(tmp_path) as (url, certificate):
@@ -251,7 +251,7 @@ def test_authority_that_the_machine_trusts_is_enough(
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_https_goes_through_the_proxy_that_the_environment_names(
+def test_https_goes_through_the_environments_proxy(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """R11: the proxy hears its own credentials, and not those of the API."""
@@ -282,7 +282,7 @@ def test_no_proxy_and_plain_http_need_none(tmp_path: Path, monkeypatch: pytest.M
     assert through.asked == []
 
 
-def test_proxy_that_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_refusing_proxy_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"
     with https_server(tmp_path) as (url, _), proxy(refusal) as through:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hidden@{through.place}")
@@ -338,7 +338,7 @@ def test_no_proxy_names_hosts_and_domains(no_proxy: str):
 
 
 @pytest.mark.parametrize("kind", ["socks4://127.0.0.1:1", "ftp://127.0.0.1:1", "http://"])
-def test_proxy_of_another_kind_is_refused_before_asking(kind: str):
+def test_unsupported_proxy_is_refused_before_the_request(kind: str):
     with pytest.raises(FatalApiError, match="HTTPS_PROXY"):
         client_of("https://comms.twilio.com/v1", https_proxy=kind)
 
@@ -346,9 +346,7 @@ def test_proxy_of_another_kind_is_refused_before_asking(kind: str):
 @pytest.mark.parametrize(
     "named", ["http://user:pa/ss@host:3128", "user:pa#ss@host:1", "host:99999"]
 )
-def test_proxy_whose_address_can_not_be_read_is_refused_without_showing_it(
-    named: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_malformed_proxy_is_refused_without_showing_it(named: str, monkeypatch: pytest.MonkeyPatch):
     """R11: what follows the colon may be the beginning of a password."""
     monkeypatch.setenv("HTTPS_PROXY", named)
     with pytest.raises(FatalApiError, match="HTTPS_PROXY") as caught:
