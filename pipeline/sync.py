@@ -368,8 +368,8 @@ def look_up_due(
             failures.append(outcome)
             continue
         land_lookups(lake, outcome)
-        asked += outcome.lookups["refusal"].null_count
-        gone += outcome.lookups.num_rows - outcome.lookups["gone_at"].null_count
+        asked += outcome.lookups["error"].null_count
+        gone += outcome.lookups.num_rows - outcome.lookups["not_found_at"].null_count
         errors += outcome.errors.num_rows
         requests += outcome.requests
         observer.looked_up(outcome)

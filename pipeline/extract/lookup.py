@@ -51,7 +51,7 @@ class _Lookup:
     """A lookup and its result; without page, errors and refusal, the API returned 404."""
 
     watched: PendingLookup
-    asked_at: datetime
+    requested_at: datetime
     requests: int
     page: Page | None = None
     errors: OperationErrors | None = None
@@ -130,8 +130,8 @@ class _LookupWorker:
                     "request_id": error.request_id,
                 },
             )
-            asked_at = error.responded_at or self._now
-            return _Lookup(watched, asked_at, error.attempts, refusal=error)
+            requested_at = error.responded_at or self._now
+            return _Lookup(watched, requested_at, error.attempts, refusal=error)
 
     def _count(self, subject: Subject, failures: int) -> None:
         with self._lock:
@@ -161,14 +161,14 @@ def _by_day(asked: Iterable[_Lookup]) -> Iterator[LookupBatch]:
 
 def _answers(partition: Partition, asked: Sequence[_Lookup]) -> LookupBatch:
     pages = [(one, one.page) for one in asked if one.page is not None]
-    states = [observed(page.operations, one.asked_at, by_id=True) for one, page in pages]
-    rejects = [rejects_table(page.rejects, one.asked_at) for one, page in pages]
-    nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].asked_at)
+    states = [observed(page.operations, one.requested_at, by_id=True) for one, page in pages]
+    rejects = [rejects_table(page.rejects, one.requested_at) for one, page in pages]
+    nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].requested_at)
     return LookupBatch(
         partition,
-        asked_at=max(one.asked_at for one in asked),
+        requested_at=max(one.requested_at for one in asked),
         operations=pa.concat_tables([nothing, *states]),
-        rejects=pa.concat_tables([rejects_table((), asked[0].asked_at), *rejects]),
+        rejects=pa.concat_tables([rejects_table((), asked[0].requested_at), *rejects]),
         lookups=pa.Table.from_pylist([_lookup(one) for one in asked], schema=LOOKUPS.arrow),
         errors=pa.Table.from_pylist(
             [row for one in asked for row in _errors(one)], schema=OPERATION_ERRORS.arrow
@@ -182,10 +182,10 @@ def _lookup(one: _Lookup) -> dict[str, Any]:
     return {
         "operation_id": one.watched.operation_id,
         "subject": one.watched.subject,
-        "asked_at": one.asked_at,
+        "requested_at": one.requested_at,
         "failed": one.watched.failed if one.watched.subject == "errors" else None,
-        "gone_at": one.asked_at if is_gone else None,
-        "refusal": str(one.refusal) if one.refusal else None,
+        "not_found_at": one.requested_at if is_gone else None,
+        "error": str(one.refusal) if one.refusal else None,
     }
 
 
@@ -198,7 +198,7 @@ def _errors(one: _Lookup) -> list[dict[str, Any]]:
             "message": error.message,
             "raw": error.raw,
             "occurrences": times,
-            "observed_at": one.asked_at,
+            "observed_at": one.requested_at,
         }
         for error, times in found.items()
     ]

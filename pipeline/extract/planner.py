@@ -300,7 +300,7 @@ def _is_due(one: PendingLookup, policy: RefreshPolicy, now: datetime) -> bool:
             return False
         growing = (now - since) * policy.lookups_growth
     every = max(policy.lookups_every, growing)
-    return one.asked_at is None or now - one.asked_at >= every * policy.lookups_early
+    return one.requested_at is None or now - one.requested_at >= every * policy.lookups_early
 
 
 def lookups_within(

@@ -26,6 +26,7 @@ from pipeline.model.schema import (
     OPERATION_ERRORS,
     OPERATIONS,
     REJECTS,
+    RENAMED_COLUMNS,
     TIMESTAMP,
     Table,
 )
@@ -45,6 +46,8 @@ _RIDERS: Final = {
 }
 """What may ride with the states: for each table, where its columns are in a landed file. Each row of
 the file is a state, or a row of one of these; a table without rows has no columns in it."""
+
+_RENAMED: Final = {f"lookup_{old}": f"lookup_{name}" for old, name in RENAMED_COLUMNS.items()}
 
 _STATES: Final = pa.schema([pa.field(column.name, column.type) for column in OPERATIONS.columns])
 
@@ -97,7 +100,7 @@ def land_lookups(lake: Lake, answers: LookupBatch) -> Path:
 
     It holds the partition's lock while it writes.
     """
-    name = f"{iso_compact(answers.asked_at)}-lookups-{secrets.token_hex(6)}"
+    name = f"{iso_compact(answers.requested_at)}-lookups-{secrets.token_hex(6)}"
     rows = {
         OPERATIONS: answers.operations,
         REJECTS: answers.rejects,
@@ -162,9 +165,10 @@ def read(path: Path) -> Landed:
     try:
         table = _decoded(path)
         metadata = table.schema.metadata or {}
-        _require_known(path, table.schema.names, metadata)
+        names = [_RENAMED.get(name, name) for name in table.schema.names]
+        _require_known(path, names, metadata)
         rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
-        table = table.replace_schema_metadata(None)
+        table = table.rename_columns(names).replace_schema_metadata(None)
         has_others = table["operation_id"].null_count
         states = table.filter(table["operation_id"].is_valid()) if has_others else table
         if "looked_up_at" not in states.schema.names:

@@ -7,6 +7,7 @@ and what an older version did not know is made anew.
 import logging
 from typing import Final
 
+from pipeline.lake import parquet
 from pipeline.lake.layout import COMPACT, DERIVE, PART, Lake, LakeError
 from pipeline.lake.merge import rebuild_derived, rebuild_operations
 from pipeline.model.records import Partition
@@ -44,7 +45,9 @@ def up_to_date(lake: Lake) -> Lake:
                 )
                 if version < 2:  # noqa: PLR2004 - a version of the format
                     _from_1(lake)
-                _from_2(lake)
+                if version < 3:  # noqa: PLR2004 - a version of the format
+                    _from_2(lake)
+                _from_3(lake)
                 lake.mark()
     return lake
 
@@ -85,6 +88,22 @@ def _from_2(lake: Lake) -> None:
             lake.files.discard_tree(path)
         else:
             lake.files.discard(path)
+
+
+def _from_3(lake: Lake) -> None:
+    """Format 3 had other names for some columns of `lookups` (`RENAMED_COLUMNS`).
+
+    Files with the old names can still be read. Rewritten, they are the same to other programs too.
+    """
+    for partition in sorted(lake.partitions(LOOKUPS.name)):
+        if not lake.part(LOOKUPS, partition).exists():
+            continue
+        form = parquet.OPEN if lake.has_work(partition, COMPACT) else parquet.COMPACTED
+        try:
+            with lake.files.locked(lake.partition_lock(partition), str(partition)):
+                parquet.rewrite(lake, LOOKUPS, partition, form=form)
+        except LakeError as error:
+            log.warning("%s", error)
 
 
 def _marked(lake: Lake, folder: str, name: str) -> set[Partition]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline.lake import faults
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.model.records import Partition
-from pipeline.model.schema import COUNT_NAMES, FACTS, Table
+from pipeline.model.schema import COUNT_NAMES, FACTS, RENAMED_COLUMNS, Table
 
 log = logging.getLogger(__name__)
 
@@ -195,9 +195,8 @@ def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) ->
     wanted = _wanted(schema, columns)
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
-            found = file.schema_arrow
-            _check(path, found, schema)
-            table = file.read(columns=[name for name in wanted.names if name in found.names])
+            _check(path, file.schema_arrow, schema)
+            table = file.read(columns=_in_file(wanted, file.schema_arrow))
     except FileNotFoundError:
         return wanted.empty_table()
     except (pa.ArrowException, OSError) as error:
@@ -220,8 +219,8 @@ def batches(
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             _check(path, file.schema_arrow, schema)
-            names = [name for name in wanted.names if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=rows, columns=names):
+            columns = _in_file(wanted, file.schema_arrow)
+            for batch in file.iter_batches(batch_size=rows, columns=columns):
                 yield _filled(pa.Table.from_batches([batch]), wanted)
     except FileNotFoundError:
         return
@@ -233,8 +232,19 @@ def _wanted(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
     return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
 
+def stored_names(found: pa.Schema) -> dict[str, str]:
+    """The columns' names in this version, and those in a file, which may be older (`RENAMED_COLUMNS`)."""
+    return {RENAMED_COLUMNS.get(name, name): name for name in found.names}
+
+
+def _in_file(wanted: pa.Schema, found: pa.Schema) -> list[str]:
+    stored = stored_names(found)
+    return [stored[name] for name in wanted.names if name in stored]
+
+
 def _filled(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """Rows with the columns that their file lacks."""
+    """Rows with the names of this version, and NULL in the columns that their file lacks."""
+    rows = rows.rename_columns(list(stored_names(rows.schema)))
     for field in wanted:
         if field.name not in rows.schema.names:
             rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
@@ -263,11 +273,13 @@ def read_derived(path: Path, schema: pa.Schema) -> pa.Table | None:
 
 def _unlike(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
     """The columns of a schema that a file should have and has not."""
+    stored = stored_names(found)
     for field in schema:
-        place = found.get_field_index(field.name)
-        if (place < 0 and not field.nullable) or (
-            place >= 0 and found.field(place).type != field.type
-        ):
+        if field.name in stored:
+            is_right = found.field(stored[field.name]).type == field.type
+        else:
+            is_right = field.nullable
+        if not is_right:
             yield f"{field.name} {field.type}"
 
 
@@ -283,7 +295,7 @@ def require_known_columns(path: Path, table: Table) -> None:
     """
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
-            unknown = set(file.schema_arrow.names) - set(table.names)
+            unknown = stored_names(file.schema_arrow).keys() - set(table.names)
     except (pa.ArrowException, OSError):
         return  # there is none, or who reads it tells what is wrong
     if unknown:

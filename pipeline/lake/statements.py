@@ -42,7 +42,10 @@ def part(table: Table, file: Path) -> str:
     found = parquet.check(file, table.arrow)
     if found is None:
         return nothing(table)
-    columns = listed(c.name if c.name in found.names else _null(c) for c in table.columns)
+    stored = parquet.stored_names(found)
+    columns = listed(
+        f"{stored[c.name]} AS {c.name}" if c.name in stored else _null(c) for c in table.columns
+    )
     # What is a wildcard in the path stands for itself.
     literal = engine.literal(glob.escape(str(file.absolute())))
     return engine.render(engine.sql("pipeline.lake", "part"), columns=columns, file=literal)

@@ -73,7 +73,7 @@ class PendingLookup:
         created_at: when it was created.
         observed_at: when its newest state was first seen.
         failed: its failed emails.
-        asked_at: when it was last asked about; None if it never was.
+        requested_at: when it was last asked about; None if it never was.
     """
 
     partition: "Partition"
@@ -82,7 +82,7 @@ class PendingLookup:
     created_at: datetime
     observed_at: datetime
     failed: int | None = None
-    asked_at: datetime | None = None
+    requested_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class LookupBatch:
 
     Attributes:
         partition: the account and day.
-        asked_at: when the last of it was answered: UTC, by the API's clock.
+        requested_at: when the last of it was answered: UTC, by the API's clock.
         operations: the states found, as `schema.OPERATIONS`.
         rejects: the records that could not be read, as `schema.REJECTS` but without `scan_id`.
         lookups: what was asked, as `schema.LOOKUPS`.
@@ -100,7 +100,7 @@ class LookupBatch:
     """
 
     partition: "Partition"
-    asked_at: datetime
+    requested_at: datetime
     operations: pa.Table
     rejects: pa.Table
     lookups: pa.Table

@@ -1,7 +1,7 @@
 """The lake's tables as SQL, and the views that join them with the states of their slots."""
 
 import glob
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
 
 import duckdb
@@ -11,13 +11,14 @@ from pipeline.lake import engine, parquet
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.statements import newest_first
 from pipeline.model.records import Partition
-from pipeline.model.schema import AGES, DELIVERY_CURVE, HISTORY, Column, Table
+from pipeline.model.schema import AGES, DELIVERY_CURVE, HISTORY, RENAMED_COLUMNS, Column, Table
 from pipeline.model.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
 MOST_YEARS = 50
 """How many years of slots an account has at the most, whatever its scans are dated."""
 
 _HOUR = timedelta(hours=1)
+_OLD_NAMES = {name: old for old, name in RENAMED_COLUMNS.items()}
 _CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
@@ -40,15 +41,24 @@ def select(lake: Lake, table: Table, partitions: Collection[Partition] | None = 
         files = f"[{', '.join(listed)}]"
     return engine.render(
         engine.sql("pipeline.outputs", "rows"),
-        columns=", ".join(column.name for column in table.published),
+        columns=", ".join(map(_value, table.published)),
         files=files,
-        schema=", ".join(map(_in_file, table.columns)),
+        schema=", ".join(field for column in table.columns for field in _in_file(column)),
     )
 
 
-def _in_file(column: Column) -> str:
-    name, type_ = engine.literal(column.name), engine.literal(column.sql_type)
-    return f"{name}: {{name: {name}, type: {type_}, default_value: NULL}}"
+def _value(column: Column) -> str:
+    """A column's value, whichever name it has in the file."""
+    if column.name not in _OLD_NAMES:
+        return column.name
+    return f"coalesce({column.name}, {_OLD_NAMES[column.name]}) AS {column.name}"
+
+
+def _in_file(column: Column) -> Iterator[str]:
+    type_ = engine.literal(column.sql_type)
+    for stored in filter(None, (column.name, _OLD_NAMES.get(column.name))):
+        name = engine.literal(stored)
+        yield f"{name}: {{name: {name}, type: {type_}, default_value: NULL}}"
 
 
 def nothing(table: Table) -> str:

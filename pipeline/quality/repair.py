@@ -40,7 +40,10 @@ from pipeline.rebuild import rebuild
 
 log = logging.getLogger(__name__)
 
-_TAKEN_OUT: Final = {COVERAGE: ("observed_at", "completed_at"), LOOKUPS: ("asked_at", "gone_at")}
+_TAKEN_OUT: Final = {
+    COVERAGE: ("observed_at", "completed_at"),
+    LOOKUPS: ("requested_at", "not_found_at"),
+}
 """Tables whose rows are taken out, and their times of observation."""
 
 _DATED_ANEW: Final = {

@@ -86,12 +86,12 @@ def test_forgotten_operation_is_not_found_and_never_fetched_again(tmp_path: Path
         before = newest(tmp_path)
         assert {before[one]["status"] for one in late} == {"SCHEDULED"}
         gone = rows(tmp_path, LOOKUPS).to_pylist()
-        assert {row["operation_id"]: row["gone_at"] for row in gone} == dict.fromkeys(
+        assert {row["operation_id"]: row["not_found_at"] for row in gone} == dict.fromkeys(
             late, START + 8 * DAY
         )
         emulator.clock.step(2 * DAY)
         assert sync(settings).lookups.asked == 0
-    query = "SELECT count(*) AS n FROM lookups WHERE gone_at IS NOT NULL"
+    query = "SELECT count(*) AS n FROM lookups WHERE not_found_at IS NOT NULL"
     assert ask(Lake(tmp_path), query).to_pylist() == [{"n": len(late)}]
 
 
@@ -296,10 +296,10 @@ def test_unknown_errors_are_recorded_and_not_fatal(tmp_path: Path):
     assert lookup == {
         "operation_id": operation_id(1),
         "subject": "errors",
-        "asked_at": at("2026-11-20 14:00"),
+        "requested_at": at("2026-11-20 14:00"),
         "failed": 2,
-        "gone_at": at("2026-11-20 14:00"),
-        "refusal": None,
+        "not_found_at": at("2026-11-20 14:00"),
+        "error": None,
     }
 
 
@@ -325,8 +325,8 @@ def test_failed_lookups_cost_only_themselves_and_stay_due(
     assert len(asked) == tries
     assert Lake(tmp_path).warehouse.exists()
     lookups = rows(tmp_path, LOOKUPS).to_pylist()
-    assert [row["gone_at"] for row in lookups] == [None] * tries
-    assert all(message in row["refusal"] for row in lookups)
+    assert [row["not_found_at"] for row in lookups] == [None] * tries
+    assert all(message in row["error"] for row in lookups)
     assert all(message in str(failure.error) for failure in report.lookups.failures)
     assert rows(tmp_path, OPERATIONS).num_rows == 20
     assert len(read_pending_lookups(Lake(tmp_path), ACCOUNT)) == 20
@@ -435,7 +435,7 @@ def test_intervals_between_questions_grow():
     now = deadline(NOON) - 2 * HOUR
     asked: list[datetime] = []
     while now < deadline(NOON) + 30 * DAY:
-        if due_lookups([watch(asked_at=asked[-1] if asked else None)], POLICY, now):
+        if due_lookups([watch(requested_at=asked[-1] if asked else None)], POLICY, now):
             asked.append(now)
         now += timedelta(minutes=10)
     steps = [after - before for before, after in itertools.pairwise(asked)]
@@ -457,7 +457,7 @@ def test_errors_are_looked_up_while_the_api_may_know_them():
 def test_refused_errors_are_looked_up_again_before_the_deadline():
     """A refusal 16 hours before the deadline, of failures that are 6 days old, is not the last word."""
     created = at("2026-11-13 12:00")
-    asked_at = deadline(created) - 16 * HOUR
+    requested_at = deadline(created) - 16 * HOUR
     watched = PendingLookup(
         Partition(ACCOUNT, created.date()),
         operation_id(1),
@@ -465,11 +465,11 @@ def test_refused_errors_are_looked_up_again_before_the_deadline():
         created,
         created + HOUR,
         failed=2,
-        asked_at=asked_at,
+        requested_at=requested_at,
     )
-    assert due_lookups([watched], POLICY, asked_at + HOUR / 2) == []
-    assert due_lookups([watched], POLICY, asked_at + 8 * HOUR) == [watched]
-    assert due_lookups([watched], POLICY, asked_at + 2 * DAY) == []
+    assert due_lookups([watched], POLICY, requested_at + HOUR / 2) == []
+    assert due_lookups([watched], POLICY, requested_at + 8 * HOUR) == [watched]
+    assert due_lookups([watched], POLICY, requested_at + 2 * DAY) == []
 
 
 def test_nearest_deadlines_are_looked_up_first_within_the_budget():

@@ -72,7 +72,7 @@ SCANS = [
 ]
 ANSWERS = LookupBatch(
     PARTITION,
-    asked_at=LATER,
+    requested_at=LATER,
     operations=OPERATIONS.arrow.empty_table(),
     rejects=pa.table(
         {name: pa.array([], REJECTS.arrow.field(name).type) for name in REJECTS.names}
@@ -82,9 +82,9 @@ ANSWERS = LookupBatch(
             {
                 "operation_id": operation_id(1),
                 "subject": "errors",
-                "asked_at": LATER,
+                "requested_at": LATER,
                 "failed": 1,
-                "gone_at": None,
+                "not_found_at": None,
             }
         ],
         schema=LOOKUPS.arrow,

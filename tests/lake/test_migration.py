@@ -4,9 +4,10 @@ import json
 import shutil
 import zipfile
 from collections import Counter
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import Archive
@@ -15,14 +16,17 @@ from pipeline.emulator import World
 from pipeline.emulator.truth import differences
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.lake.migration import up_to_date
+from pipeline.model.records import Partition
 from pipeline.model.schema import (
     FORMAT_VERSION,
     HISTORY,
     LAKE_TABLES,
+    LOOKUPS,
     MARTS,
     OPERATIONS,
     SLOT_COVERAGE,
 )
+from pipeline.outputs.views import ask_lake
 from pipeline.quality.status import status
 from pipeline.rebuild import rebuild
 from pipeline.sync import sync
@@ -183,3 +187,53 @@ def test_publishing_finishes_what_a_format_2_lake_began(tmp_path: Path):
     assert {"status": "CANCELED", "n": 1} in known.to_pylist()
     query = "SELECT count(*) AS n FROM history WHERE looked_up_at IS NOT NULL"
     assert ask(lake, query).to_pylist() == [{"n": 1}]
+
+
+def lookups_of(lake: Lake) -> Counter[tuple[str, bool, bool]]:
+    """The lookups by subject, and whether they have a time of a 404 and an error."""
+    found = ask_lake(lake, (LOOKUPS,), "FROM lookups").to_pylist()
+    assert all(row["requested_at"] for row in found)
+    return Counter(
+        (row["subject"], row["not_found_at"] is not None, row["error"] is not None) for row in found
+    )
+
+
+MERGED = {("errors", False, False): 6, ("errors", False, True): 2}
+"""What format 3 stored, and below what it had landed too."""
+ALL = MERGED | {("errors", False, False): 8, ("operation", True, False): 1}
+
+
+def test_lookups_of_format_3_are_read_under_their_new_names(tmp_path: Path):
+    lake = unpacked(3, tmp_path / "lake")
+    assert lookups_of(lake) == MERGED
+    assert rows(lake.root, LOOKUPS).num_rows == 8
+    assert lake.version() == 3
+
+
+def test_lookups_of_format_3_are_migrated_and_landed_ones_merged(tmp_path: Path):
+    """R1"""
+    lake = unpacked(3, tmp_path / "lake")
+    before = snapshot(lake, LAKE_TABLES)
+    up_to_date(lake)
+    assert snapshot(lake, LAKE_TABLES) == before
+    for partition in lake.partitions(LOOKUPS.name):
+        assert tuple(pq.read_schema(lake.part(LOOKUPS, partition)).names) == LOOKUPS.names
+    _, errors = rebuild(lake)
+    assert (errors, lake.pending(), lake.version()) == ((), set(), FORMAT_VERSION)
+    assert lookups_of(lake) == ALL
+    query = "SELECT count(not_found_at) AS not_found, count(error) AS failed FROM lookups"
+    assert ask(lake, query).to_pylist() == [{"not_found": 1, "failed": 2}]
+
+
+def test_file_with_old_names_put_back_is_read_and_merged(tmp_path: Path):
+    """R1: as a backup of a day is that was made before the migration."""
+    lake = up_to_date(unpacked(3, tmp_path / "lake"))
+    shutil.copytree(
+        unpacked(3, tmp_path / "backup").root / "lookups", lake.root / "lookups", dirs_exist_ok=True
+    )
+    assert lookups_of(lake) == MERGED
+    _, errors = rebuild(lake)
+    assert errors == ()
+    assert lookups_of(lake) == ALL
+    merged = lake.part(LOOKUPS, Partition("AC0123456789abcdef0123456789abcdef", date(2026, 9, 3)))
+    assert tuple(pq.read_schema(merged).names) == LOOKUPS.names

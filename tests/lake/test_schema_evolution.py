@@ -62,7 +62,7 @@ LACKING = {
     OPERATIONS: "recipients",
     HISTORY: "recipients",
     REJECTS: "operation_id",
-    LOOKUPS: "refusal",
+    LOOKUPS: "error",
     OPERATION_ERRORS: "message",
     SLOT_COVERAGE: "first_scan_at",
     DELIVERY_HOURLY: "recipients",

@@ -143,10 +143,10 @@ def test_lookups_of_a_wrong_time_are_repeated(tmp_path: Path):
     lookup = {
         "operation_id": found["operation_id"],
         "subject": "errors",
-        "asked_at": LATER,
+        "requested_at": LATER,
         "failed": 1,
-        "gone_at": None,
-        "refusal": None,
+        "not_found_at": None,
+        "error": None,
     }
     table = LOOKUPS.arrow.empty_table().from_pylist([lookup], schema=LOOKUPS.arrow)
     empty = scan([])

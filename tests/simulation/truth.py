@@ -231,13 +231,13 @@ class Truth:
         """R1: what was told of one operation by its id is there, and what is gone was gone."""
         skew = self._account.skew
         for row in self._rows(LOOKUPS):
-            one, asked_at = row["operation_id"], row["asked_at"]
+            one, requested_at = row["operation_id"], row["requested_at"]
             created_at = self._operations[one]["created_at"]
-            if row["gone_at"] is not None:
-                if row["gone_at"] + skew < created_at + RETENTION:
-                    yield f"R9: {one} of {created_at} was gone at {row['gone_at']}"
+            if row["not_found_at"] is not None:
+                if row["not_found_at"] + skew < created_at + RETENTION:
+                    yield f"R9: {one} of {created_at} was gone at {row['not_found_at']}"
             elif row["subject"] == "operation":
-                moment = asked_at - skew - self._account.staleness
+                moment = requested_at - skew - self._account.staleness
                 yield from self._older_than(created_at, created_at + _SECOND, moment)
 
     def _wrong_errors(self) -> Iterator[str]:

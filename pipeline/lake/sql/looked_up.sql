@@ -4,7 +4,7 @@ SELECT history.* REPLACE (history.observed_at AS looked_up_at)
 FROM history
 SEMI JOIN lookups
     ON lookups.operation_id = history.operation_id
-    AND lookups.asked_at = history.observed_at
+    AND lookups.requested_at = history.observed_at
     AND lookups.subject = 'operation'
-    AND lookups.gone_at IS NULL
-    AND lookups.refusal IS NULL
+    AND lookups.not_found_at IS NULL
+    AND lookups.error IS NULL

@@ -2,4 +2,4 @@
 FROM known
 UNION BY NAME
 FROM new
-ORDER BY operation_id, asked_at, subject, failed, gone_at, refusal
+ORDER BY operation_id, requested_at, subject, failed, not_found_at, error

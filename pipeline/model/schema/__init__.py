@@ -38,6 +38,7 @@ from pipeline.model.schema.lake import (
     PENDING_LOOKUPS as PENDING_LOOKUPS,
     RECORD_SCHEMA as RECORD_SCHEMA,
     REJECTS as REJECTS,
+    RENAMED_COLUMNS as RENAMED_COLUMNS,
     SETTLED_STATUSES as SETTLED_STATUSES,
     SLOT_COVERAGE as SLOT_COVERAGE,
     STATUSES as STATUSES,
@@ -58,11 +59,11 @@ from pipeline.model.schema.table import (
     arrow_schema as arrow_schema,
 )
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The version of the lake's layout and files. A lake with a higher one is refused.
 
-1: operations, history, coverage and rejects. 2: slots, lookups by id, and errors. 3: which states were
-fetched by id.
+1: operations, history, coverage and rejects. 2: slots, lookups by id, and errors. 3: `looked_up_at`.
+4: `RENAMED_COLUMNS`.
 """
 
 FACTS = (OPERATIONS, HISTORY, COVERAGE, REJECTS, LOOKUPS, OPERATION_ERRORS)

@@ -129,7 +129,7 @@ LOOKUPS = Table(
     (
         RECORD_COLUMNS[0],
         _SUBJECT,
-        timestamp("asked_at", "When it was requested, by the API's clock."),
+        timestamp("requested_at", "When it was requested, by the API's clock."),
         integer(
             "failed",
             "emails",
@@ -137,15 +137,16 @@ LOOKUPS = Table(
             nullable=True,
         ),
         timestamp(
-            "gone_at",
+            "not_found_at",
             "When the API answered 404: it no longer has the operation. NULL otherwise.",
             nullable=True,
         ),
-        text(
-            "refusal", "The error, if the API refused the request. NULL otherwise.", nullable=True
-        ),
+        text("error", "The error message, if the request failed. NULL otherwise.", nullable=True),
     ),
 )
+
+RENAMED_COLUMNS = {"asked_at": "requested_at", "gone_at": "not_found_at", "refusal": "error"}
+"""Columns of `lookups`: their names in files of formats 2 and 3, and their names now. Both are read."""
 
 OPERATION_ERRORS = Table(
     "operation_errors",
@@ -173,7 +174,7 @@ PENDING_LOOKUPS = Table(
         *(column for column in RECORD_COLUMNS if column.name == "created_at"),
         OBSERVED_AT,
         integer("failed", "emails", "Its failed emails.", nullable=True),
-        timestamp("asked_at", "When it was last requested.", nullable=True),
+        timestamp("requested_at", "When it was last requested.", nullable=True),
     ),
 )
 
