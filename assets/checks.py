@@ -7,10 +7,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from assets.keys import asset_key
 from assets.resources import ArchiveResource
 from pipeline.extract.api_clock import machine_time
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.model.schema import OPERATIONS
+from pipeline.model.schema import COVERAGE, OPERATIONS
 from pipeline.model.windows import days_between
 from pipeline.outputs.counting import readings
 from pipeline.quality.anomalies import latest_anomalies
@@ -36,12 +37,12 @@ FRESH = "newest_operation_fresh"
     name="operations_checks",
     specs=[
         *(
-            dg.AssetCheckSpec(one.name, asset="operations", description=one.meaning)
+            dg.AssetCheckSpec(one.name, asset=asset_key(OPERATIONS.name), description=one.meaning)
             for one in CHECKS
         ),
         dg.AssetCheckSpec(
             FRESH,
-            asset="operations",
+            asset=asset_key(OPERATIONS.name),
             description="New operations arrive: no account has been silent for much longer than ever before.",
         ),
     ],
@@ -120,18 +121,18 @@ FUTURE = "no_future_scans"
     specs=[
         dg.AssetCheckSpec(
             GAPS,
-            asset="coverage",
+            asset=asset_key(COVERAGE.name),
             description="No slot was lost in the last 7 days: each was scanned between its end and its "
             "deadline.",
         ),
         dg.AssetCheckSpec(
             DEADLINES,
-            asset="coverage",
+            asset=asset_key(COVERAGE.name),
             description="Every slot gets its final scan in time; an error when under 6 hours are left.",
         ),
         dg.AssetCheckSpec(
             FUTURE,
-            asset="coverage",
+            asset=asset_key(COVERAGE.name),
             description="No account has scans in the future of this machine's clock: they would make the "
             "coverage wrong. `email-archive repair` shows them, and sets them aside.",
         ),
@@ -160,7 +161,7 @@ def of_coverage(
 
 
 @dg.asset_check(
-    asset="warehouse",
+    asset=asset_key("warehouse"),
     description="The rates of the last 28 days are in the range expected from the 28 days before each.",
 )
 def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
@@ -175,7 +176,7 @@ def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(
-    asset="warehouse",
+    asset=asset_key("warehouse"),
     description="Each account's counts decide their reading. Until they do, its rates are assumed.",
 )
 def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.keys import asset_key
 from assets.metadata import add_per_day, days_of
 from assets.partitions import daily
 from assets.resources import ArchiveResource, TwilioResource
@@ -53,6 +54,7 @@ class _Log(Observer):
 
 
 @dg.asset(
+    key=asset_key("landed_scans"),
     partitions_def=daily,
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="extraction",
@@ -64,7 +66,7 @@ class _Log(Observer):
     check_specs=[
         dg.AssetCheckSpec(
             EVERY_WINDOW,
-            asset="landed_scans",
+            asset=asset_key("landed_scans"),
             description="Every window of the run's days was listed, and every lookup by id answered. "
             "What failed stays due.",
         )
@@ -105,7 +107,7 @@ def landed_scans(
     for day in sorted({scan.window.day for scan in extraction.scans} - set(days)):
         metadata = _of_day(extraction, day)
         event = dg.AssetMaterialization(
-            "landed_scans", partition=day.isoformat(), metadata=metadata
+            asset_key("landed_scans"), partition=day.isoformat(), metadata=metadata
         )
         context.log_event(event)
     if lookups.landed or lookups.left:

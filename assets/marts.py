@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.keys import asset_key
 from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
@@ -11,10 +12,7 @@ from assets.tables import rows_of_day
 from pipeline.lake.layout import DERIVE, Lake
 from pipeline.merge_runner import derive_pending
 from pipeline.model.records import Partition
-from pipeline.model.schema import HISTORY, MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
-
-ASSET_OF = {OPERATIONS: "operations", HISTORY: "history"}
-SOURCES = {mart: [ASSET_OF[table] for table in MART_INPUTS[mart]] for mart in SHOWN_MARTS}
+from pipeline.model.schema import MART_INPUTS, MARTS, OPERATIONS, SHOWN_MARTS
 
 
 @dg.multi_asset(
@@ -22,14 +20,14 @@ SOURCES = {mart: [ASSET_OF[table] for table in MART_INPUTS[mart]] for mart in SH
     backfill_policy=dg.BackfillPolicy.single_run(),
     specs=[
         dg.AssetSpec(
-            table.name,
-            deps=sources,
+            asset_key(table.name),
+            deps=[asset_key(source.name) for source in MART_INPUTS[table]],
             description=table.comment,
             group_name="marts",
             kinds={"duckdb", "parquet"},
             metadata=describe(table),
         )
-        for table, sources in SOURCES.items()
+        for table in SHOWN_MARTS
     ],
 )
 def marts(
@@ -39,23 +37,23 @@ def marts(
     lake = archive.lake()
     days = days_of(list(context.partition_keys))
     merged = _is_after_merging(context)
-    for partition in lake.partitions("operations"):
+    for partition in lake.partitions(OPERATIONS.name):
         # By hand, all is derived anew. After a merge in the same run, only what is missing.
         if partition.day in days and not (merged and _is_derived(lake, partition)):
             lake.note_work(partition, DERIVE)
     # Includes days of earlier runs that were killed between merging and deriving.
     if errors := derive_pending(lake):
         raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
-    for table in SOURCES:
+    for table in SHOWN_MARTS:
         rows = {day: rows_of_day(lake, table, day) for day in days}
         metadata = {day: describe(table) | row_count(n) for day, n in rows.items()}
-        add_per_day(context, metadata, table.name)
-        yield dg.MaterializeResult(asset_key=table.name)
+        add_per_day(context, metadata, asset_key(table.name))
+        yield dg.MaterializeResult(asset_key=asset_key(table.name))
 
 
 def _is_after_merging(context: dg.AssetExecutionContext) -> bool:
     """Whether this run merges the days too, which derives what changed."""
-    return dg.AssetKey("operations") in context.job_def.asset_layer.executable_asset_keys
+    return asset_key(OPERATIONS.name) in context.job_def.asset_layer.executable_asset_keys
 
 
 def _is_derived(lake: Lake, partition: Partition) -> bool:

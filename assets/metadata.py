@@ -36,12 +36,12 @@ def row_count(rows: int) -> dict[str, Any]:
 def add_per_day(
     context: dg.AssetExecutionContext,
     metadata: Mapping[date, Mapping[str, Any]],
-    asset_key: str | None = None,
+    asset_key: dg.AssetKey | None = None,
 ) -> None:
     """Add each day's metadata to its materialization, in a run over a range of days."""
     for day, entries in metadata.items():
         context.add_asset_metadata(
             dict(entries),
-            asset_key=None if asset_key is None else dg.AssetKey(asset_key),
+            asset_key=asset_key,
             partition_key=day.isoformat(),
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from assets.keys import asset_key
 from assets.resources import ArchiveResource
 from pipeline.errors import ArchiveError
 from pipeline.extras import optional_imports
@@ -20,7 +21,8 @@ _WIDTH = 400
 
 
 @dg.asset(
-    deps=["warehouse"],
+    key=asset_key("report"),
+    deps=[asset_key("warehouse")],
     group_name="warehouse",
     kinds={"html", "altair"},
     description="report.html: volume, rates, delivery curves, anomalies and coverage on one page.",

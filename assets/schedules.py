@@ -5,6 +5,7 @@ from datetime import UTC, timedelta
 import dagster as dg
 from dagster import AssetSelection
 
+from assets.keys import asset_key
 from assets.partitions import FIRST_DAY
 from assets.resources import ArchiveResource, TwilioResource
 from pipeline.lake.coverage import latest_scan
@@ -16,14 +17,14 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 sync_job = dg.define_asset_job(
     "sync_job",
-    selection=AssetSelection.all() - AssetSelection.assets("report"),
+    selection=AssetSelection.all() - AssetSelection.assets(asset_key("report")),
     description="Scan the days of the run and bring the archive and the warehouse up to date.",
     executor_def=dg.in_process_executor,
 )
 
 report_job = dg.define_asset_job(
     "report_job",
-    selection=AssetSelection.assets("report"),
+    selection=AssetSelection.assets(asset_key("report")),
     description="Write the report of the warehouse.",
     executor_def=dg.in_process_executor,
 )

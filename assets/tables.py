@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.keys import asset_key
 from assets.metadata import add_per_day, days_of, describe, row_count
 from assets.partitions import daily
 from assets.resources import ArchiveResource
@@ -15,9 +16,7 @@ from pipeline.lake.merge import MergeReport
 from pipeline.merge_runner import compact_pending, merge_pending, remove_unfinished
 from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, Table
 
-TABLES = {"operations": OPERATIONS, "history": HISTORY, "coverage": COVERAGE}
-
-
+TABLES = (OPERATIONS, HISTORY, COVERAGE)
 EVERY_DAY = "every_day_merged"
 
 
@@ -26,19 +25,19 @@ EVERY_DAY = "every_day_merged"
     backfill_policy=dg.BackfillPolicy.single_run(),
     specs=[
         dg.AssetSpec(
-            key,
-            deps=["landed_scans"],
+            asset_key(table.name),
+            deps=[asset_key("landed_scans")],
             description=table.comment,
             group_name="lake",
             kinds={"parquet"},
             metadata=describe(table),
         )
-        for key, table in TABLES.items()
+        for table in TABLES
     ],
     check_specs=[
         dg.AssetCheckSpec(
             EVERY_DAY,
-            asset="operations",
+            asset=asset_key(OPERATIONS.name),
             description="All landed files were merged. A damaged or foreign file blocks its day.",
         )
     ],
@@ -57,19 +56,19 @@ def lake_tables(
         context.log.error(str(error))
     merges = {report.partition.day: report for report in merging.merges}
     days = days_of(list(context.partition_keys))
-    for key, table in TABLES.items():
+    for table in TABLES:
         metadata = {day: _metadata(lake, table, day, merges.get(day)) for day in days}
-        add_per_day(context, metadata, key)
+        add_per_day(context, metadata, asset_key(table.name))
     for day, report in merges.items():
         if day not in days:
             # From a lookup by id of an older operation, or left by a killed run.
             _log_materialization(context, lake, day, report)
-    for key in TABLES:
-        yield dg.MaterializeResult(asset_key=key)
+    for table in TABLES:
+        yield dg.MaterializeResult(asset_key=asset_key(table.name))
     # A failed check does not fail the run: the other days are still published.
     yield dg.AssetCheckResult(
         check_name=EVERY_DAY,
-        asset_key="operations",
+        asset_key=asset_key(OPERATIONS.name),
         passed=not merging.errors,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={"errors": dg.MetadataValue.json([str(error) for error in merging.errors])},
@@ -80,10 +79,12 @@ def _log_materialization(
     context: dg.AssetExecutionContext, lake: Lake, day: date, report: MergeReport
 ) -> None:
     """Record the merge of a day outside the run's range."""
-    for key, table in TABLES.items():
+    for table in TABLES:
         metadata = _metadata(lake, table, day, report)
         context.log_event(
-            dg.AssetMaterialization(key, partition=day.isoformat(), metadata=metadata)
+            dg.AssetMaterialization(
+                asset_key(table.name), partition=day.isoformat(), metadata=metadata
+            )
         )
 
 

@@ -2,15 +2,16 @@
 
 import dagster as dg
 
-from assets.marts import SOURCES
+from assets.keys import asset_key
 from assets.resources import ArchiveResource
 from pipeline.lake.layout import LakeError
-from pipeline.model.schema import PUBLISHED
+from pipeline.model.schema import COVERAGE, HISTORY, PUBLISHED, SHOWN_MARTS
 from pipeline.outputs.warehouse import publish
 
 
 @dg.asset(
-    deps=[*(table.name for table in SOURCES), "history", "coverage"],
+    key=asset_key("warehouse"),
+    deps=[asset_key(table.name) for table in (*SHOWN_MARTS, HISTORY, COVERAGE)],
     group_name="warehouse",
     kinds={"duckdb"},
     description="warehouse.duckdb: views over the lake and delivery tables with rates, for SQL.",

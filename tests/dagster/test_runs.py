@@ -16,6 +16,7 @@ from dagster._core.execution.api import execute_run_iterator
 
 from assets.checks import rates_as_usual, reading_decided
 from assets.definitions import build_definitions
+from assets.keys import asset_key
 from assets.resources import ArchiveResource, TwilioResource
 from assets.schedules import SCOPE, SCOPE_DUE, range_tags
 from assets.tables import lake_tables
@@ -24,7 +25,14 @@ from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
-from pipeline.model.schema import COVERAGE, DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS, REJECTS
+from pipeline.model.schema import (
+    COVERAGE,
+    DELIVERY_HOURLY,
+    OPERATION_ERRORS,
+    OPERATIONS,
+    REJECTS,
+    SHOWN_MARTS,
+)
 from pipeline.model.windows import Window, retained_days
 from pipeline.outputs.warehouse import publish
 from pipeline.quality.checks import CHECKS
@@ -72,7 +80,7 @@ def emulated(tmp_path: Path) -> Iterator[tuple[Emulator, dg.Definitions]]:
 
 def metadata(instance: dg.DagsterInstance, key: str) -> dict[str | None, Mapping[str, Any]]:
     """The latest materialization's metadata of each partition of an asset."""
-    records = instance.fetch_materializations(dg.AssetKey(key), limit=1000).records
+    records = instance.fetch_materializations(asset_key(key), limit=1000).records
     found: dict[str | None, Mapping[str, Any]] = {}
     for one in records:
         assert one.asset_materialization
@@ -128,9 +136,7 @@ def test_delivery_tables_are_derived_once_per_run_and_again_alone(
     caplog: pytest.LogCaptureFixture,
 ):
     _, defs = emulated
-    alone = dg.define_asset_job(
-        "alone", selection=["delivery_hourly", "operation_sizes", "delivery_curve"]
-    )
+    alone = dg.define_asset_job("alone", selection=[asset_key(mart.name) for mart in SHOWN_MARTS])
     defs = dg.Definitions.merge(defs, dg.Definitions(jobs=[alone]))
     caplog.set_level("INFO", "pipeline.marts.derive")
     assert run_job(instance, defs).success
@@ -265,7 +271,7 @@ def test_runs_look_up_failures_and_mark_their_days(
     assert asked
     found = rows(tmp_path, OPERATION_ERRORS)
     assert set(found["operation_id"].to_pylist()) == {one.path.split("/")[-2] for one in asked}
-    records = instance.fetch_materializations(dg.AssetKey("operations"), limit=100).records
+    records = instance.fetch_materializations(asset_key("operations"), limit=100).records
     last_run = [r.partition_key for r in records if r.storage_id > records[-1].storage_id + 8]
     assert len(set(last_run)) > 1
 
@@ -367,7 +373,7 @@ def test_check_can_be_run_by_itself(done: Done):
         ("coverage", "deadlines_held"),
     ):
         evaluations = run_checks(done.instance, done.defs, check).get_asset_check_evaluations()
-        assert [(one.asset_key.to_user_string(), one.check_name) for one in evaluations] == [check]
+        assert [(one.asset_key.path[-1], one.check_name) for one in evaluations] == [check]
         assert evaluations[0].passed
 
 
@@ -393,7 +399,7 @@ def run_checks(
     instance: dg.DagsterInstance, defs: dg.Definitions, *checks: tuple[str, str]
 ) -> dg.ExecuteInProcessResult:
     """Some checks by themselves, each told by its asset and its name."""
-    keys = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in checks}
+    keys = {dg.AssetCheckKey(asset_key(asset), name) for asset, name in checks}
     everything = defs.resolve_implicit_global_asset_job_def()
     alone = everything.get_subset(asset_selection=set(), asset_check_selection=keys)
     return alone.execute_in_process(instance=instance, raise_on_error=False)

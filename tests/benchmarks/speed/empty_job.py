@@ -11,6 +11,7 @@ import dagster as dg
 from dagster import AssetSelection
 
 from assets.definitions import defs
+from assets.keys import asset_key
 from assets.schedules import range_tags
 from pipeline.interruption import leave
 
@@ -56,7 +57,7 @@ def main(first: str, last: str) -> bool:
         jobs=[
             dg.define_asset_job(
                 "sync",
-                selection=AssetSelection.all() - AssetSelection.assets("report"),
+                selection=AssetSelection.all() - AssetSelection.assets(asset_key("report")),
                 executor_def=dg.in_process_executor,
             )
         ],
