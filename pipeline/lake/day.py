@@ -15,8 +15,11 @@ from pipeline.lake.statements import part, statement
 from pipeline.model.records import Partition
 from pipeline.model.schema import Table
 
-MEMORY: Final = "128MB"
+MEMORY: Final = "96MB"
 """What DuckDB takes at most before it spills. Around it the process needs about 200 MB."""
+
+AT_ONCE: Final = 64 * 1024
+"""How many states of a day are worked on at once: as many as need no spilling with `MEMORY`."""
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:

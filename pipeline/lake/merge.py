@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 
 from pipeline.lake import landing, parquet
 from pipeline.lake.coverage import cover, to_table
-from pipeline.lake.day import Day, open_day
+from pipeline.lake.day import AT_ONCE, Day, open_day
 from pipeline.lake.faults import refusals
 from pipeline.lake.layout import DERIVE, Lake
 from pipeline.lake.pending_lookups import write_pending_lookups
 from pipeline.lake.statements import small_table, statement
-from pipeline.lake.states import AT_ONCE, StatesMerge
+from pipeline.lake.states import StatesMerge
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
     COVERAGE,

@@ -15,13 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake import engine, parquet
-from pipeline.lake.day import Day
+from pipeline.lake.day import AT_ONCE, Day
 from pipeline.lake.layout import LakeError
 from pipeline.lake.statements import statement
 from pipeline.model.schema import HISTORY, OPERATIONS, Table
-
-AT_ONCE: Final = 128 * 1024
-"""States that are merged at once, known ones and others: memory follows it."""
 
 _SAMPLES: Final = 256
 """So many ids of each piece tell where it is."""
@@ -108,15 +105,18 @@ class StatesMerge:
         """
         if not self._waiting:
             return
-        day, states = self._day, pa.concat_tables(self._waiting)
+        day, waiting = self._day, pa.concat_tables(self._waiting)
         self._waiting.clear()
-        ids = pc.min_max(states["operation_id"]).as_py()
-        _enter(day, _Piece(ids["min"], ids["max"] + "\0"))
-        day.connection.register("landed", states)
-        day.connection.execute("INSERT INTO seen SELECT operation_id FROM landed")
         news = statement("news") if self._is_whole else "FROM landed"
-        day.connection.execute(f"INSERT INTO all_news {news}")
-        day.connection.unregister("landed")
+        # A landed file may have many times as many: joined as a whole they would not fit into memory.
+        for begin in range(0, waiting.num_rows, self._at_once):
+            states = waiting.slice(begin, self._at_once)
+            ids = pc.min_max(states["operation_id"]).as_py()
+            _enter(day, _Piece(ids["min"], ids["max"] + "\0"))
+            day.connection.register("landed", states)
+            day.connection.execute("INSERT INTO seen SELECT operation_id FROM landed")
+            day.connection.execute(f"INSERT INTO all_news {news}")
+            day.connection.unregister("landed")
 
     def _write_history(self, pieces: Sequence["_Piece"]) -> tuple["_Settled", str]:
         """Write history, if it changes; returns what was found, and its version if it was written."""

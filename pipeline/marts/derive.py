@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.lake import engine, parquet
-from pipeline.lake.day import connect
+from pipeline.lake.day import AT_ONCE, connect
 from pipeline.lake.faults import refusals
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.lake.statements import newest_first, part
@@ -37,9 +37,6 @@ from pipeline.model.schema import (
 from pipeline.model.windows import SLOT
 
 log = logging.getLogger(__name__)
-
-_AT_ONCE: Final = 128 * 1024
-"""About how many states are ordered at once: as many as fit into the memory of `day.connect`."""
 
 _STATE: Final = [name for name in OPERATIONS.names if name not in ("observed_at", "extra")]
 _RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
@@ -203,10 +200,10 @@ def _prepare(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnec
 
 
 def _pieces(lake: Lake, partition: Partition) -> Iterator[str]:
-    """Conditions that cut history into pieces of about `_AT_ONCE` states, each of whole operations."""
+    """Conditions that cut history into pieces of about `AT_ONCE` states, each of whole operations."""
     bounds, size = [], 0
     for first_id, rows in parquet.first_ids(lake.part(HISTORY, partition)):
-        if size >= _AT_ONCE:
+        if size >= AT_ONCE:
             bounds.append(engine.literal(first_id))
             size = 0
         size += rows

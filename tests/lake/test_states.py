@@ -6,10 +6,10 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.lake.day import AT_ONCE
 from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge, rebuild_operations
-from pipeline.lake.states import AT_ONCE
 from pipeline.model.records import LookupBatch, Scan
 from pipeline.model.schema import LOOKUPS, OPERATION_ERRORS, OPERATIONS, REJECTS
 from tests.support.factories import NOON, PARTITION, new_lake, record, scan, snapshot
