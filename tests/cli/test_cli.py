@@ -1,16 +1,10 @@
 """The command as a user meets it: real processes, their output, their exit codes."""
 
-import csv
-import io
 import json
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from pipeline.cli.app import app
@@ -18,7 +12,7 @@ from pipeline.emulator import Emulator, Options, World
 from pipeline.lake.layout import Lake
 from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
-from tests.support.archives import account, sync_all
+from tests.support.archives import account
 from tests.support.command import run
 from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan
 from tests.support.scripted_api import Answer, scripted
@@ -38,15 +32,6 @@ def credentials(emulator: Emulator) -> dict[str, str]:
         "TWILIO_AUTH_TOKEN": emulator.options.auth_token,
         "EMAIL_ARCHIVE_API_URL": emulator.url,
     }
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emulator, Settings]]:
-    """An archive of one sync, and the API that it came from."""
-    folder = tmp_path_factory.mktemp("archive")
-    with account(World(5, 300.0, at("2026-11-10")), NOW, folder) as (emulator, settings):
-        sync_all(settings, publishing=True)
-        yield emulator, settings
 
 
 # Help.
@@ -227,136 +212,6 @@ def test_lake_of_a_newer_version_is_one_message(tmp_path: Path):
         assert done.returncode != 0
         assert "newer" in done.stderr
         assert "Traceback" not in done.stderr
-
-
-# SQL.
-
-
-def test_sql_as_table_csv_and_json(archive: tuple[Emulator, Settings], tmp_path: Path):
-    emulator, settings = archive
-    number = len(emulator.world.existing(NOW))
-    query = "SELECT account_id, count(*) AS n, max(created_at) AS last, NULL AS none"
-    query += " FROM operations GROUP BY 1"
-    table, as_csv, as_json = (
-        run("sql", query, "--format", form, "--data", str(settings.data), cwd=tmp_path)
-        for form in ("table", "csv", "json")
-    )
-    assert [done.returncode for done in (table, as_csv, as_json)] == [0, 0, 0]
-    (row,) = csv.DictReader(io.StringIO(as_csv.stdout))
-    (item,) = json.loads(as_json.stdout)
-    assert row == {
-        "account_id": settings.account_sid,
-        "n": str(number),
-        "last": item["last"],
-        "none": "",
-    }
-    assert item["n"] == number
-    assert item["none"] is None
-    assert item["last"].startswith("2026-11-14T")
-    assert item["last"].endswith("Z")
-    for shown in ("account_id", settings.account_sid, str(number)):
-        assert shown in table.stdout
-
-
-def test_sql_shows_so_many_rows_and_says_how_many_more(
-    archive: tuple[Emulator, Settings], tmp_path: Path
-):
-    _, settings = archive
-    done = run(
-        "sql", "FROM range(500)", "--max-rows", "10", "--data", str(settings.data), cwd=tmp_path
-    )
-    assert "490 more rows" in done.stdout
-    whole = run("sql", "FROM range(500)", "-f", "csv", "--data", str(settings.data), cwd=tmp_path)
-    assert len(whole.stdout.splitlines()) == 501
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "DROP TABLE delivery_daily",
-        "DELETE FROM delivery_daily",
-        "COPY operations TO 'out.csv'",
-        "ATTACH 'other.duckdb'",
-        "CREATE TABLE t AS SELECT 1",
-        "SELECT 1; SELECT 2",
-        "EXPLAIN ANALYZE COPY (SELECT 1) TO 'written.parquet'",
-        "EXPLAIN (ANALYZE) COPY (SELECT 1) TO 'written.parquet'",
-        "/* EXPLAIN */ EXPLAIN ANALYZE COPY (SELECT 1) TO 'written.parquet'",
-        "PRAGMA profiling_output = 'written.json'",
-        "",
-    ],
-)
-def test_sql_changes_nothing(archive: tuple[Emulator, Settings], tmp_path: Path, statement: str):
-    _, settings = archive
-    before = Lake(settings.data).warehouse.read_bytes()
-    done = run("sql", statement, "--data", str(settings.data), cwd=tmp_path)
-    assert done.returncode == 2
-    assert "expected one query that changes nothing" in done.stderr
-    assert Lake(settings.data).warehouse.read_bytes() == before
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_sql_explains_questions(archive: tuple[Emulator, Settings], tmp_path: Path):
-    _, settings = archive
-    for question in (
-        "EXPLAIN FROM operations",
-        "explain (analyze) SELECT count(*) FROM operations",
-    ):
-        done = run("sql", question, "--data", str(settings.data), cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-
-
-def test_sql_on_a_moved_archive_says_how_to_repair_it(
-    archive: tuple[Emulator, Settings], tmp_path: Path
-):
-    _, settings = archive
-    shutil.copytree(settings.data, tmp_path / "moved")
-    warehouse = duckdb.connect(str(tmp_path / "moved" / "warehouse.duckdb"))
-    elsewhere = tmp_path / "elsewhere"
-    with warehouse as connection:
-        view = "CREATE OR REPLACE VIEW operations AS FROM read_parquet('{}/*.parquet')"
-        connection.execute(view.format(tmp_path / "moved" / "operations" / "*" / "*"))
-    (tmp_path / "moved" / "operations").rename(elsewhere)
-    done = run("sql", "FROM operations", "--data", str(tmp_path / "moved"), cwd=tmp_path)
-    assert done.returncode == 1
-    assert "`email-archive publish` mends its views" in done.stderr
-
-
-def test_sql_refused_by_duckdb_shows_its_message(
-    archive: tuple[Emulator, Settings], tmp_path: Path
-):
-    _, settings = archive
-    done = run(
-        "sql", "SELECT delivrd FROM delivery_daily", "--data", str(settings.data), cwd=tmp_path
-    )
-    assert done.returncode == 1
-    assert "delivrd" in done.stderr
-    assert "delivered" in done.stderr  # DuckDB proposes what there is
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("command", [["sql", "FROM operations"], ["status"], ["publish"]])
-def test_folder_without_archive_is_wrong_use(tmp_path: Path, command: list[str]):
-    done = run(*command, "--data", "nowhere", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "nowhere" in done.stderr
-    assert "email-archive sync" in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings]):
-    _, settings = archive
-    command = [sys.executable, "-m", "pipeline.cli", "sql", "FROM range(1000000)", "-f", "csv"]
-    command += ["--data", str(settings.data)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        assert process.stdout.readline() == "range\n"
-        process.stdout.close()
-        assert process.stderr.read() == ""
-    assert process.returncode == 1
 
 
 # Status and publish.
