@@ -15,13 +15,14 @@ from assets.schedules import SCOPE, SCOPE_DUE
 from pipeline.errors import ArchiveError
 from pipeline.extract.api_clock import ClockError
 from pipeline.extract.scan import FailedScan
+from pipeline.extraction import extract, look_up_due
 from pipeline.lake.layout import Lake
 from pipeline.merge_runner import merge_pending
 from pipeline.model.records import Partition, ScanFacts
 from pipeline.model.windows import RETENTION, Window, retained_days
 from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import extract, look_up_due, open_at_api_time, plan, whole_days
+from pipeline.sync import open_at_api_time, plan, whole_days
 from pipeline.sync_report import Extraction, Lookups
 from pipeline.terminal import message
 from pipeline.twilio.client import OperationsClient
@@ -112,9 +113,9 @@ def landed_scans(
         context.log_event(event)
     if lookups.landed or lookups.left:
         context.log.info(
-            "looked up operations by id: %d answered, %d of them gone, %d errors; %d not answered, %d left",
-            lookups.asked,
-            lookups.gone,
+            "looked up operations by id: %d completed, %d of them not found, %d errors; %d failed, %d left",
+            lookups.completed,
+            lookups.not_found,
             lookups.errors,
             len(lookups.failures),
             lookups.left,
@@ -179,7 +180,7 @@ def _of_day(extraction: Extraction, day: date) -> dict[str, Any]:
 def _every_window(extraction: Extraction, lookups: Lookups) -> dg.AssetCheckResult:
     failures = {str(f.window): str(f.error) for f in extraction.failures}
     unanswered = {
-        f"{f.watched.subject} of {f.watched.operation_id}": str(f.error) for f in lookups.failures
+        f"{f.pending.subject} of {f.pending.operation_id}": str(f.error) for f in lookups.failures
     }
     return dg.AssetCheckResult(
         check_name=EVERY_WINDOW,
@@ -188,7 +189,7 @@ def _every_window(extraction: Extraction, lookups: Lookups) -> dg.AssetCheckResu
         metadata={
             "scans": len(extraction.scans),
             "failed_windows": dg.MetadataValue.json(failures),
-            "lookups": lookups.asked,
+            "lookups": lookups.completed,
             "lookups_left": lookups.left,
             "failed_lookups": dg.MetadataValue.json(unanswered),
         },

@@ -1,4 +1,4 @@
-"""What a sync did: results of its steps, and the report of the whole."""
+"""What a sync did: the results of its steps, and the report of all."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from pipeline.extract.lookup import FailedLookup
 from pipeline.extract.scan import FailedScan
 from pipeline.lake.layout import LakeError
 from pipeline.lake.merge import MergeReport
-from pipeline.model.records import ScanFacts
+from pipeline.model.records import LookupBatch, ScanFacts
 from pipeline.model.times import iso
 
 
@@ -20,29 +20,29 @@ class Extraction:
     Attributes:
         scans: the facts of the scans that landed.
         failures: windows that could not be scanned; they stay due.
-        surprises: what the reference does not know, and how many records have it.
+        drift: what the reference does not know, with the number of records.
     """
 
     scans: tuple[ScanFacts, ...]
     failures: tuple[FailedScan, ...]
-    surprises: Counter[str]
+    drift: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Lookups:
-    """What asking about single operations brought into the lake.
+    """What the lookups by id brought into the lake.
 
     Attributes:
-        asked: questions that were answered, 404 included.
-        gone: those that the API answered with 404.
-        errors: distinct errors that the API returned, by operation.
+        completed: lookups with a response, 404 included.
+        not_found: those with 404.
+        errors: distinct errors of the operations.
         requests: requests made, retries included.
-        failures: questions that were not answered; they stay due.
-        left: lookups that the budgets of time and requests left for the next sync.
+        failures: lookups that failed; they stay due.
+        left: due lookups that are left for the next sync, since the time or request budget is spent.
     """
 
-    asked: int = 0
-    gone: int = 0
+    completed: int = 0
+    not_found: int = 0
     errors: int = 0
     requests: int = 0
     failures: tuple[FailedLookup, ...] = ()
@@ -50,8 +50,30 @@ class Lookups:
 
     @property
     def landed(self) -> bool:
-        """Whether anything landed: failures do too, with the time of the question."""
-        return bool(self.asked or self.failures)
+        """Whether anything landed. Failures do too, with the time of the attempt."""
+        return bool(self.completed or self.failures)
+
+    @classmethod
+    def of(cls, batch: LookupBatch) -> "Lookups":
+        """A batch that landed. Its failed lookups are not counted."""
+        lookups = batch.lookups
+        return cls(
+            completed=lookups["error"].null_count,
+            not_found=lookups.num_rows - lookups["not_found_at"].null_count,
+            errors=batch.errors.num_rows,
+            requests=batch.requests,
+        )
+
+    def __add__(self, other: "Lookups") -> "Lookups":
+        """Both together."""
+        return Lookups(
+            self.completed + other.completed,
+            self.not_found + other.not_found,
+            self.errors + other.errors,
+            self.requests + other.requests,
+            self.failures + other.failures,
+            self.left + other.left,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +84,14 @@ class SyncReport:
         account_id: the account.
         now: when it began.
         extraction: what was scanned.
-        left: due slots that the budget of requests left for the next sync.
-        lookups: what was asked about single operations.
+        left: due slots that are left for the next sync, since the request budget is spent.
+        lookups: what was looked up by id.
         merges: the days that were merged.
-        compacted: how many days were compacted: nothing of them will change.
-        errors: what could not be merged, compacted, derived or published, and why; or that the archive
-            has scans of the future.
+        compacted: how many days were compacted; they do not change any more.
+        errors: what could not be merged, compacted, derived or published, and why; also a ClockError if
+            the archive has scans of the future.
         published: whether the warehouse was built anew.
-        foreign: files in the lake that are none of the archive's.
+        foreign: files in the lake that are not the archive's.
         seconds: elapsed real time.
     """
 
@@ -83,15 +105,15 @@ class SyncReport:
     errors: tuple[ArchiveError, ...]
     published: bool
     foreign: tuple[str, ...]
-    seconds: float
+    seconds: float = 0.0
 
     @property
     def ok(self) -> bool:
-        """Whether every window was scanned, every question answered and every day merged."""
+        """Whether every window was scanned, no lookup failed and every day was merged."""
         return not (self.extraction.failures or self.lookups.failures or self.errors)
 
     def summary(self) -> dict[str, object]:
-        """The figures, ready for JSON; `requests` are those of what landed, `retries` of the scans."""
+        """The figures, ready for JSON. `requests` counts landed scans and lookups, `retries` scans only."""
         scans, merges = self.extraction.scans, self.merges
         return {
             "account_id": self.account_id,
@@ -106,20 +128,20 @@ class SyncReport:
             "changed": sum(report.changed for report in merges),
             "unchanged": sum(report.unchanged for report in merges),
             "rejects": sum(report.new_rejects for report in merges),
-            "lookups": self.lookups.asked,
+            "lookups": self.lookups.completed,
             "lookups_left": self.lookups.left,
             "failed_lookups": [
-                {"operation_id": f.watched.operation_id, "error": str(f.error)}
+                {"operation_id": f.pending.operation_id, "error": str(f.error)}
                 for f in self.lookups.failures
             ],
-            "gone": self.lookups.gone,
+            "not_found": self.lookups.not_found,
             "operation_errors": self.lookups.errors,
             "requests": sum(scan.requests for scan in scans) + self.lookups.requests,
             "retries": sum(scan.retries for scan in scans),
             "days_merged": len(merges),
             "days_compacted": self.compacted,
             "errors": [str(error) for error in self.errors],
-            "surprises": dict(self.extraction.surprises),
+            "drift": dict(self.extraction.drift),
             "foreign_files": list(self.foreign),
             "published": self.published,
             "seconds": round(self.seconds, 3),
@@ -131,7 +153,7 @@ class Derivation:
     """What deriving the delivery tables and the warehouse did.
 
     Attributes:
-        errors: what could not be derived, and why; it stays due.
+        errors: what could not be derived, and why; these days stay due.
         published: whether the warehouse was built anew.
     """
 
@@ -139,5 +161,5 @@ class Derivation:
     published: bool = False
 
     def __add__(self, later: "Derivation") -> "Derivation":
-        """Both: what could not be derived is what the later one could not derive."""
+        """Both, with the errors of the later one: it tried again what the first could not derive."""
         return Derivation(later.errors, self.published or later.published)

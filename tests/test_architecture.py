@@ -24,7 +24,7 @@ LEVELS = [
     {"lake", "twilio", "emulator"},
     {"extract", "marts"},
     {"outputs", "merge_runner", "observer", "sync_report"},
-    {"access"},
+    {"access", "extraction"},
     {"report", "sync", "rebuild"},
     {"quality"},
     {"cli", "assets"},

@@ -11,6 +11,7 @@ from pipeline.access.query import ask
 from pipeline.emulator import Options, World
 from pipeline.emulator.listing import Bounds, Order
 from pipeline.extract.planner import cut
+from pipeline.extraction import extract
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
@@ -19,7 +20,7 @@ from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days, windows_between
 from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, Days, Range, extract, plan, sync
+from pipeline.sync import EVERYTHING, Days, Range, plan, sync
 from pipeline.twilio.client import OperationsClient
 from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import (
@@ -148,7 +149,7 @@ def test_archive_equals_the_truth_under_counting_and_unknown_fields(tmp_path: Pa
         assert unlike_truth(emulator, tmp_path, START, [NOW]) == []
     extra = set(rows(tmp_path, OPERATIONS)["extra"].to_pylist())
     assert (extra != {None}) == world.unknown_fields
-    assert bool(report.extraction.surprises) == world.unknown_fields
+    assert bool(report.extraction.drift) == world.unknown_fields
 
 
 def test_archive_outlives_the_api(tmp_path: Path):

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.access.query import ask
 from pipeline.emulator import World
+from pipeline.extraction import extract
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import MergeReport
@@ -18,7 +19,7 @@ from pipeline.model.schema import OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days
 from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, extract, sync
+from pipeline.sync import EVERYTHING, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import CredentialsError, RetriableApiError
 from tests.support.archives import account, rows, sync_all, unlike_truth
@@ -185,7 +186,7 @@ def test_every_bad_record_is_a_reject_verbatim_and_costs_no_other(tmp_path: Path
     assert all(reject["reason"] for reject in rejects)
     assert report.summary()["rejects"] == len(bad)
     assert again.summary()["rejects"] == 0
-    assert any("id" in what for what in report.extraction.surprises)
+    assert any("id" in what for what in report.extraction.drift)
 
 
 def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):

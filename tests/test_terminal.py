@@ -94,7 +94,7 @@ def test_json_log_and_summary_hold_data_as_it_is(tmp_path: Path):
     with hostile_api() as settings:
         done = run("--log-format", "json", "sync", "--json", cwd=tmp_path, **settings)
     assert_harmless(done.stdout + done.stderr)
-    drift = json.loads(done.stdout)["surprises"]
+    drift = json.loads(done.stdout)["drift"]
     assert any(STATUS in one for one in drift)
     assert any(FIELD in one for one in drift)
     messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]

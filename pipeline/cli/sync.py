@@ -75,11 +75,9 @@ def sync(
         )
     for failure in report.extraction.failures:
         complain(f"window {failure.window} failed and stays due: {failure.error}")
-    for unanswered in report.lookups.failures:
-        what = f"{unanswered.watched.subject} of {unanswered.watched.operation_id}"
-        complain(
-            f"{what} could not be asked for and stays due, at growing intervals: {unanswered.error}"
-        )
+    for failed in report.lookups.failures:
+        what = f"{failed.pending.subject} of {failed.pending.operation_id}"
+        complain(f"lookup of {what} failed and is retried at growing intervals: {failed.error}")
     for error in report.errors:
         complain(f"not done: {error}")
     if not report.ok:

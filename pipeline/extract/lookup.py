@@ -42,25 +42,25 @@ _MAX_FAILURES: Final = 3
 class FailedLookup:
     """A lookup that failed; it is retried in later syncs, at growing intervals."""
 
-    watched: PendingLookup
+    pending: PendingLookup
     error: ArchiveError
 
 
 @dataclass(frozen=True, slots=True)
 class _Lookup:
-    """A lookup and its result; without page, errors and refusal, the API returned 404."""
+    """A lookup and its result; without page, errors or error, the API returned 404."""
 
-    watched: PendingLookup
+    pending: PendingLookup
     requested_at: datetime
     requests: int
     page: Page | None = None
     errors: OperationErrors | None = None
-    refusal: ApiError | None = None
+    error: ApiError | None = None
 
 
 def look_up(
     client: OperationsClient,
-    watched: Iterable[PendingLookup],
+    pending: Iterable[PendingLookup],
     now: datetime,
     *,
     concurrency: int,
@@ -73,21 +73,21 @@ def look_up(
 
     Args:
         client: the API.
-        watched: the pending lookups, the most urgent first.
+        pending: what to look up, the most urgent first.
         now: the API's time when the run began, used for responses without a date.
         concurrency: lookups in flight at once.
         is_time_up: called before each lookup; once it returns true, no more are started.
     """
     worker = _LookupWorker(client, now, is_time_up)
-    every = list(watched)
+    lookups = list(pending)
     with workers(concurrency, "lookup") as pool:
-        for first in range(0, len(every), _BATCH):
+        for first in range(0, len(lookups), _BATCH):
             if is_time_up():
                 break
-            outcomes = [pool.submit(worker.ask, one) for one in every[first : first + _BATCH]]
-            asked = [one for outcome in outcomes if (one := outcome.result()) is not None]
-            yield from (FailedLookup(one.watched, one.refusal) for one in asked if one.refusal)
-            yield from _by_day(asked)
+            outcomes = [pool.submit(worker.look_up, one) for one in lookups[first : first + _BATCH]]
+            done = [one for outcome in outcomes if (one := outcome.result()) is not None]
+            yield from (FailedLookup(one.pending, one.error) for one in done if one.error)
+            yield from _by_day(done)
 
 
 class _LookupWorker:
@@ -102,90 +102,90 @@ class _LookupWorker:
         self._failures: Counter[Subject] = Counter()
         self._lock = threading.Lock()
 
-    def ask(self, watched: PendingLookup) -> _Lookup | None:
+    def look_up(self, pending: PendingLookup) -> _Lookup | None:
         """The result of one lookup; None if it was skipped."""
-        if self._failures[watched.subject] >= _MAX_FAILURES or self._is_time_up():
+        if self._failures[pending.subject] >= _MAX_FAILURES or self._is_time_up():
             return None
         try:
-            return self._ask(watched)
-        except NotFoundError as gone:
-            return _Lookup(watched, gone.responded_at or self._now, gone.attempts)
+            return self._look_up(pending)
+        except NotFoundError as error:
+            return _Lookup(pending, error.responded_at or self._now, error.attempts)
         except ApiError as error:
             # Credentials that may list operations may not be allowed to fetch single ones.
             if isinstance(error, CredentialsError):
-                self._count(watched.subject, _MAX_FAILURES)
+                self._count(pending.subject, _MAX_FAILURES)
             elif isinstance(error, RetriableApiError):
-                self._count(watched.subject, 1)
+                self._count(pending.subject, 1)
             log.warning(
                 "%s of %s: %s",
-                watched.subject,
-                watched.operation_id,
+                pending.subject,
+                pending.operation_id,
                 error,
                 extra={
                     "event": "lookup_failed",
-                    "account_id": watched.partition.account_id,
-                    "day": str(watched.partition.day),
-                    "operation_id": watched.operation_id,
-                    "subject": watched.subject,
+                    "account_id": pending.partition.account_id,
+                    "day": str(pending.partition.day),
+                    "operation_id": pending.operation_id,
+                    "subject": pending.subject,
                     "request_id": error.request_id,
                 },
             )
             requested_at = error.responded_at or self._now
-            return _Lookup(watched, requested_at, error.attempts, refusal=error)
+            return _Lookup(pending, requested_at, error.attempts, error=error)
 
     def _count(self, subject: Subject, failures: int) -> None:
         with self._lock:
             self._failures[subject] += failures
 
-    def _ask(self, watched: PendingLookup) -> _Lookup:
-        if watched.subject == "errors":
-            errors = self._client.operation_errors(watched.operation_id)
-            return _Lookup(watched, errors.observed_at, errors.attempts, errors=errors)
-        page = self._client.operation(watched.operation_id)
+    def _look_up(self, pending: PendingLookup) -> _Lookup:
+        if pending.subject == "errors":
+            errors = self._client.operation_errors(pending.operation_id)
+            return _Lookup(pending, errors.observed_at, errors.attempts, errors=errors)
+        page = self._client.operation(pending.operation_id)
         for row in page.operations.select(["operation_id", "created_at"]).to_pylist():
             day = row["created_at"].astimezone(UTC).date()
-            if row["operation_id"] != watched.operation_id or day != watched.partition.day:
+            if row["operation_id"] != pending.operation_id or day != pending.partition.day:
                 msg = (
-                    f"expected operation {watched.operation_id} of {watched.partition.day}; got "
+                    f"expected operation {pending.operation_id} of {pending.partition.day}; got "
                     f"{row['operation_id'][:80]} of {day}"
                 )
                 raise UnexpectedResponseError(msg, request_id=page.request_id)
-        return _Lookup(watched, page.observed_at, page.attempts, page=page)
+        return _Lookup(pending, page.observed_at, page.attempts, page=page)
 
 
-def _by_day(asked: Iterable[_Lookup]) -> Iterator[LookupBatch]:
-    ordered = sorted(asked, key=lambda one: (one.watched.partition, one.watched.operation_id))
-    for partition, group in groupby(ordered, key=lambda one: one.watched.partition):
-        yield _answers(partition, list(group))
+def _by_day(done: Iterable[_Lookup]) -> Iterator[LookupBatch]:
+    ordered = sorted(done, key=lambda one: (one.pending.partition, one.pending.operation_id))
+    for partition, group in groupby(ordered, key=lambda one: one.pending.partition):
+        yield _batch_of(partition, list(group))
 
 
-def _answers(partition: Partition, asked: Sequence[_Lookup]) -> LookupBatch:
-    pages = [(one, one.page) for one in asked if one.page is not None]
+def _batch_of(partition: Partition, done: Sequence[_Lookup]) -> LookupBatch:
+    pages = [(one, one.page) for one in done if one.page is not None]
     states = [observed(page.operations, one.requested_at, by_id=True) for one, page in pages]
     rejects = [rejects_table(page.rejects, one.requested_at) for one, page in pages]
-    nothing = observed(RECORD_SCHEMA.empty_table(), asked[0].requested_at)
+    nothing = observed(RECORD_SCHEMA.empty_table(), done[0].requested_at)
     return LookupBatch(
         partition,
-        requested_at=max(one.requested_at for one in asked),
+        requested_at=max(one.requested_at for one in done),
         operations=pa.concat_tables([nothing, *states]),
-        rejects=pa.concat_tables([rejects_table((), asked[0].requested_at), *rejects]),
-        lookups=pa.Table.from_pylist([_lookup(one) for one in asked], schema=LOOKUPS.arrow),
+        rejects=pa.concat_tables([rejects_table((), done[0].requested_at), *rejects]),
+        lookups=pa.Table.from_pylist([_lookup(one) for one in done], schema=LOOKUPS.arrow),
         errors=pa.Table.from_pylist(
-            [row for one in asked for row in _errors(one)], schema=OPERATION_ERRORS.arrow
+            [row for one in done for row in _errors(one)], schema=OPERATION_ERRORS.arrow
         ),
-        requests=sum(one.requests for one in asked),
+        requests=sum(one.requests for one in done),
     )
 
 
 def _lookup(one: _Lookup) -> dict[str, Any]:
-    is_gone = one.page is None and one.errors is None and one.refusal is None
+    is_not_found = one.page is None and one.errors is None and one.error is None
     return {
-        "operation_id": one.watched.operation_id,
-        "subject": one.watched.subject,
+        "operation_id": one.pending.operation_id,
+        "subject": one.pending.subject,
         "requested_at": one.requested_at,
-        "failed": one.watched.failed if one.watched.subject == "errors" else None,
-        "not_found_at": one.requested_at if is_gone else None,
-        "error": str(one.refusal) if one.refusal else None,
+        "failed": one.pending.failed if one.pending.subject == "errors" else None,
+        "not_found_at": one.requested_at if is_not_found else None,
+        "error": str(one.error) if one.error else None,
     }
 
 
@@ -193,7 +193,7 @@ def _errors(one: _Lookup) -> list[dict[str, Any]]:
     found = Counter(one.errors.errors if one.errors else ())
     return [
         {
-            "operation_id": one.watched.operation_id,
+            "operation_id": one.pending.operation_id,
             "code": error.code,
             "message": error.message,
             "raw": error.raw,

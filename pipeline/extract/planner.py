@@ -269,22 +269,22 @@ def cut(window: Window, pieces: int) -> list[Window]:
 
 
 def due_lookups(
-    watched: Iterable[PendingLookup], policy: RefreshPolicy, now: datetime
+    pending: Iterable[PendingLookup], policy: RefreshPolicy, now: datetime
 ) -> list[PendingLookup]:
-    """What to ask of single operations now, the most urgent first.
+    """The lookups by id that are due now, the most urgent first.
 
-    An operation that is not settled is asked about from shortly before its deadline on: no listing
-    will tell how it ends. Errors are asked for at once, as long as the API may know them: until the
-    deadline, and for a day after a state that the API told later. What was asked already is asked
-    again at intervals that grow with the time since the first question was due; for errors they are
-    half of the time that is left at the most, so that one refusal is not the last word.
+    The state of an unsettled operation is looked up from shortly before its deadline on, since later
+    listings may omit it. Errors are looked up at once, while the API may have them: until the deadline,
+    and for a day after a state that was observed later. Lookups are repeated at intervals that grow with
+    the time since the first one was due. For errors the interval is at most half of the time left, so
+    that there is another chance after a failure.
     """
-    due = [one for one in watched if _is_due(one, policy, now)]
+    due = [one for one in pending if _is_due(one, policy, now)]
     return sorted(due, key=lambda one: (abs(deadline(one.created_at) - now), one.operation_id))
 
 
-def states_asked_before(policy: RefreshPolicy, now: datetime) -> datetime:
-    """Of what was created from then on, no state is to be asked for by id yet."""
+def state_lookups_before(policy: RefreshPolicy, now: datetime) -> datetime:
+    """Operations created at this moment or later need no lookup of their state yet."""
     return now + policy.lookups_from - RETENTION + SLOT
 
 

@@ -44,24 +44,29 @@ _REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "s
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """A scan, and what it met that the reference does not know.
+class ScanResult:
+    """A scan, and what follows from it.
 
     Attributes:
         scan: what lands.
-        surprises: unknown statuses, unknown fields, odd ids: how many records have each.
-        parts: the windows to scan instead, if this one outgrew its budget: then the scan is not
-            complete, and what it found lands without covering anything (R4).
+        drift: unknown statuses, unknown fields and ids of another format, with the number of records.
+        parts: the windows to scan instead, if this one outgrew its page budget. The scan is incomplete
+            then: its records land, but it adds no coverage (R4).
     """
 
     scan: Scan
-    surprises: Counter[str]
+    drift: Counter[str]
     parts: tuple[Window, ...] = ()
+
+    @property
+    def window(self) -> Window:
+        """The window that was scanned."""
+        return self.scan.facts.window
 
 
 @dataclass(frozen=True, slots=True)
 class FailedScan:
-    """A window that could not be listed, or not be stored: nothing of it lands, and it stays due."""
+    """A window that could not be listed or stored. Nothing of it lands; it stays due."""
 
     window: Window
     error: ArchiveError
@@ -73,7 +78,7 @@ def scan_window(
     window: Window,
     on_page: Callable[[Page], None] = lambda _: None,
     max_pages: int = MAX_PAGES,
-) -> Listing:
+) -> ScanResult:
     """List one window completely, or as far as its budget of pages goes.
 
     Args:
@@ -115,7 +120,7 @@ def scan_window(
     _log_scan(facts, listed.pages, time.monotonic() - began)
     scan = Scan(facts, observed(states, observed_at), rejects_table(rejects, observed_at))
     parts = () if is_complete else parts_of(window, inside, listed.pages, listed.ended)
-    return Listing(scan, drift(states), parts)
+    return ScanResult(scan, drift(states), parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +212,7 @@ def scan_windows(
     *,
     concurrency: int,
     on_page: Callable[[Page], None] = lambda _: None,
-) -> Generator[Listing | FailedScan, None, None]:
+) -> Generator[ScanResult | FailedScan, None, None]:
     """List many windows at once on threads; give each as it is done, in no certain order.
 
     A window that outgrows its budget comes as what was listed of it, and its parts are scanned before what
@@ -227,7 +232,7 @@ def scan_windows(
         _raise_if(stop)
         on_page(page)
 
-    def listed(window: Window) -> Listing | FailedScan:
+    def listed(window: Window) -> ScanResult | FailedScan:
         try:
             return scan_window(client, account_id, window, tell)
         except CredentialsError:
@@ -237,7 +242,7 @@ def scan_windows(
 
     queue = deque(windows)
     with workers(3 * concurrency, "scan") as pool:
-        running: set[Future[Listing | FailedScan]] = set()
+        running: set[Future[ScanResult | FailedScan]] = set()
         try:
             while True:
                 most = concurrency + concurrency // 2 + client.overtaken
@@ -248,7 +253,7 @@ def scan_windows(
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 while done:
                     outcome = done.pop().result()
-                    if isinstance(outcome, Listing):
+                    if isinstance(outcome, ScanResult):
                         queue.extendleft(reversed(outcome.parts))
                     else:
                         # Logged only if the caller takes it: what is given up has not failed.

@@ -6,7 +6,6 @@ a scan at this moment would change it.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -16,7 +15,8 @@ import pyarrow.compute as pc
 
 from pipeline.errors import UsageError
 from pipeline.extract.api_clock import api_time, machine_time
-from pipeline.extract.scan import FailedScan, Listing, scan_windows
+from pipeline.extract.scan import FailedScan, ScanResult
+from pipeline.extraction import scan_all
 from pipeline.lake import engine, landing, parquet
 from pipeline.lake.coverage import cover
 from pipeline.lake.layout import Lake, LakeError
@@ -152,7 +152,6 @@ def verify(
         ClockError: the API's clock can't be right.
         LakeError: a file of the archive is damaged or foreign.
     """
-    observer = observer or Observer()
     lake = Lake.of(settings).must_exist()
     with OperationsClient(settings) as client:
         now = api_time(client, lake, settings, wall_clock)
@@ -165,34 +164,16 @@ def verify(
             )
             raise UsageError(msg)
         windows = windows_between(start, until)
-        observer.planned(windows)
         days = {window.day: Comparison() for window in windows}
         missing: list[MissingOperation] = []
-        failures: list[FailedScan] = []
-        requests = 0
-        listing = scan_windows(
-            client,
-            settings.account_sid,
-            windows,
-            concurrency=settings.concurrency,
-            on_page=observer.received,
-        )
-        with closing(listing) as outcomes:
-            for outcome in outcomes:
-                if isinstance(outcome, FailedScan):
-                    failures.append(outcome)
-                    observer.failed(outcome)
-                    continue
-                facts = outcome.scan.facts
-                requests += facts.requests
-                observer.landed(facts)
-                if outcome.parts:
-                    # What was listed of it so far is listed again with its parts.
-                    observer.planned(outcome.parts)
-                    continue
-                comparison, unknown = _compare(lake, outcome)
-                days[facts.window.day] += comparison
-                missing += unknown
+
+        def compare(result: ScanResult) -> None:
+            if not result.parts:  # otherwise the parts list the same operations again
+                compared, unknown = _compare(lake, result)
+                days[result.window.day] += compared
+                missing.extend(unknown)
+
+        outcome = scan_all(client, settings, windows, observer or Observer(), on_scan=compare)
     return Verification(
         settings.account_sid,
         now,
@@ -200,12 +181,12 @@ def verify(
         until,
         days,
         tuple(sorted(missing)),
-        tuple(failures),
-        requests,
+        tuple(outcome.failures),
+        sum(scan.requests for scan in outcome.scans),
     )
 
 
-def _compare(lake: Lake, listing: Listing) -> tuple[Comparison, list[MissingOperation]]:
+def _compare(lake: Lake, listing: ScanResult) -> tuple[Comparison, list[MissingOperation]]:
     """Compare a complete listing with what the archive has of its window by now."""
     facts = listing.scan.facts
     seen, scans = _seen(lake, Partition(facts.account_id, facts.window.day), facts.window)

@@ -11,7 +11,7 @@ import pytest
 from pipeline.emulator import FAULTS, Emulator, Faults, Options, World
 from pipeline.emulator.faults import CLOCKS, PAGE_SIZES, REFUSALS
 from pipeline.emulator.listing import Order
-from pipeline.extract.scan import Listing, scan_window, scan_windows
+from pipeline.extract.scan import ScanResult, scan_window, scan_windows
 from pipeline.model.schema import OPERATIONS, REJECTS
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
@@ -156,12 +156,12 @@ def test_page_size_is_halved_until_pages_come(
         windows = [Window(START + n * HOUR, START + (n + 1) * HOUR) for n in range(3)]
         with OperationsClient(settings, sleep=no_wait) as client:
             listings = list(scan_windows(client, settings.account_sid, windows, concurrency=1))
-        assert all(isinstance(one, Listing) and one.scan.facts.complete for one in listings)
+        assert all(isinstance(one, ScanResult) and one.scan.facts.complete for one in listings)
         assert emulator.injected == {kind: 4}
         assert set(page_sizes(emulator)) == {250}
         assert "as if EMAIL_ARCHIVE_PAGE_SIZE were 250" in caplog.text
         with OperationsClient(settings, sleep=no_wait) as client:
-            assert isinstance(scan_window(client, settings.account_sid, windows[0]), Listing)
+            assert isinstance(scan_window(client, settings.account_sid, windows[0]), ScanResult)
         assert emulator.injected == {kind: 8}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.emulator import Clock, Options, World, running
 from pipeline.emulator.listing import Order
-from pipeline.extract.scan import FailedScan, Listing, scan_window, scan_windows
+from pipeline.extract.scan import FailedScan, ScanResult, scan_window, scan_windows
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
@@ -191,7 +191,7 @@ def test_always_refused_page_token_fails_the_window():
         several = list(scan_windows(client, ACCOUNT, [WINDOW], concurrency=1))
     assert isinstance(outcome, FailedScan)
     assert "page token" in str(outcome.error)
-    assert not any(isinstance(one, Listing) and one.scan.facts.complete for one in several)
+    assert not any(isinstance(one, ScanResult) and one.scan.facts.complete for one in several)
     assert len(several) < 60
 
 
@@ -221,7 +221,7 @@ def test_big_window_is_cut_while_it_runs_and_nothing_is_missing(order: Any):
         )
         with OperationsClient(settings) as client:
             outcomes = list(scan_windows(client, ACCOUNT, [window], concurrency=2))
-    scans = [one.scan for one in outcomes if isinstance(one, Listing)]
+    scans = [one.scan for one in outcomes if isinstance(one, ScanResult)]
     whole = sorted((one for one in scans if one.facts.complete), key=lambda one: one.facts.window)
     assert len(whole) > 10
     assert whole[0].facts.window.start == window.start

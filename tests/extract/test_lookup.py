@@ -16,7 +16,7 @@ import pytest
 from pipeline import Archive
 from pipeline.access.query import ask
 from pipeline.emulator import Clock, Options, World
-from pipeline.extract.planner import RefreshPolicy, due_lookups, states_asked_before
+from pipeline.extract.planner import RefreshPolicy, due_lookups, state_lookups_before
 from pipeline.lake import parquet
 from pipeline.lake.landing import land_lookups
 from pipeline.lake.layout import Lake
@@ -79,7 +79,7 @@ def test_forgotten_operation_is_not_found_and_never_fetched_again(tmp_path: Path
         report = sync(settings, publishing=False)
         late = unsettled(WORLD, START + DAY)
         assert late
-        assert (report.lookups.asked, report.lookups.gone) == (len(late), len(late))
+        assert (report.lookups.completed, report.lookups.not_found) == (len(late), len(late))
         before = newest(tmp_path)
         assert {before[one]["status"] for one in late} == {"SCHEDULED"}
         gone = rows(tmp_path, LOOKUPS).to_pylist()
@@ -87,7 +87,7 @@ def test_forgotten_operation_is_not_found_and_never_fetched_again(tmp_path: Path
             late, START + 8 * DAY
         )
         emulator.clock.step(2 * DAY)
-        assert sync(settings).lookups.asked == 0
+        assert sync(settings).lookups.completed == 0
     query = "SELECT count(*) AS n FROM lookups WHERE not_found_at IS NOT NULL"
     assert ask(Lake(tmp_path), query).to_pylist() == [{"n": len(late)}]
 
@@ -99,14 +99,14 @@ def test_failures_are_looked_up_once_and_every_error_is_kept(tmp_path: Path):
             row["operation_id"]: row["failed"] for row in newest(tmp_path).values() if row["failed"]
         }
         assert failed
-        assert report.lookups.asked == len(failed)
+        assert report.lookups.completed == len(failed)
         found: Counter[str] = Counter()
         for row in rows(tmp_path, OPERATION_ERRORS).to_pylist():
             found[row["operation_id"]] += row["occurrences"]
             assert json.loads(row["raw"]) == {"code": int(row["code"]), "message": row["message"]}
             assert row["observed_at"] == START + DAY
         assert found == failed
-        assert sync_all(settings, publishing=True).lookups.asked == 0
+        assert sync_all(settings, publishing=True).lookups.completed == 0
         summary = report.summary()
         assert (summary["lookups"], summary["failed_lookups"]) == (len(failed), [])
     counted = ask(Lake(tmp_path), "SELECT sum(occurrences)::BIGINT AS n FROM operation_errors")
@@ -115,10 +115,10 @@ def test_failures_are_looked_up_once_and_every_error_is_kept(tmp_path: Path):
 
 def test_errors_can_be_left_alone(tmp_path: Path):
     with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
-        assert sync(settings, publishing=False).lookups.asked == 0
+        assert sync(settings, publishing=False).lookups.completed == 0
         assert not [one for one in emulator.requests if one.path.endswith("/Errors")]
         on = settings_for(emulator, tmp_path)
-        assert sync(on, publishing=False).lookups.asked > 0
+        assert sync(on, publishing=False).lookups.completed > 0
 
 
 def test_rebuilding_finds_pending_lookups_again(tmp_path: Path):
@@ -144,7 +144,7 @@ def test_unread_pending_lookups_are_never_due(tmp_path: Path):
             every = read_pending_lookups(lake, settings.account_sid, errors=errors)
             for hours in range(24 * 9):
                 now = START + hours * HOUR
-                before = states_asked_before(policy, now)
+                before = state_lookups_before(policy, now)
                 some = read_pending_lookups(
                     lake, settings.account_sid, errors=errors, states_before=before
                 )
@@ -219,7 +219,7 @@ def test_fetch_by_id_after_deadline_wins_at_equal_updated_at(tmp_path: Path):
         states = [(r["status"], r["looked_up_at"]) for r in rows(tmp_path, HISTORY).to_pylist()]
         assert states == [("SCHEDULED", None), ("CANCELED", operation.now)]
         operation.now += 3 * DAY
-        assert sync(settings).lookups.asked == 0
+        assert sync(settings).lookups.completed == 0
     assert [one["status"] for one in known_at(tmp_path, operation.now)] == ["CANCELED"]
     assert [one["status"] for one in known_at(tmp_path, at("2026-11-20 16:59"))] == ["SCHEDULED"]
 

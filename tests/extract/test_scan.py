@@ -10,7 +10,7 @@ import pytest
 from pipeline.emulator import Clock, Options, World, running
 from pipeline.emulator.listing import Bounds, Order
 from pipeline.errors import ArchiveError
-from pipeline.extract.scan import FailedScan, Listing, scan_window, scan_windows
+from pipeline.extract.scan import FailedScan, ScanResult, scan_window, scan_windows
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
@@ -95,9 +95,9 @@ def test_what_the_reference_does_not_know_is_counted():
     odd = record(1, status="PAUSED", region="us1")
     listing = scanned([odd, record(2, region="us1"), record(3, id="X-1")])
     assert listing.scan.operations.num_rows == 3
-    assert sorted(listing.surprises.values(), reverse=True) == [2, 1, 1]
-    assert any("PAUSED" in what for what in listing.surprises)
-    assert any("region" in what for what in listing.surprises)
+    assert sorted(listing.drift.values(), reverse=True) == [2, 1, 1]
+    assert any("PAUSED" in what for what in listing.drift)
+    assert any("region" in what for what in listing.drift)
 
 
 def test_missing_page_fails_the_whole_window():
@@ -126,7 +126,7 @@ def test_failing_window_does_not_stop_the_others():
     failed = [outcome for outcome in outcomes if isinstance(outcome, FailedScan)]
     assert [failure.window for failure in failed] == [hours(6)[3]]
     assert "500" in str(failed[0].error)
-    scans = {o.scan.facts.window for o in outcomes if isinstance(o, Listing)}
+    scans = {o.scan.facts.window for o in outcomes if isinstance(o, ScanResult)}
     assert scans == set(hours(6)) - {hours(6)[3]}
 
 
@@ -159,7 +159,7 @@ def test_windows_are_listed_at_once_up_to_the_limit():
 
     with api(answer, concurrency=4) as client:
         outcomes = list(scan_windows(client, ACCOUNT, hours(8), concurrency=4))
-    assert len([o for o in outcomes if isinstance(o, Listing)]) == 8
+    assert len([o for o in outcomes if isinstance(o, ScanResult)]) == 8
     assert 2 <= most <= 4
 
 
@@ -195,7 +195,7 @@ def test_window_waiting_for_retry_does_not_delay_others():
     with api(answer, sleep=lambda _: others.wait(20), concurrency=1) as client:
         outcomes = list(scan_windows(client, ACCOUNT, hours(3), concurrency=3))
     assert others.is_set()
-    assert len({o.scan.facts.window for o in outcomes if isinstance(o, Listing)}) == 3
+    assert len({o.scan.facts.window for o in outcomes if isinstance(o, ScanResult)}) == 3
     assert asked[-1] == asked[0]
 
 
@@ -212,7 +212,7 @@ def test_caller_leaving_early_ends_the_scans_under_way():
 
     with api(answer) as client:
         outcomes = scan_windows(client, ACCOUNT, hours(2), concurrency=2)
-        assert isinstance(next(outcomes), Listing)
+        assert isinstance(next(outcomes), ScanResult)
         outcomes.close()
         # Nobody waits for them; but with nobody to tell, they end by themselves.
         for thread in threading.enumerate():
@@ -236,7 +236,7 @@ def test_abandoned_windows_are_not_reported_as_failed(caplog: pytest.LogCaptureF
 
     with api(answer, sleep=sleep) as client:
         outcomes = scan_windows(client, ACCOUNT, hours(2), concurrency=2)
-        assert isinstance(next(outcomes), Listing)
+        assert isinstance(next(outcomes), ScanResult)
         assert is_waiting.wait(20)
         outcomes.close()
     is_over.set()
@@ -267,7 +267,7 @@ def test_neighbouring_windows_find_every_operation_once(bounds: Any, order: Any)
         windows = [Window(a, b) for a, b in itertools.pairwise(cuts)]
         with OperationsClient(settings) as client:
             outcomes = list(scan_windows(client, ACCOUNT, windows, concurrency=2))
-    scans = [outcome.scan for outcome in outcomes if isinstance(outcome, Listing)]
+    scans = [outcome.scan for outcome in outcomes if isinstance(outcome, ScanResult)]
     found = [one for scan in scans for one in scan.operations["operation_id"].to_pylist()]
     expected = world.records(world.numbers(start, cuts[-1]), at("2026-11-20 12:00"))
     assert len(expected) > 100

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.emulator import Emulator, World
 from pipeline.errors import UsageError
-from pipeline.extract.scan import Listing, scan_windows
+from pipeline.extract.scan import ScanResult, scan_windows
 from pipeline.lake.landing import land
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.model.schema import OPERATIONS
@@ -168,7 +168,7 @@ def test_what_landed_and_is_not_merged_yet_is_known(tmp_path: Path):
         day = Window.of_day(START.date())
         with OperationsClient(settings) as client:
             for listing in scan_windows(client, settings.account_sid, [day], concurrency=1):
-                assert isinstance(listing, Listing)
+                assert isinstance(listing, ScanResult)
                 land(lake, listing.scan)
         found = verify(settings, start=START, end=START + DAY)
         assert found.total.equal == found.total.listed == created(WORLD, START, START + DAY)

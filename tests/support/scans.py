@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from pipeline.extract.scan import Listing, scan_window
+from pipeline.extract.scan import ScanResult, scan_window
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
@@ -32,7 +32,7 @@ def api(
             yield client
 
 
-def scanned(*pages: list[Any], dates: list[str] | None = None) -> Listing:
+def scanned(*pages: list[Any], dates: list[str] | None = None) -> ScanResult:
     """The scan of a window that answered these pages."""
     answers = []
     for number, page in enumerate(pages):

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from pipeline.extract.planner import cut
-from pipeline.extract.scan import Listing, scan_windows
+from pipeline.extract.scan import ScanResult, scan_windows
 from pipeline.model.schema import COUNT_NAMES
 from pipeline.model.windows import RETENTION, midnight, windows_between
 from pipeline.settings import Settings
@@ -214,7 +214,7 @@ def _throughput(
         began = time.perf_counter()
         outcomes = list(scan_windows(client, ACCOUNT_SID, windows, concurrency=concurrency))
         took = time.perf_counter() - began
-    scans = [one.scan.facts for one in outcomes if isinstance(one, Listing)]
+    scans = [one.scan.facts for one in outcomes if isinstance(one, ScanResult)]
     check(len(scans) == len(outcomes), "a window failed")
     complete = [scan for scan in scans if scan.complete]
     check(sum(scan.operations for scan in complete) == plan.of(_LISTED), "operations are missing")
