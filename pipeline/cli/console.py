@@ -208,7 +208,9 @@ def write_verification(found: Verification) -> None:
 
 def _verdict(found: Verification) -> str:
     total = found.total
-    text = f"{total.listed:,} operations at the API, {total.equal:,} of them equal in the archive"
+    text = (
+        f"{total.listed:,} operations at the API, {total.current:,} of them current in the archive"
+    )
     if found.missing:
         first, last = found.missing[0].created_at, found.missing[-1].created_at
         until = last + timedelta(seconds=1)

@@ -60,8 +60,6 @@ def comparison() -> str:
         merged_states=statement("distinct_states", sightings=both),
         known=statement("newest", states="known_states"),
         merged=statement("newest", states="merged_states"),
-        now=statement("newest", states="listed"),
-        now_is_known=_same(_STATE[1:], "now", "known"),
         merged_is_known=_same(_STATE[1:], "merged", "known"),
     )
 

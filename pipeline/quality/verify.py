@@ -1,7 +1,6 @@
-"""Is the archive true? Lists the API again and compares, without changing anything.
+"""Lists the API again and compares it with the archive, without changing anything.
 
-What is listed is compared as merge would take it (R2, R3): an operation is *newer* at the API exactly if
-a scan at this moment would change it.
+The comparison follows the merge (R2, R3): an operation is outdated exactly if a scan now would change it.
 """
 
 from collections import Counter
@@ -29,32 +28,29 @@ from pipeline.observer import Observer
 from pipeline.settings import Settings
 from pipeline.twilio.client import OperationsClient
 
-AWAITED_WITHIN: Final = timedelta(hours=1)
-"""How long an operation may be unknown before it is missing, if no scan looked since its creation."""
+NEW_WITHIN: Final = timedelta(hours=1)
+"""An operation that no scan could have seen yet is outdated while it is younger than this, then missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How many operations of a window or a day compare how.
+    """Operations of a window or a day, counted by what an operator would do about them.
 
     Attributes:
-        listed: distinct operations that the API returned.
-        equal: the API's state is the newest one in the archive.
-        newer: the API's state is newer, or unknown: a scan now would change the operation.
-        older: the archive has a newer state than the one that the API returned just now.
-        awaited: not in the archive, but younger than an hour and than the last scan of its time.
-        missing: not in the archive, though it should be.
-        forgotten: in the archive, and not listed by the API any more.
-        rejects: records in the answers that could not be read.
+        listed: distinct operations that the API returned: `current`, `outdated` and `missing` together.
+        current: the archive has this state, or a newer one. Nothing to do.
+        outdated: the API has a newer state, or a new operation that no scan could have seen yet. The next
+            syncs update these.
+        missing: the archive should have the operation, and does not. To be scanned again.
+        unlisted: the archive has the operation, and the API did not return it. Expected past the deadline.
+        rejects: records that could not be parsed.
     """
 
     listed: int = 0
-    equal: int = 0
-    newer: int = 0
-    older: int = 0
-    awaited: int = 0
+    current: int = 0
+    outdated: int = 0
     missing: int = 0
-    forgotten: int = 0
+    unlisted: int = 0
     rejects: int = 0
 
     def __add__(self, other: "Comparison") -> "Comparison":
@@ -64,7 +60,7 @@ class Comparison:
 
 @dataclass(frozen=True, order=True, slots=True)
 class MissingOperation:
-    """An operation that the API knows and the archive does not. `created_at` is UTC."""
+    """An operation that the API has and the archive does not. `created_at` is UTC."""
 
     created_at: datetime
     operation_id: str
@@ -72,17 +68,17 @@ class MissingOperation:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What comparing found. Times are UTC, by the API's clock.
+    """The result of a comparison. Times are UTC, by the API's clock.
 
     Attributes:
         account_id: the account.
         now: when it began.
-        start: from which creation on it compared.
-        end: up to which.
+        start: start of the range of creation times.
+        end: its end.
         days: each day's comparison.
         missing: every missing operation, oldest first.
-        failures: windows that could not be listed, and so were not compared.
-        requests: requests that the listings made, retries included.
+        failures: windows that could not be listed, and were not compared.
+        requests: requests made, retries included.
     """
 
     account_id: str
@@ -137,33 +133,26 @@ def verify(
     observer: Observer | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
 ) -> Verification:
-    """List what the API knows of a range, and compare it with the archive.
+    """List the operations created in a range, and compare them with the archive.
 
     Args:
         settings: credentials, the API's address, the archive's folder.
-        start: compare what was created from then on; by default 7 days ago.
-        end: and before this; by default, and at the latest, now.
-        observer: called as the listings go on.
+        start: start of the range; by default 7 days ago.
+        end: end of the range; by default, and at the latest, now.
+        observer: called with each page and scan.
         wall_clock: this machine's clock, which only guards the API's (R10).
 
     Raises:
-        UsageError: there is no archive in the folder, or nothing in the range.
-        ApiError: the API could not be reached at all, or refuses the credentials.
-        ClockError: the API's clock can't be right.
+        UsageError: there is no archive in the folder, or the range is empty.
+        ApiError: the API can't be reached, or refuses the credentials.
+        ClockError: the API's clock is implausible.
         LakeError: a file of the archive is damaged or foreign.
     """
     lake = Lake.of(settings).must_exist()
     with OperationsClient(settings) as client:
         now = api_time(client, lake, settings, wall_clock)
-        start = slot_start(now - RETENTION) if start is None else start
-        until = now if end is None else min(end, now)
-        if start >= until:
-            msg = (
-                f"expected a range that begins before it ends and before now, {iso_seconds(now)}; "
-                f"got {iso_seconds(start)} to {iso_seconds(until)}"
-            )
-            raise UsageError(msg)
-        windows = windows_between(start, until)
+        start, end = _range(start, end, now)
+        windows = windows_between(start, end)
         days = {window.day: Comparison() for window in windows}
         missing: list[MissingOperation] = []
 
@@ -178,7 +167,7 @@ def verify(
         settings.account_sid,
         now,
         start,
-        until,
+        end,
         days,
         tuple(sorted(missing)),
         tuple(outcome.failures),
@@ -186,13 +175,27 @@ def verify(
     )
 
 
-def _compare(lake: Lake, listing: ScanResult) -> tuple[Comparison, list[MissingOperation]]:
-    """Compare a complete listing with what the archive has of its window by now."""
-    facts = listing.scan.facts
+def _range(
+    start: datetime | None, end: datetime | None, now: datetime
+) -> tuple[datetime, datetime]:
+    start = slot_start(now - RETENTION) if start is None else start
+    end = now if end is None else min(end, now)
+    if start >= end:
+        msg = (
+            f"expected a range that begins before it ends and before now, {iso_seconds(now)}; "
+            f"got {iso_seconds(start)} to {iso_seconds(end)}"
+        )
+        raise UsageError(msg)
+    return start, end
+
+
+def _compare(lake: Lake, result: ScanResult) -> tuple[Comparison, list[MissingOperation]]:
+    """Compare a complete scan with the archive; also returns the missing operations."""
+    facts = result.scan.facts
     seen, scans = _seen(lake, Partition(facts.account_id, facts.window.day), facts.window)
     with engine.connect(spill=lake.spill) as connection:
         connection.register("seen", seen)
-        connection.register("listed", listing.scan.operations)
+        connection.register("listed", result.scan.operations)
         rows = connection.execute(comparison()).fetchall()
     count = Counter(kind for _, _, kind in rows)
     unknown = [
@@ -202,22 +205,20 @@ def _compare(lake: Lake, listing: ScanResult) -> tuple[Comparison, list[MissingO
     ]
     missing = list(_missing(unknown, facts.window.day, scans, facts.observed_at))
     compared = Comparison(
-        listed=len(rows) - count["forgotten"],
-        equal=count["equal"],
-        newer=count["newer"],
-        older=count["older"],
-        awaited=len(unknown) - len(missing),
+        listed=len(rows) - count["unlisted"],
+        current=count["current"],
+        outdated=count["outdated"] + len(unknown) - len(missing),
         missing=len(missing),
-        forgotten=count["forgotten"],
+        unlisted=count["unlisted"],
         rejects=facts.rejects,
     )
     return compared, missing
 
 
 def _seen(lake: Lake, partition: Partition, window: Window) -> tuple[pa.Table, pa.Table]:
-    """The states of a window, and the scans of its day: those that were merged, and those that wait."""
+    """The states of a window and the scans of its day, both merged and landed."""
     waiting = list(_waiting(lake, partition))
-    # After the landed files: what a merge moved meanwhile is then seen in both, and not in neither.
+    # Read after the landed files: scans that are merged meanwhile are then in both, and not in neither.
     scans = parquet.read(lake.part(COVERAGE, partition), COVERAGE.arrow)
     history = parquet.read(lake.part(HISTORY, partition), HISTORY.arrow)
     states = pa.concat_tables([history, *(one.operations for one in waiting)])
@@ -231,7 +232,7 @@ def _waiting(lake: Lake, partition: Partition) -> Iterator[landing.Landed]:
         except LakeError:
             if path.exists():
                 raise
-            # Merged meanwhile.
+            # It was merged meanwhile.
 
 
 def _inside(rows: pa.Table, window: Window) -> pa.Table:
@@ -244,10 +245,10 @@ def _inside(rows: pa.Table, window: Window) -> pa.Table:
 def _missing(
     unknown: Iterable[MissingOperation], day: date, scans: pa.Table, now: datetime
 ) -> Iterable[MissingOperation]:
-    """Those that should be in the archive: not so young that no scan could have seen them yet."""
+    """The operations that the archive should have: a scan has covered their creation, or should have."""
     covered = {one.slot: one.covered_at for one in cover(day, scans)}
     for one in unknown:
-        last_look = covered[slot_start(one.created_at)]
-        is_unseen = last_look is None or one.created_at >= last_look
-        if not (is_unseen and now - one.created_at < AWAITED_WITHIN):
+        covered_at = covered[slot_start(one.created_at)]
+        is_new = covered_at is None or one.created_at >= covered_at
+        if not (is_new and now - one.created_at < NEW_WITHIN):
             yield one

@@ -304,7 +304,7 @@ def test_verify_names_the_missing_and_the_command_to_fetch_it(
     here = ("--data", str(data))
     equal = run("verify", *here, cwd=tmp_path, **environment)
     assert equal.returncode == 0, equal.stderr
-    assert equal.stdout.splitlines()[-1].endswith("of them equal in the archive, none missing")
+    assert equal.stdout.splitlines()[-1].endswith("of them current in the archive, none missing")
 
     day = next(iter(Lake(data).partitions("history")))
     for table in ("history", "operations", "coverage"):

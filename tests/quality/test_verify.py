@@ -49,12 +49,12 @@ def created(world: World, start: datetime, end: datetime) -> int:
     return len(world.numbers(start, end))
 
 
-def test_just_synced_archive_is_equal(archived: tuple[Emulator, Settings]):
+def test_just_synced_archive_is_current(archived: tuple[Emulator, Settings]):
     _, settings = archived
     found = verify(settings)
     known = created(WORLD, START, NOW)
     assert found.ok
-    assert found.total == Comparison(listed=known, equal=known)
+    assert found.total == Comparison(listed=known, current=known)
     assert {day: one.listed for day, one in found.days.items() if one.listed} == {
         (START + n * DAY).date(): created(WORLD, START + n * DAY, min(START + (n + 1) * DAY, NOW))
         for n in range(5)
@@ -70,38 +70,38 @@ def test_first_sync_takes_everything_the_api_knows(tmp_path: Path, past_the_hour
         sync(settings, publishing=False)
         found = verify(settings)
     assert found.total.listed >= created(WORLD, now - 7 * DAY, now) > 0
-    assert (found.total.missing, found.total.awaited) == (0, 0)
+    assert (found.total.missing, found.total.outdated) == (0, 0)
 
 
 def test_verifying_changes_nothing(archived: tuple[Emulator, Settings]):
     emulator, settings = archived
     before = content(settings.data)
     emulator.clock.step(5 * HOUR)
-    assert verify(settings).total.newer > 0
+    assert verify(settings).total.outdated > 0
     assert content(settings.data) == before
 
 
-def test_states_changed_since_are_newer_at_the_api(archived: tuple[Emulator, Settings]):
+def test_states_changed_since_are_outdated(archived: tuple[Emulator, Settings]):
     """Just those that a sync would change."""
     emulator, settings = archived
     emulator.clock.step(30 * timedelta(minutes=1))
     found = verify(settings, end=NOW)
     report = sync_all(settings, publishing=False)
     changed = sum(merge.changed for merge in report.merges)
-    assert found.total.newer == changed > 0
-    assert found.total.equal == created(WORLD, START, NOW) - changed
+    assert found.total.outdated == changed > 0
+    assert found.total.current == created(WORLD, START, NOW) - changed
     assert found.total.listed == created(WORLD, START, NOW)
     assert found.ok
 
 
-def test_operation_since_the_last_scan_is_awaited_not_missing(
+def test_operation_since_the_last_scan_is_outdated_not_missing(
     archived: tuple[Emulator, Settings],
 ):
     emulator, settings = archived
     emulator.clock.step(3 * HOUR)
-    found = verify(settings)
+    found = verify(settings, start=NOW)
     assert not found.ok
-    assert found.total.awaited == created(
+    assert found.total.outdated == created(
         WORLD, NOW + 2 * HOUR + timedelta(seconds=1), NOW + 3 * HOUR
     )
     assert found.total.missing == created(WORLD, NOW, NOW + 2 * HOUR + timedelta(seconds=1)) > 0
@@ -122,7 +122,7 @@ def test_young_operation_within_a_scan_is_missing(tmp_path: Path):
     lake = landed(Lake(tmp_path).open(), scan([record(1)], observed_at=sync_at))
     found = against(lake, now, record(1), young, younger)
     assert [one.operation_id for one in found.missing] == [operation_id(2)]
-    assert found.total == Comparison(listed=3, equal=1, awaited=1, missing=1)
+    assert found.total == Comparison(listed=3, current=1, outdated=1, missing=1)
 
 
 def against(lake: Lake, now: datetime, *records: dict) -> Verification:
@@ -139,7 +139,7 @@ def against(lake: Lake, now: datetime, *records: dict) -> Verification:
         return verify(settings, start=NOON, end=NOON + HOUR)
 
 
-def test_state_older_than_the_archives_is_older(tmp_path: Path):
+def test_state_newer_than_the_apis_is_current(tmp_path: Path):
     """A stale replica's, known or not: R2 would not let it replace the newer one."""
     late = NOON + 2 * HOUR
     lake = landed(
@@ -148,17 +148,17 @@ def test_state_older_than_the_archives_is_older(tmp_path: Path):
         scan([record(2), record(2, updated_at=NOON + HOUR)], observed_at=late),
     )
     found = against(lake, late, record(1), record(2))
-    assert found.total == Comparison(listed=2, older=2)
+    assert found.total == Comparison(listed=2, current=2)
     assert found.ok
 
 
-def test_operation_unlisted_by_the_api_is_forgotten(
+def test_operation_that_the_api_omits_is_unlisted(
     archived: tuple[Emulator, Settings],
 ):
     emulator, settings = archived
     emulator.clock.set(START + 20 * DAY)
     found = verify(settings, start=START, end=START + DAY)
-    assert found.total == Comparison(forgotten=created(WORLD, START, START + DAY))
+    assert found.total == Comparison(unlisted=created(WORLD, START, START + DAY))
     assert found.ok
 
 
@@ -171,7 +171,7 @@ def test_what_landed_and_is_not_merged_yet_is_known(tmp_path: Path):
                 assert isinstance(listing, ScanResult)
                 land(lake, listing.scan)
         found = verify(settings, start=START, end=START + DAY)
-        assert found.total.equal == found.total.listed == created(WORLD, START, START + DAY)
+        assert found.total.current == found.total.listed == created(WORLD, START, START + DAY)
         assert rows(tmp_path, OPERATIONS).num_rows == 0
 
 
@@ -181,7 +181,7 @@ def test_cut_window_is_compared_part_by_part(tmp_path: Path):
         found = verify(settings, start=START, end=START + DAY)
         known = created(WORLD, START, START + DAY)
         assert known > 20 * 7
-        assert found.total == Comparison(listed=known, equal=known)
+        assert found.total == Comparison(listed=known, current=known)
         assert found.requests > known / 7
 
 
@@ -189,7 +189,7 @@ def test_unreadable_records_are_counted(tmp_path: Path):
     """R9"""
     lake = landed(Lake(tmp_path).open(), scan([record(1)]))
     found = against(lake, NOON + 3 * HOUR, record(1), record(2, status=None))
-    assert found.total == Comparison(listed=1, equal=1, rejects=1)
+    assert found.total == Comparison(listed=1, current=1, rejects=1)
 
 
 def test_failed_window_is_reported_and_the_others_compared(tmp_path: Path):
@@ -215,7 +215,7 @@ def test_failed_window_is_reported_and_the_others_compared(tmp_path: Path):
     assert [failure.window for failure in found.failures] == [
         Window.of_day(at("2026-11-18").date())
     ]
-    assert found.total == Comparison(listed=1, equal=1)
+    assert found.total == Comparison(listed=1, current=1)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_figures_as_json_add_up(archived: tuple[Emulator, Settings]):
     emulator, settings = archived
     emulator.clock.step(3 * HOUR)
     found = json.loads(json.dumps(verify(settings).as_json()))
-    kinds = ("equal", "newer", "older", "awaited", "missing")
+    kinds = ("current", "outdated", "missing")
     for one in (found, *found["days"]):
         assert one["listed"] == sum(one[kind] for kind in kinds)
     assert sum(day["missing"] for day in found["days"]) == found["missing"] > 0

@@ -1,21 +1,18 @@
 -- Grain: one row per operation of a window that the archive has or that the API listed now.
--- newer: to merge what was listed would change the operation.
+-- outdated: to merge what was listed would change the operation.
 WITH
 known_states AS ($known_states),
 merged_states AS ($merged_states),
 known AS ($known),
-merged AS ($merged),
-now AS ($now)
+merged AS ($merged)
 SELECT
     operation_id,
-    coalesce(now.created_at, known.created_at) AS created_at,
+    merged.created_at,
     CASE
         WHEN known.operation_id IS NULL THEN 'unknown'
-        WHEN now.operation_id IS NULL THEN 'forgotten'
-        WHEN $now_is_known THEN 'equal'
-        WHEN $merged_is_known THEN 'older'
-        ELSE 'newer'
+        WHEN operation_id NOT IN (SELECT listed.operation_id FROM listed) THEN 'unlisted'
+        WHEN $merged_is_known THEN 'current'
+        ELSE 'outdated'
     END AS comparison
 FROM merged
 LEFT JOIN known USING (operation_id)
-LEFT JOIN now USING (operation_id)
