@@ -78,6 +78,12 @@ class ArchiveSettings(BaseSettings):
     )
 
     data: Path = _variable("EMAIL_ARCHIVE_DATA", Path("data"), description="The archive's folder.")
+    config: Path | None = _variable(
+        "EMAIL_ARCHIVE_CONFIG",
+        None,
+        description="The TOML file with several accounts; by default email-archive.toml, if it is in the "
+        "folder where you run this.",
+    )
     dagster_home: Path = _variable(
         "DAGSTER_HOME",
         Path(".dagster"),
@@ -157,8 +163,7 @@ class ArchiveSettings(BaseSettings):
                 was expected and what to do. No value of a secret is in it.
         """
         file = _readable_env_file()
-        in_file = DotEnvSettingsSource(cls, env_file=file).env_vars if file else {}
-        _check_names({*EnvSettingsSource(cls).env_vars, *in_file})
+        _check_names(_given(file))
         try:
             return cls(_env_file=file, **overrides)
         except ValidationError as error:
@@ -189,6 +194,16 @@ class ArchiveSettings(BaseSettings):
             alias = field.validation_alias
             names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
         return names
+
+
+def given_variables() -> dict[str, str]:
+    """The variables of the environment and of the `.env` file, by their names in capitals."""
+    return {name.upper(): value for name, value in _given(_readable_env_file()).items() if value}
+
+
+def _given(file: str | None) -> dict[str, str | None]:
+    in_file = DotEnvSettingsSource(ArchiveSettings, env_file=file).env_vars if file else {}
+    return {**in_file, **EnvSettingsSource(ArchiveSettings).env_vars}
 
 
 def _readable_env_file() -> str | None:

@@ -22,7 +22,7 @@ LEVELS = [
     {"model"},
     {"settings"},
     {"lake", "twilio", "emulator"},
-    {"extract", "marts"},
+    {"accounts", "extract", "marts"},
     {"outputs", "merge_runner", "observer", "sync_report"},
     {"access", "extraction"},
     {"report", "sync", "rebuild"},

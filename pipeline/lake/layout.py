@@ -31,7 +31,7 @@ COMPACT = "compact"
 MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
 _BESIDE = (
-    *("landing", "warehouse.duckdb", "report.html"),
+    *("accounts.json", "landing", "warehouse.duckdb", "report.html"),
     *(".derived", ".locks", ".pending", ".set-aside", ".tmp"),
 )
 """What an archive's folder holds beside the tables and the marker."""

@@ -1,0 +1,135 @@
+"""What the lake remembers of its accounts: their names, and which of them are retired.
+
+Commands that only read an archive have neither the configuration nor credentials: they go by this. A
+retired account is synced no more; its data stay, and nothing of it counts as lost from then on.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from pipeline.lake.layout import Lake, LakeError
+from pipeline.model.records import Partition
+from pipeline.model.times import iso
+from pipeline.model.values import ACCOUNT_SID
+
+FILE: Final = "accounts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAccount:
+    """An account that was configured when the lake was written.
+
+    Attributes:
+        sid: the account.
+        name: its name in the configuration; its SID without one.
+        retired_at: since when it is retired, by this machine's clock; None if it is active.
+        by_command: whether `email-archive accounts retire` retired it, and not its configuration.
+    """
+
+    sid: str
+    name: str
+    retired_at: datetime | None = None
+    by_command: bool = False
+
+
+def read_accounts(lake: Lake) -> dict[str, KnownAccount]:
+    """What the lake remembers, by SID; nothing in a lake of a version that remembered nothing.
+
+    Raises:
+        LakeError: the file is damaged.
+    """
+    file = lake.root / FILE
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return {sid: _account(sid, fields) for sid, fields in sorted(found.items())}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        msg = (
+            f"{file} is damaged ({error}). Remove it: the next sync writes it anew. Then retire accounts "
+            "again that are not synced any more, with `email-archive accounts retire`"
+        )
+        raise LakeError(msg) from error
+
+
+def retired_accounts(lake: Lake) -> set[str]:
+    """The SIDs of the retired accounts."""
+    return {one.sid for one in read_accounts(lake).values() if one.retired_at}
+
+
+def note_accounts(
+    lake: Lake, active: Mapping[str, bool], names: Mapping[str, str], now: datetime
+) -> None:
+    """Remember the configured accounts; what `accounts retire` retired stays so.
+
+    Args:
+        lake: the archive.
+        active: for each configured account whether the configuration says that it is active.
+        names: their names.
+        now: this machine's time.
+    """
+
+    def noted(known: dict[str, KnownAccount]) -> Iterable[KnownAccount]:
+        for sid, is_active in active.items():
+            account = replace(known.get(sid, KnownAccount(sid, sid)), name=names[sid])
+            if not is_active:
+                account = replace(account, retired_at=account.retired_at or now)
+            elif not account.by_command:
+                account = replace(account, retired_at=None)
+            yield account
+
+    _change(lake, noted)
+
+
+def retire(lake: Lake, account: KnownAccount, now: datetime) -> None:
+    """Remember that an account is synced no more."""
+    _change(lake, lambda _: [replace(account, retired_at=now, by_command=True)])
+
+
+def resume(lake: Lake, account: KnownAccount) -> None:
+    """Remember that a retired account is active again."""
+    _change(lake, lambda _: [replace(account, retired_at=None, by_command=False)])
+
+
+def cared_for_by(lake: Lake, account_id: str) -> Callable[[Partition], bool]:
+    """Whether a sync of this account also brings a partition up to date.
+
+    Its own and those that no other sync does; an active account's is left to its own sync (R12).
+    """
+    others = {one.sid for one in read_accounts(lake).values() if not one.retired_at} - {account_id}
+    return lambda partition: partition.account_id not in others
+
+
+def _change(
+    lake: Lake, changed: Callable[[dict[str, KnownAccount]], Iterable[KnownAccount]]
+) -> None:
+    with lake.files.locked(lake.lock_file("accounts"), f"the accounts of {lake.root}"):
+        known = read_accounts(lake)
+        wanted = known | {one.sid: one for one in changed(known)}
+        if wanted == known:
+            return
+        text = json.dumps({sid: _fields(one) for sid, one in wanted.items()}, indent=2)
+        with lake.files.replacing(lake.root / FILE, lake.temporary_file(FILE)) as file:
+            file.write(text.encode())
+
+
+def _fields(account: KnownAccount) -> dict[str, object]:
+    fields = asdict(account) | {"retired_at": account.retired_at and iso(account.retired_at)}
+    del fields["sid"]
+    return fields
+
+
+def _account(sid: str, fields: Mapping[str, object]) -> KnownAccount:
+    if not ACCOUNT_SID.fullmatch(sid):
+        msg = f"expected account SIDs, got {sid[:40]!r}"
+        raise ValueError(msg)
+    retired_at = fields["retired_at"]
+    return KnownAccount(
+        sid,
+        str(fields["name"]),
+        datetime.fromisoformat(str(retired_at)) if retired_at else None,
+        by_command=bool(fields["by_command"]),
+    )
