@@ -43,7 +43,7 @@ FRESH = "newest_operation_fresh"
         dg.AssetCheckSpec(
             FRESH,
             asset=asset_key(OPERATIONS.name),
-            description="New operations arrive: no account has been silent for much longer than ever before.",
+            description="New operations arrive: no account has been without any for much longer than before.",
         ),
     ],
     can_subset=True,
@@ -51,7 +51,7 @@ FRESH = "newest_operation_fresh"
 def of_operations(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
-    """All of `pipeline.quality.checks` in one step, which reads the days once and saves events."""
+    """All of `pipeline.quality.checks` in one step: it reads the days once and stores fewer events."""
     lake = archive.lake()
     wanted = _selected(context)
     chosen = [check for check in CHECKS if check.name in wanted]
@@ -133,8 +133,8 @@ FUTURE = "no_future_scans"
         dg.AssetCheckSpec(
             FUTURE,
             asset=asset_key(COVERAGE.name),
-            description="No account has scans in the future of this machine's clock: they would make the "
-            "coverage wrong. `email-archive repair` shows them, and sets them aside.",
+            description="No account has scans in the future by this machine's clock. They would make the "
+            "coverage wrong; `email-archive repair` shows and removes them.",
         ),
     ],
     can_subset=True,
@@ -162,7 +162,7 @@ def of_coverage(
 
 @dg.asset_check(
     asset=asset_key("warehouse"),
-    description="The rates of the last 28 days are in the range expected from the 28 days before each.",
+    description="Each rate of the last 28 days is in the range expected from the 28 days before it.",
 )
 def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Days with unusual rates."""
@@ -170,14 +170,14 @@ def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not unusual,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(unusual)} rates left their band" if unusual else None,
+        description=f"{len(unusual)} rates are outside their band" if unusual else None,
         metadata={"anomalies": dg.MetadataValue.json([str(one) for one in unusual[:_SHOWN]])},
     )
 
 
 @dg.asset_check(
     asset=asset_key("warehouse"),
-    description="Each account's counts decide their reading. Until they do, its rates are assumed.",
+    description="Each account's counts decide their reading. Until they do, the reading is assumed.",
 )
 def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Accounts with an assumed reading."""

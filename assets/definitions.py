@@ -1,4 +1,4 @@
-"""The definitions that Dagster loads. Tests build them anew with other resources."""
+"""The definitions that Dagster loads. Tests build them with other resources."""
 
 from collections.abc import Mapping
 from typing import Any

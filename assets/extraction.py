@@ -68,18 +68,18 @@ class _Log(Observer):
         dg.AssetCheckSpec(
             EVERY_WINDOW,
             asset=asset_key("landed_scans"),
-            description="Every window of the run's days was listed, and every lookup by id answered. "
-            "What failed stays due.",
+            description="Every window of the run's days was listed, and every lookup by id succeeded. "
+            "Failed ones stay due.",
         )
     ],
 )
 def landed_scans(
     context: dg.AssetExecutionContext, archive: ArchiveResource, twilio: TwilioResource
 ) -> dg.MaterializeResult:
-    """Complete listings of the days' windows, each an immutable file until it is merged.
+    """Complete listings of the days' windows, each in an immutable file until it is merged.
 
-    Materializing a day by hand scans all of it. A scan past the deadline adds what the API still has and
-    removes nothing. Every run also makes the lookups by id that are due, of any day.
+    Materializing a day by hand scans all of it. A scan past the deadline adds operations that the API still
+    has and removes nothing. Every run also makes the lookups by id that are due, of any day.
     """
     settings = twilio.settings(archive.root(), trust_clock=archive.trusts_clock())
     lake = Lake.of(settings)
@@ -89,18 +89,22 @@ def landed_scans(
             now = open_at_api_time(client, lake, settings)
             _warn_of_old_days(context, days, retained_days(now))
             windows = _windows(context, lake, settings, now, days)
-            told = _Log(context.log)
-            extraction = extract(client, lake, settings, windows, told, on_day=told.day_done)
+            observer = _Log(context.log)
+            extraction = extract(
+                client, lake, settings, windows, observer, on_day=observer.day_done
+            )
             used = sum(scan.requests for scan in extraction.scans)
             lookups = look_up_due(client, lake, settings, now, used=used)
     except (FatalApiError, ClockError) as error:
-        # The same in a minute: a person sets a clock right, or the next run of the schedule finds it right.
+        # A retry would fail too: somebody has to correct the credentials or the clock first.
         raise dg.Failure(str(error), allow_retries=False) from None
     except ArchiveError as error:
         raise dg.Failure(str(error)) from None
     except dg.DagsterExecutionInterruptedError:
         # Without this, Dagster would retry a run that was stopped on purpose.
-        msg = "stopped: what landed is in the archive, scans under way were dropped and stay due"
+        msg = (
+            "stopped: landed scans are in the archive; scans in progress were dropped and stay due"
+        )
         raise dg.Failure(msg, allow_retries=False) from None
     if extraction.failures and not extraction.scans:
         raise dg.Failure("\n".join(str(failure.error) for failure in extraction.failures))
@@ -140,8 +144,8 @@ def _windows(
     windows = plan(lake, settings, now).windows
     if others := sorted({f"{window.day}" for window in windows if window.day not in days}):
         context.log.warning(
-            "due by the API's clock, and not of this run's days: %s. They are scanned too; is this "
-            "machine's clock right?",
+            "due by the API's clock, but not in this run's days: %s. They are scanned too. Check this "
+            "machine's clock",
             ", ".join(others),
         )
     return windows
@@ -152,8 +156,8 @@ def _warn_of_old_days(
 ) -> None:
     if old := [day.isoformat() for day in days if day < retained[0]]:
         context.log.warning(
-            "%s: past the API's retention of %d days. What the API still has is added; what it no "
-            "longer has stays in the archive.",
+            "%s: past the API's retention of %d days. Operations that the API still has are added; the "
+            "archive keeps the others.",
             ", ".join(old),
             RETENTION.days,
         )
@@ -179,18 +183,18 @@ def _of_day(extraction: Extraction, day: date) -> dict[str, Any]:
 
 def _every_window(extraction: Extraction, lookups: Lookups) -> dg.AssetCheckResult:
     failures = {str(f.window): str(f.error) for f in extraction.failures}
-    unanswered = {
+    failed_lookups = {
         f"{f.pending.subject} of {f.pending.operation_id}": str(f.error) for f in lookups.failures
     }
     return dg.AssetCheckResult(
         check_name=EVERY_WINDOW,
-        passed=not failures and not unanswered,
+        passed=not failures and not failed_lookups,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             "scans": len(extraction.scans),
             "failed_windows": dg.MetadataValue.json(failures),
             "lookups": lookups.completed,
             "lookups_left": lookups.left,
-            "failed_lookups": dg.MetadataValue.json(unanswered),
+            "failed_lookups": dg.MetadataValue.json(failed_lookups),
         },
     )

@@ -36,10 +36,10 @@ def marts(
     """Derive the days' delivery tables from their operations and history."""
     lake = archive.lake()
     days = days_of(list(context.partition_keys))
-    merged = _is_after_merging(context)
+    was_derived = _is_merging(context)
     for partition in lake.partitions(OPERATIONS.name):
-        # By hand, all is derived anew. After a merge in the same run, only what is missing.
-        if partition.day in days and not (merged and _is_derived(lake, partition)):
+        # Run by hand, all marts are derived again. After a merge in this run, only missing ones.
+        if partition.day in days and not (was_derived and _is_derived(lake, partition)):
             lake.note_work(partition, DERIVE)
     # Includes days of earlier runs that were killed between merging and deriving.
     if errors := derive_pending(lake):
@@ -51,8 +51,8 @@ def marts(
         yield dg.MaterializeResult(asset_key=asset_key(table.name))
 
 
-def _is_after_merging(context: dg.AssetExecutionContext) -> bool:
-    """Whether this run merges the days too, which derives what changed."""
+def _is_merging(context: dg.AssetExecutionContext) -> bool:
+    """Whether this run merges the days too. The merge derives the days that changed."""
     return asset_key(OPERATIONS.name) in context.job_def.asset_layer.executable_asset_keys
 
 

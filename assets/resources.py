@@ -1,7 +1,7 @@
 """The resources of the assets: the API's settings and the archive's folder.
 
-What is not configured comes from the environment or ``.env`` when a run starts, so that the definitions
-load without credentials and a run's config has none (R11).
+Values that are not configured come from the environment or ``.env`` when a run starts. So definitions load
+without credentials, and no run config contains them (R11).
 """
 
 from datetime import timedelta

@@ -34,7 +34,7 @@ report_job = dg.define_asset_job(
     job=report_job,
     cron_schedule="5 * * * *",
     execution_timezone="UTC",
-    description="Write the report every hour. It takes longer than most syncs.",
+    description="Write the report every hour.",
 )
 def report_schedule(archive: ArchiveResource) -> dg.RunRequest | dg.SkipReason:
     """One run per hour, once there is a warehouse."""
@@ -59,15 +59,15 @@ TICK = timedelta(minutes=10)
     job=sync_job,
     cron_schedule="*/10 * * * *",
     execution_timezone="UTC",
-    description="Every 10 minutes: one run over the days that have something due; none if none has.",
+    description="Every 10 minutes: one run over the days with due windows; no run if there are none.",
 )
 def sync_schedule(
     context: dg.ScheduleEvaluationContext, archive: ArchiveResource, twilio: TwilioResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run over the days that have something due.
+    """One run over the days with due windows.
 
-    The days are an estimate by this machine's clock: the run plans again by the API's clock, and scans what
-    is due then (R10). If the machine's clock is behind the latest scan, the estimate uses that scan's time.
+    The days are an estimate by this machine's clock. The run plans again by the API's clock (R10). If the
+    machine's clock is behind the latest scan, the estimate uses that scan's time.
     """
     tick = context.scheduled_execution_time.astimezone(UTC)
     lake = Lake(archive.root())
@@ -77,7 +77,7 @@ def sync_schedule(
     windows = plan(lake, settings, now).windows
     if not windows:
         return dg.SkipReason("nothing is due")
-    # Dagster's days end with the machine's today, whatever the API's is.
+    # Dagster's last partition is today by the machine's clock, which may differ from the API's.
     last = f"{tick.date()}"
     days = sorted(min(max(f"{window.day}", FIRST_DAY), last) for window in windows)
     return dg.RunRequest(

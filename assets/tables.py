@@ -38,17 +38,17 @@ EVERY_DAY = "every_day_merged"
         dg.AssetCheckSpec(
             EVERY_DAY,
             asset=asset_key(OPERATIONS.name),
-            description="All landed files were merged. A damaged or foreign file blocks its day.",
+            description="All landed files were merged. A damaged or foreign file blocks its day only.",
         )
     ],
 )
 def lake_tables(
     context: dg.AssetExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Merge what landed into each day's operations, history and coverage."""
+    """Merge landed files into each day's operations, history and coverage."""
     lake = archive.lake()
     remove_unfinished(lake)
-    # Derives the delivery tables too, while the day's tables are in memory.
+    # Derives the delivery tables too, while the day's tables are open.
     merging = merge_pending(lake, deriving=True)
     for error in merging.errors:
         context.log.error(str(error))
@@ -61,7 +61,7 @@ def lake_tables(
         add_per_day(context, metadata, asset_key(table.name))
     for day, report in merges.items():
         if day not in days:
-            # From a lookup by id of an older operation, or left by a killed run.
+            # Lookups by id of older operations, or files that a killed run left.
             _log_materialization(context, lake, day, report)
     for table in TABLES:
         yield dg.MaterializeResult(asset_key=asset_key(table.name))

@@ -265,6 +265,6 @@ def test_damaged_delivery_table_is_derived_again_by_the_next_sync(
         report = sync_all(settings, publishing=True)
         assert report.ok
         assert report.published
-        assert f"{part} can't be read, and is derived anew" in caplog.text
+        assert f"{part} can't be read and is derived again" in caplog.text
         assert unlike_truth(emulator, tmp_path, START, [emulator.clock.now()]) == []
     assert ask(Lake(tmp_path), "FROM delivery_daily").num_rows == before.num_rows

@@ -1,1 +1,1 @@
-"""Parquet files and nothing else: where they lie, how they are replaced, what they hold."""
+"""The archive's files: layout, atomic writes, landing, merging, coverage and migration."""

@@ -1,4 +1,4 @@
-"""compact(): a day that changes no more is rewritten once in its final form, and then left alone."""
+"""compact(): rewrites the tables of an expired day once in their final form."""
 
 import logging
 from datetime import datetime
@@ -14,11 +14,11 @@ log = logging.getLogger(__name__)
 
 
 def can_be_compacted(lake: Lake, now: datetime) -> list[Partition]:
-    """The partitions whose last deadline has passed and that were written to since they were compacted.
+    """The partitions that are past their last deadline and have changed since they were last compacted.
 
     Args:
         lake: the archive.
-        now: the API's time; a scan's will do (R10).
+        now: the API's time, as of any scan (R10).
     """
     last_slots = {p: Window.of_day(p.day).end - SLOT for p in lake.with_work(COMPACT)}
     return sorted(p for p, slot in last_slots.items() if deadline(slot) <= now)
@@ -28,15 +28,15 @@ def can_be_compacted(lake: Lake, now: datetime) -> list[Partition]:
 def compact(lake: Lake, partition: Partition) -> bool:
     """Rewrite a partition's tables in their final form, under its lock.
 
-    The rows and their order stay as they are. The files are compressed harder, and their row groups
-    are small, with statistics down to the pages, so that a query reads only what it needs. Killed
-    halfway, it begins anew (R5). A day that a merge changes later is to be compacted again.
+    The rows and their order do not change. The files get a higher compression level, smaller row groups and
+    page statistics, so that a query reads less. A killed run can be repeated (R5). A day that a later merge
+    changes is compacted again.
 
     Returns:
-        Whether it was done: not if something landed that is not merged yet.
+        Whether it was done. It is not while landed files wait to be merged.
 
     Raises:
-        LakeError: a file is damaged or foreign; it stays as it is.
+        LakeError: a file is damaged or foreign; it is left unchanged.
     """
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
         if lake.landed(partition):

@@ -1,7 +1,7 @@
-"""What was scanned of each slot: how scans together cover time, and never more than they do (R4).
+"""Coverage of slots, computed from scans (R4).
 
-Only complete scans count, only for what they listed, only as of the moment when they began, and only
-if they ended before the slot's deadline: later the API may leave records out.
+A scan counts if it is complete and ended before the slot's deadline; after that the API may leave records
+out. It covers the window that it listed, up to the moment when it began.
 """
 
 import logging
@@ -32,14 +32,14 @@ class _Piece:
 
 
 def cover(day: date, coverage: pa.Table) -> list[SlotCoverage]:
-    """How a day's scans cover its 24 slots.
+    """The coverage of a day's 24 slots.
 
     Args:
         day: the UTC day.
         coverage: its scans, as `schema.COVERAGE`.
 
     Returns:
-        One row per slot of the day, in order; slots without a scan among them.
+        One entry per slot of the day, in order, including slots without a scan.
     """
     slots = list(Window.of_day(day).slots())
     pieces: dict[datetime, list[_Piece]] = {slot: [] for slot in slots}
@@ -85,7 +85,7 @@ def _covered(slot: datetime, pieces: list[_Piece]) -> SlotCoverage:
 
 
 def _without(hole: tuple[datetime, datetime], piece: _Piece) -> Iterator[tuple[datetime, datetime]]:
-    """What is left of a hole once a piece has been put into it."""
+    """The parts of a hole that a piece does not cover."""
     start, end = hole
     if start < min(end, piece.start):
         yield start, min(end, piece.start)
@@ -113,12 +113,12 @@ def to_table(slots: Iterable[SlotCoverage]) -> pa.Table:
 
 
 def latest_scan(lake: Lake, account_id: str, since: date = date.max) -> datetime | None:
-    """When the latest merged scan of some days ended, by the API's clock; None if none is known.
+    """When the latest merged scan ended, by the API's clock; None if there is none.
 
     Args:
         lake: the archive.
         account_id: the account.
-        since: days from then on, and the newest one in any case.
+        since: only days from this one on are read, and always the newest day.
     """
     days = [p.day for p in lake.partitions(COVERAGE.name) if p.account_id == account_id]
     wanted = [day for day in days if day >= min(since, days[-1])]
@@ -127,10 +127,10 @@ def latest_scan(lake: Lake, account_id: str, since: date = date.max) -> datetime
 
 
 def read_slots(lake: Lake, account_id: str, days: Iterable[date]) -> list[SlotCoverage]:
-    """What is known of every slot of some days, from the merged scans; in order.
+    """The coverage of every slot of some days, from the merged scans, in order.
 
-    A day whose coverage can't be read counts as never scanned: it is scanned again, and it keeps no
-    other day from being scanned. Its merge will say what is wrong.
+    A day with an unreadable coverage file counts as never scanned, so it is scanned again and does not
+    block other days. Merging it reports the error.
     """
     found: list[SlotCoverage] = []
     for day in sorted(set(days)):
@@ -142,5 +142,5 @@ def _scans(lake: Lake, account_id: str, day: date) -> pa.Table:
     try:
         return parquet.read(lake.part(COVERAGE, Partition(account_id, day)), COVERAGE.arrow)
     except LakeError as error:
-        log.warning("what was scanned of %s is not known: %s", day, error)
+        log.warning("the coverage of %s can't be read, so the day is scanned again: %s", day, error)
         return COVERAGE.arrow.empty_table()

@@ -1,8 +1,7 @@
-"""DuckDB as the engine of merging and deriving, and the way to the SQL files.
+"""DuckDB connections, and the package's SQL files.
 
-SQL lies in ``.sql`` files beside the code that runs them. Data never becomes SQL text: tables are
-handed over as Arrow, and the little that varies (a column list out of schema.py, a path out of the
-settings) is filled in with `render`.
+SQL is in ``.sql`` files beside the code that runs it. Data is never inserted into SQL text: tables are passed
+as Arrow. Column lists and paths are filled in with `render`.
 """
 
 import hashlib
@@ -27,17 +26,17 @@ def connect(
     read_only: bool = False,
     memory: str | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection that counts in UTC and never reaches for the network.
+    """A DuckDB connection in UTC that installs no extensions.
 
     Args:
-        path: the database's file; none by default.
-        spill: the folder for what exceeds the memory, used only then; the one above it must exist. DuckDB's
-            own choice is beside the database, and for one in memory the folder that the process is in.
-        read_only: whether the file stays as it is.
-        memory: what it takes at most before it spills, as ``512MB``; by default most of the machine's.
+        path: the database file; in memory by default.
+        spill: the folder for data that exceeds the memory limit. Its parent must exist. DuckDB's default is
+            beside the database file, or the working directory.
+        read_only: open the file read-only.
+        memory: the memory limit, as ``512MB``; DuckDB's default is 80 % of the machine's.
 
     Raises:
-        duckdb.Error: if the file at `path` cannot be opened.
+        duckdb.Error: the file at `path` can't be opened.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
@@ -47,7 +46,7 @@ def connect(
         config["temp_directory"] = str(spill.absolute())
     if memory:
         config["memory_limit"] = memory
-        # Each needs memory of its own; two take 7 % more processor time for a sync, and save none.
+        # Each thread needs memory of its own. Two take 7 % more CPU time for a sync and save no time.
         config["threads"] = 1
     connection = duckdb.connect(path, read_only=read_only, config=config)
     connection.execute("SET TimeZone = 'UTC'")
@@ -55,27 +54,27 @@ def connect(
 
 
 def retry_torn_reads(ask: Callable[[], _T]) -> _T:
-    """What `ask` finds in files that may be replaced meanwhile, on a connection of its own.
+    """The result of `ask`, which is repeated if a file was replaced while DuckDB read it.
 
-    DuckDB 2.0 opens a Parquet file up to three times in one query: it reads the footer through one of
-    them and the pages through another (seen with strace). A file that is replaced between the two looks
-    damaged to it, and is whole the next time.
+    DuckDB 2.0 opens a Parquet file up to three times in one query, and reads the footer and the pages through
+    different ones (seen with strace). A file that is replaced in between looks damaged; the next attempt can
+    read it. `ask` must open a connection of its own.
 
     Raises:
-        duckdb.Error: of the last try, or the first that no replaced file explains.
+        duckdb.Error: of the last attempt, or the first that a replaced file can't explain.
     """
     for _ in range(_TRIES - 1):
         try:
             return ask()
         except duckdb.Error as error:
-            # What the Parquet reader's Thrift code throws comes as the base class alone.
+            # Errors of the Parquet reader's Thrift code have the base class.
             if type(error) is not duckdb.Error and not isinstance(error, _TORN):
                 raise
     return ask()
 
 
 def was_interrupted(error: Exception) -> bool:
-    """Whether a signal ended a query: DuckDB puts this in the place of what the signal's handler raised."""
+    """Whether a signal ended a query: DuckDB then raises this instead of the signal handler's exception."""
     return type(error) is RuntimeError and str(error) == "Query interrupted"
 
 
@@ -87,7 +86,7 @@ def sql(package: str, name: str) -> str:
 
 @cache
 def fingerprint(package: str) -> str:
-    """Tells the SQL of one version of a package from that of another."""
+    """A hash of a package's SQL files."""
     digest = hashlib.sha256()
     for file in sorted((files(package) / "sql").iterdir(), key=lambda one: one.name):
         if file.name.endswith(".sql"):
@@ -96,7 +95,7 @@ def fingerprint(package: str) -> str:
 
 
 def render(text: str, **values: str) -> str:
-    """Fill ``$name`` in SQL. Only for text made from schema.py, and for `literal`."""
+    """Fill in ``$name`` in SQL. Values must come from the schema or from `literal`."""
     return Template(text).substitute(values)
 
 

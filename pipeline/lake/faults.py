@@ -1,6 +1,6 @@
-"""Why a file of the archive can't be read: a refusal or failure of the system, or damage.
+"""Errors of the archive's files: unreadable ones, and damaged ones.
 
-A file that can't be read may be whole, so nobody is told to move it away. What is damaged stays so.
+An unreadable file (permissions, an I/O error) may be intact, so its message does not advise to move it away.
 """
 
 import errno
@@ -24,21 +24,21 @@ _QUOTED: Final = re.compile(r'"(.+?)": ', re.DOTALL)
 
 
 class UnreadableError(LakeError):
-    """The system refuses or fails to read or write a file, which may be whole."""
+    """The operating system refused or failed to read or write a file, which may be intact."""
 
 
 class DamagedError(LakeError):
-    """A file is damaged, or is not one of this archive."""
+    """A file is damaged, or is not a file of this archive."""
 
 
 def of_file(
     path: Path, error: Exception, *, advice: str = "move it away and run again"
 ) -> LakeError:
-    """The error of reading one file, by what Python or Arrow raised.
+    """The `LakeError` for an exception of Python or Arrow that was raised while a file was read.
 
     Args:
         path: the file.
-        error: what was raised: an OSError of the system has a number, one of Arrow's decoders has none.
+        error: the exception. An OSError of the operating system has an errno, one of Arrow's decoders not.
         advice: what to do about a damaged file.
     """
     if os.path.isdir(path):  # noqa: PTH112 - Path's raises where a folder above it refuses
@@ -50,7 +50,7 @@ def of_file(
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Make a refusal of the system an error of the lake: it is one day's, and stops no other day's work."""
+    """Raise a PermissionError as a LakeError, so that it fails one day and not the run."""
     try:
         yield
     except PermissionError as error:
@@ -58,9 +58,9 @@ def refusals() -> Iterator[None]:
 
 
 def of_query(error: duckdb.Error) -> UnreadableError | None:
-    """The error of a query that met the system's refusal or failure; None for any other.
+    """The error for a query that failed on an operating system error; None for any other error.
 
-    DuckDB puts the system's words behind the file's name: ``Cannot open file "x": Permission denied``.
+    DuckDB's messages end with the system's: ``Cannot open file "x": Permission denied``.
     """
     text = str(error)
     for number in KNOWN:

@@ -1,11 +1,10 @@
-"""What the lake asks of a file system: replace a file at once, remove, list, lock.
+"""Atomic and durable file operations, and locks.
 
-Everything that the lake does to a disk goes through `Files`, and through nothing else. A file is
-written beside its place, synced, renamed over it, and the folder is synced too: after a crash or a
-power cut there is the old file or the new one, never a torn one (R5, R6).
+All writes of the lake go through `Files`. A file is written under a temporary name, synced and renamed, and
+then its folder is synced. After a crash or a power cut there is either the old file or the new one (R5, R6).
 
-`Files` says in which order; each single step is one of `Disk`, which tests replace by one that fails,
-crashes or loses its power at any of them.
+`Files` decides the order of steps; `Disk` does each step. Tests replace `Disk` to fail, crash or lose power
+at any step.
 """
 
 import logging
@@ -23,17 +22,17 @@ from pipeline.oserrors import explain
 log = logging.getLogger(__name__)
 
 FILE_MODE: Final = 0o600
-"""Of files whose mode no setting says."""
+"""The mode of files by default."""
 
 _READ: Final = 0o444
 _WRITE: Final = 0o222
 
 
 class Disk:
-    """The steps that reach a local disk. A step that only reads is none: it leaves nothing behind.
+    """The steps that change a local disk.
 
     Args:
-        mode: of every file, whatever the umask; folders may be searched by whoever may read.
+        mode: the mode of every file, whatever the umask. Who may read files may search folders.
     """
 
     mode: int = FILE_MODE
@@ -42,7 +41,7 @@ class Disk:
         self.mode = mode
 
     def make_folder(self, folder: Path) -> None:
-        """Make a folder in one that exists."""
+        """Make a folder. Its parent must exist."""
         folder.mkdir(mode=0o700, exist_ok=True)
         if self.mode != FILE_MODE:
             self.set_mode(folder)
@@ -52,26 +51,26 @@ class Disk:
         folder.rmdir()
 
     def create(self, file: Path) -> IO[bytes]:
-        """Make a file that is not there yet, and open it for writing."""
+        """Create a file, which must not exist, and open it for writing."""
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
         if self.mode != FILE_MODE:
             os.fchmod(descriptor, self.mode)
         return os.fdopen(descriptor, "wb")
 
     def sync_file(self, file: Path) -> None:
-        """Write a file's content to the disk."""
+        """Sync a file's content to the disk."""
         _sync(file, os.O_RDONLY)
 
     def sync_folder(self, folder: Path) -> None:
-        """Write a folder's entries to the disk."""
+        """Sync a folder's entries to the disk."""
         _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
     def protect(self, file: Path) -> None:
-        """Let a file that another program made be read by whom the mode says, and be written by nobody."""
+        """Make a file read-only, readable for whom the mode says."""
         file.chmod(self.mode & ~_WRITE)
 
     def set_mode(self, path: Path) -> None:
-        """Give a file or folder its mode. A read-only file stays so; a folder keeps its setgid bit."""
+        """Set the mode of a file or folder. Read-only files stay read-only; folders keep their setgid bit."""
         found = path.stat().st_mode
         if stat.S_ISDIR(found):
             path.chmod(folder_mode(self.mode) | (found & stat.S_ISGID))
@@ -83,12 +82,12 @@ class Disk:
         source.replace(target)
 
     def remove(self, file: Path) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it exists."""
         file.unlink(missing_ok=True)
 
 
 def folder_mode(mode: int) -> int:
-    """The mode of folders for one of files: whoever may read may search."""
+    """The mode of folders for a mode of files: who may read may search."""
     return mode | (mode & _READ) >> 2
 
 
@@ -105,12 +104,12 @@ def _sync(path: Path, flags: int) -> None:
 
 
 class Files:
-    """Files and folders that are there whole or not at all, whenever the power goes.
+    """Atomic, durable changes of files and folders.
 
     Args:
-        disk: what does the single steps.
-        mode: who may read: of every file, and of folders accordingly. By default new files are their
-            owner's alone, and `apply_mode` leaves those that are there as they are.
+        disk: does the single steps.
+        mode: the mode of every file; that of folders follows from it. By default new files have `FILE_MODE`,
+            and `apply_mode` does not change existing ones.
     """
 
     def __init__(self, disk: Disk | None = None, mode: int | None = None) -> None:
@@ -119,27 +118,27 @@ class Files:
         self._durable: set[Path] = set()
 
     def make_folder(self, folder: Path) -> None:
-        """Make `folder` and those above it, durably; existing ones stay as they are."""
+        """Make `folder` and its missing parents durably."""
         if folder in self._durable:
             return
         existed = folder.is_dir()
         if not existed:
             self.make_folder(folder.parent)
             self._disk.make_folder(folder)
-        # Also of one that is there already: who made it may have been killed before this. Those above
-        # it were synced before it was made.
+        # Also for an existing folder: the process that made it may have been killed before this sync.
+        # Its own parents were synced before it was made.
         if not existed or os.access(folder.parent, os.R_OK):
             self._disk.sync_folder(folder.parent)
         self._durable.add(folder)
 
     @contextmanager
     def replacing(self, target: Path, temporary: Path) -> Iterator[IO[bytes]]:
-        """Write a file that appears at `target` whole, when the block ends without an exception.
+        """Write a file that appears at `target` atomically when the block ends without an exception.
 
         Args:
-            target: the file to make or to replace.
-            temporary: where it is written first: on the same disk, and out of readers' sight. What
-                a crash left there is overwritten.
+            target: the file to create or replace.
+            temporary: the path to write to first, on the same file system. A file that a crash left there is
+                removed.
         """
         self.make_folder(temporary.parent)
         self.make_folder(target.parent)
@@ -150,32 +149,29 @@ class Files:
             self._disk.sync_file(temporary)
             self.rename(temporary, target)
         except BaseException:
-            self._disk.remove(temporary)  # a full disk is not to be filled further
+            self._disk.remove(temporary)  # the disk may be full
             raise
 
     def publish_file(self, temporary: Path, target: Path) -> None:
-        """Move a file that another program wrote to `target`, durably and at once.
-
-        It is read-only from then on: it may be replaced, and nobody should write to it.
-        """
+        """Move a file that DuckDB wrote to `target`, durably and atomically, and make it read-only."""
         self._disk.protect(temporary)
         self._disk.sync_file(temporary)
         self.rename(temporary, target)
 
     def rename(self, source: Path, target: Path) -> None:
-        """Rename over `target`, and make the rename last."""
+        """Rename over `target` durably."""
         self._disk.rename(source, target)
         self._disk.sync_folder(target.parent)
 
     def apply_mode(self, root: Path, names: Iterable[str], marker: str) -> None:
-        """Give a folder and what is in it the mode that is set, if one is and `marker` has another.
+        """Set the mode of a folder and its contents, unless `marker` already has it.
 
-        What another user owns stays as it is, with a warning.
+        Files of another user are left unchanged, with a warning.
 
         Args:
             root: the folder.
-            names: of the files and folders in it that are meant, with all that these hold.
-            marker: of a file that gets its mode last, and so tells that the others have it.
+            names: the files and folders in it to change, with their contents.
+            marker: the name of a file whose mode is set last, so that it shows that the others have it.
         """
         last = root / marker
         if not self._has_mode or (last.exists() and _mode(last) == self._disk.mode):
@@ -192,16 +188,16 @@ class Files:
         try:
             self._disk.set_mode(path)
         except FileNotFoundError:
-            pass  # another process is at work
+            pass  # another process removed it
         except PermissionError as error:
-            log.warning("its mode stays as it is: %s", explain(error))
+            log.warning("its mode is not changed: %s", explain(error))
 
     def keep(self, file: Path) -> None:
-        """Make a file that is as it should be last: who put it there may have been killed before that."""
+        """Make an existing file durable: the process that wrote it may have been killed before the sync."""
         self._disk.sync_folder(file.parent)
 
     def discard_tree(self, folder: Path) -> None:
-        """Remove a folder with all in it, if it is there: it does not matter if it comes back."""
+        """Remove a folder with its contents, if it exists. A power cut may bring it back."""
         for path in sorted(folder.rglob("*"), reverse=True):
             if path.is_dir():
                 self._disk.remove_folder(path)
@@ -211,16 +207,16 @@ class Files:
             self._disk.remove_folder(folder)
 
     def discard(self, file: Path) -> None:
-        """Remove a file that nobody needs, if it is there: it does not matter if it comes back."""
+        """Remove a file if it exists. A power cut may bring it back."""
         self._disk.remove(file)
 
     def remove(self, file: Path) -> None:
-        """Remove a file if it is there, and make that last."""
+        """Remove a file durably, if it exists."""
         self._disk.remove(file)
         self._disk.sync_folder(file.parent)
 
     def touch(self, file: Path) -> None:
-        """Make an empty file if there is none, and make it last."""
+        """Create an empty file durably, if it does not exist."""
         self.make_folder(file.parent)
         if not file.exists():
             self._disk.create(file).close()
@@ -228,9 +224,9 @@ class Files:
 
     @contextmanager
     def locked(self, lock_file: Path, what: str) -> Iterator[None]:
-        """Hold the lock `lock_file` during the block; say so if another process has it.
+        """Hold the lock `lock_file` during the block; log a warning while another process holds it.
 
-        The operating system frees the lock of a process that dies.
+        The operating system releases the lock of a process that dies.
         """
         lock = self._lock(lock_file)
         try:
@@ -245,10 +241,10 @@ class Files:
 
     @contextmanager
     def locked_if_free(self, lock_file: Path) -> Iterator[bool]:
-        """Hold the lock `lock_file` during the block, unless another process has it.
+        """Hold the lock `lock_file` during the block, unless another process holds it.
 
         Yields:
-            Whether it is held.
+            Whether the lock is held.
         """
         lock = self._lock(lock_file)
         try:

@@ -1,8 +1,8 @@
-"""land(): one scan becomes one immutable file, by one rename.
+"""land(): writes one scan as one immutable file, atomically.
 
-The scan's facts ride in the file's metadata, so that the data and the proof of coverage appear
-together or not at all (R4). Rejects ride in the same file, as rows without an operation. What was
-asked of single operations lands in files of the same form, which cover nothing.
+The file's metadata has the scan's row of `coverage`, so that data and proof of coverage appear together or
+not at all (R4). Rejects are rows of the same file, without an operation. Lookups by id are landed in files
+of the same form, which have no coverage.
 """
 
 import json
@@ -34,7 +34,7 @@ from pipeline.model.times import iso_compact
 from pipeline.model.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
-_ANSWERS_KEY: Final = b"email_archive.lookups"
+_LOOKUPS_KEY: Final = b"email_archive.lookups"
 _RIDERS: Final = {
     REJECTS: {
         c.name: f"reject_{c.name}"
@@ -44,8 +44,8 @@ _RIDERS: Final = {
     LOOKUPS: {name: f"lookup_{name}" for name in LOOKUPS.names},
     OPERATION_ERRORS: {name: f"error_{name}" for name in OPERATION_ERRORS.names},
 }
-"""What may ride with the states: for each table, where its columns are in a landed file. Each row of
-the file is a state, or a row of one of these; a table without rows has no columns in it."""
+"""The columns of other tables in a landed file, by table. Each row of the file is a state or a row of one of
+these tables. A table without rows has no columns in the file."""
 
 _RENAMED: Final = {f"lookup_{old}": f"lookup_{name}" for old, name in RENAMED_COLUMNS.items()}
 
@@ -54,15 +54,15 @@ _STATES: Final = pa.schema([pa.field(column.name, column.type) for column in OPE
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """A landed file, read back.
+    """The contents of a landed file.
 
     Attributes:
-        path: its file.
-        coverage: the scan's facts as one row of `schema.COVERAGE`; none for answers by id.
-        operations: the states that it found, as `schema.OPERATIONS`.
-        rejects: what it could not read, as `schema.REJECTS`.
-        lookups: what was asked of single operations, as `schema.LOOKUPS`.
-        errors: what failed in them, as `schema.OPERATION_ERRORS`.
+        path: the file.
+        coverage: the scan as one row of `schema.COVERAGE`; no row for lookups.
+        operations: the observed states, as `schema.OPERATIONS`.
+        rejects: the records that could not be parsed, as `schema.REJECTS`.
+        lookups: the lookups by id, as `schema.LOOKUPS`.
+        errors: the errors that lookups returned, as `schema.OPERATION_ERRORS`.
     """
 
     path: Path
@@ -73,7 +73,7 @@ class Landed:
     errors: pa.Table
 
     def small(self) -> Mapping[Table, pa.Table]:
-        """All but the states, by table."""
+        """The rows of the small tables: all but the states."""
         return {
             COVERAGE: self.coverage,
             REJECTS: self.rejects,
@@ -83,10 +83,9 @@ class Landed:
 
 
 def land(lake: Lake, scan: Scan) -> Path:
-    """Write a scan into the lake, durably, and return its file.
+    """Write a scan durably, under the partition's lock, and return its file.
 
-    It holds the partition's lock while it writes. A scan that found nothing lands too: that it
-    looked is a fact.
+    A scan without operations is landed too: it proves that there were none.
     """
     facts = scan.facts
     partition = Partition(facts.account_id, facts.window.day)
@@ -95,20 +94,17 @@ def land(lake: Lake, scan: Scan) -> Path:
     return _land(lake, partition, _scan_id(facts), rows, metadata)
 
 
-def land_lookups(lake: Lake, answers: LookupBatch) -> Path:
-    """Write what was asked of single operations into the lake, durably, and return its file.
-
-    It holds the partition's lock while it writes.
-    """
-    name = f"{iso_compact(answers.requested_at)}-lookups-{secrets.token_hex(6)}"
+def land_lookups(lake: Lake, batch: LookupBatch) -> Path:
+    """Write a batch of lookups durably, under the partition's lock, and return its file."""
+    name = f"{iso_compact(batch.requested_at)}-lookups-{secrets.token_hex(6)}"
     rows = {
-        OPERATIONS: answers.operations,
-        REJECTS: answers.rejects,
-        LOOKUPS: answers.lookups,
-        OPERATION_ERRORS: answers.errors,
+        OPERATIONS: batch.operations,
+        REJECTS: batch.rejects,
+        LOOKUPS: batch.lookups,
+        OPERATION_ERRORS: batch.errors,
     }
-    metadata = {_ANSWERS_KEY: json.dumps({"account_id": answers.partition.account_id})}
-    return _land(lake, answers.partition, name, rows, metadata)
+    metadata = {_LOOKUPS_KEY: json.dumps({"account_id": batch.partition.account_id})}
+    return _land(lake, batch.partition, name, rows, metadata)
 
 
 @faults.refusals()
@@ -131,7 +127,7 @@ def _land(
 
 
 def _encoded(landed: pa.Table) -> pa.Buffer:
-    """A table as an Arrow file. It is read once, whole, and removed: that takes half of what Parquet does."""
+    """A table as an Arrow file. It is read once and then deleted; Parquet would take twice the time."""
     sink = pa.BufferOutputStream()
     options = ipc.IpcWriteOptions(compression="lz4", use_threads=False)
     with ipc.new_file(sink, landed.schema, options=options) as file:
@@ -140,11 +136,11 @@ def _encoded(landed: pa.Table) -> pa.Buffer:
 
 
 def _decoded(path: Path) -> pa.Table:
-    """A landed file's table. Versions before 0.2.0 landed Parquet."""
+    """The table of a landed file. Versions before 0.2.0 landed Parquet."""
     with pa.OSFile(str(path), "rb") as file:
         if path.suffix == LANDED_SUFFIX:
             table = ipc.open_file(file, options=ipc.IpcReadOptions(use_threads=False)).read_all()
-            # Arrow takes what it reads at its word, and reads beyond its memory where that is wrong.
+            # Without this, offsets of a damaged file can make Arrow read beyond its buffers.
             table.validate(full=True)
             return table
         return pq.ParquetFile(file).read(use_threads=False)
@@ -160,20 +156,20 @@ def read(path: Path) -> Landed:
     """Read a landed file.
 
     Raises:
-        LakeError: it is damaged, no scan of this archive, or can't be read.
+        LakeError: it is damaged, not a file of this archive, or can't be read.
     """
     try:
         table = _decoded(path)
         metadata = table.schema.metadata or {}
         names = [_RENAMED.get(name, name) for name in table.schema.names]
         _require_known(path, names, metadata)
-        rows = [] if _ANSWERS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
+        rows = [] if _LOOKUPS_KEY in metadata else [_facts_row(path.stem, metadata[_FACTS_KEY])]
         table = table.rename_columns(names).replace_schema_metadata(None)
         has_others = table["operation_id"].null_count
         states = table.filter(table["operation_id"].is_valid()) if has_others else table
         if "looked_up_at" not in states.schema.names:
-            # An earlier version landed it. All states of a file came the same way.
-            by_id = states["observed_at"] if _ANSWERS_KEY in metadata else _never(states)
+            # An earlier version landed it. All states of a file come from a listing, or all from lookups.
+            by_id = states["observed_at"] if _LOOKUPS_KEY in metadata else _never(states)
             states = states.append_column("looked_up_at", by_id)
         landed = Landed(
             path,
@@ -208,7 +204,7 @@ def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") ->
 
 
 def _typed(table: Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> pa.Table:
-    """Columns as a table has them; a nullable one that an earlier version did not land is NULL."""
+    """Columns in a table's order and types; a nullable column that the file lacks is NULL."""
     missing = pa.nulls(len(next(iter(columns.values()))))
     found = [
         columns.get(column.name, missing) if column.nullable else columns[column.name]
@@ -218,7 +214,7 @@ def _typed(table: Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> p
 
 
 def _require_known(path: Path, names: Iterable[str], metadata: Mapping[bytes, bytes]) -> None:
-    """Refuse a file with more in it than this version knows: it is removed once it is merged (R1)."""
+    """Refuse a file with unknown columns: merging would delete it, and they would be lost (R1)."""
     known = {*OPERATIONS.names, *(name for riders in _RIDERS.values() for name in riders.values())}
     facts = json.loads(metadata.get(_FACTS_KEY, b"{}"))
     if unknown := {*names, *facts} - {*known, *COVERAGE.names, "account_id"}:

@@ -1,7 +1,7 @@
-"""Where everything in the lake lies.
+"""The layout of the lake: the paths of all files and folders.
 
-Public tables are hive-partitioned, one file a partition, so that any reader of Parquet sees one
-consistent state of each day. What readers must not meet lies in folders whose names begin with a dot.
+Public tables are hive-partitioned, with one file per partition, so that any Parquet reader sees one
+consistent state of each day. Internal files are in folders whose names begin with a dot.
 """
 
 import glob
@@ -23,25 +23,25 @@ from pipeline.settings import ArchiveSettings
 
 PART = "part-0.parquet"
 PENDING = ".pending"
-"""The folder that has, for each partition with work to do, what is to be done."""
+"""The folder with the pending work of each partition."""
 DERIVE = "derive"
-"""Work: the delivery tables may be older than history."""
+"""Pending work: the delivery tables may be older than history."""
 COMPACT = "compact"
-"""Work: the tables are not in their last, compact form."""
+"""Pending work: the tables are not compacted."""
 MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
 _BESIDE = (
     *("accounts.json", "landing", "warehouse.duckdb", "report.html"),
     *(".derived", ".locks", ".pending", ".set-aside", ".tmp"),
 )
-"""What an archive's folder holds beside the tables and the marker."""
+"""The other files and folders of an archive, beside the tables and the marker."""
 
 _ACCOUNT_FOLDER = re.compile(f"account_id=({ACCOUNT_SID.pattern})")
 _DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
 
 
 class LakeError(ArchiveError):
-    """The lake holds something that it should not, or can't be read by this version."""
+    """The lake has a damaged or foreign file, or can't be read by this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Lake:
 
     Attributes:
         root: the folder; ``EMAIL_ARCHIVE_DATA``.
-        files: what does the work on the disk.
+        files: writes, removes and locks files.
     """
 
     root: Path
@@ -58,13 +58,13 @@ class Lake:
 
     @classmethod
     def of(cls, settings: ArchiveSettings, files: Files | None = None) -> "Lake":
-        """The archive of some settings; by default on a local disk, with their file mode."""
+        """The archive that the settings name; by default on a local disk, with their file mode."""
         return cls(settings.data, files or Files(mode=settings.mode))
 
     def open(self) -> "Lake":
-        """Check that the lake is one that this version can read; mark a new one as this version's.
+        """Check that this version can read the lake; create a new one if there is none.
 
-        One of an older version is not ready for writing yet: `migration.up_to_date` sees to it.
+        An older lake must be migrated before it is written: see `migration.up_to_date`.
 
         Raises:
             LakeError: a newer version wrote it, or its marker is damaged.
@@ -83,7 +83,7 @@ class Lake:
         return self
 
     def mark(self) -> None:
-        """Say that the lake has this version's format; the lock of the lake must be held."""
+        """Write this version's format into the marker. The lock of the lake must be held."""
         text = json.dumps({"format": FORMAT_VERSION})
         with self.files.replacing(self.root / MARKER, self.temporary_file(MARKER)) as file:
             file.write(text.encode())
@@ -93,10 +93,10 @@ class Lake:
         return (self.root / MARKER).exists()
 
     def must_exist(self) -> "Lake":
-        """Check that there is a lake, and that this version can read its facts.
+        """Check that there is a lake that this version can read.
 
         Raises:
-            UsageError: there is none at `root`.
+            UsageError: there is no lake at `root`.
             LakeError: a newer version wrote it, or its marker is damaged.
         """
         if not self.exists():
@@ -133,7 +133,7 @@ class Lake:
         return self._folder(table.name, partition, PART)
 
     def landing_folder(self, partition: Partition) -> Path:
-        """Where the scans of a partition lie until they are merged."""
+        """The folder of a partition's landed files, which wait to be merged."""
         return self._folder("landing", partition)
 
     def landed(self, partition: Partition) -> list[Path]:
@@ -143,19 +143,19 @@ class Lake:
         return [folder / name for name in _names(folder) if name.endswith(landed)]
 
     def derived(self, name: str) -> Path:
-        """A file that readers don't see and that can be made anew at any time."""
+        """An internal file that can be derived again at any time."""
         return self.root / ".derived" / name
 
     def glob(self, table: Table) -> str:
-        """The pattern of all files of a table, absolute: what the warehouse's views read.
+        """The absolute pattern of all files of a table, for the warehouse's views.
 
-        What is a wildcard in the archive's own path stands for itself.
+        Wildcards in the archive's own path are escaped.
         """
         root = Path(glob.escape(str(self.root.absolute())))
         return str(root / table.name / "account_id=*" / "created_date=*" / PART)
 
     def partitions(self, folder: str) -> Iterator[Partition]:
-        """The partitions that have a folder below ``<root>/<folder>``, in order."""
+        """The partitions with a folder below ``<root>/<folder>``, in order."""
         for account_folder in _names(self.root / folder):
             account = _ACCOUNT_FOLDER.fullmatch(account_folder)
             if not account:
@@ -166,40 +166,40 @@ class Lake:
                     yield Partition(account[1], found)
 
     def files_of(self, table: Table) -> Iterator[tuple[Partition, os.stat_result]]:
-        """The partitions of a table that have their file, in order, and what the file system says of it."""
+        """The partitions of a table that have a file, in order, with the file's metadata."""
         for partition in self.partitions(table.name):
-            # Text and no Path: a year of days makes thousands of them, for each table.
+            # Strings instead of Paths: a year of days needs thousands of them, for each table.
             account, day = partition.account_id, partition.day.isoformat()
             path = f"{self.root}/{table.name}/account_id={account}/created_date={day}/{PART}"
             with suppress(FileNotFoundError):
-                yield partition, os.stat(path)  # noqa: PTH116 - a Path for each of thousands of days
+                yield partition, os.stat(path)  # noqa: PTH116 - see above
 
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not merged."""
         return {p for p in self.partitions("landing") if self.has_landed(p)}
 
     def has_landed(self, partition: Partition) -> bool:
-        """Whether a partition has scans that are not merged, or refuses to tell."""
+        """Whether a partition has landed files, or can't be listed."""
         try:
             return bool(self.landed(partition))
         except PermissionError:
-            return True  # its merge will say what is wrong
+            return True  # the merge reports the error
 
     def with_work(self, work: str) -> set[Partition]:
-        """The partitions that wait for a work: `DERIVE` or `COMPACT`."""
+        """The partitions with a kind of pending work: `DERIVE` or `COMPACT`."""
         return {p for p in self.partitions(PENDING) if _may_exist(self._work_marker(p, work))}
 
     def has_work(self, partition: Partition, work: str) -> bool:
-        """Whether a partition waits for a work."""
+        """Whether a partition has a kind of pending work."""
         return self._work_marker(partition, work).exists()
 
     def note_work(self, partition: Partition, *work: str) -> None:
-        """Note, durably, what a partition waits for."""
+        """Note durably that a partition has work to do."""
         for one in work:
             self.files.touch(self._work_marker(partition, one))
 
     def finish_work(self, partition: Partition, work: str) -> None:
-        """Note, durably, that a work is done."""
+        """Note durably that a partition's work is done."""
         if self.has_work(partition, work):
             self.files.remove(self._work_marker(partition, work))
 
@@ -208,34 +208,34 @@ class Lake:
         return self.root / ".locks" / f"{name}.lock"
 
     def partition_lock(self, partition: Partition) -> Path:
-        """The lock that is held to change a partition."""
+        """The lock file that must be held to change a partition."""
         return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
 
     def pending_lookups_file(self, partition: Partition) -> Path:
-        """What is to be looked up by id of a partition; no file if nothing is."""
+        """The file of a partition's pending lookups; absent if there are none."""
         return self._folder(PENDING, partition) / "lookups.parquet"
 
     def with_pending_lookups(self) -> set[Partition]:
-        """The partitions with operations that are to be looked up by id."""
+        """The partitions with pending lookups."""
         return {p for p in self.partitions(PENDING) if _may_exist(self.pending_lookups_file(p))}
 
     def temporary_file(self, name: str, partition: Partition | None = None) -> Path:
-        """Where a file is written before it is renamed: one place each, under the owner's lock."""
+        """The path at which a file is written before it is renamed. The lock of its target must be held."""
         folder = self._folder(".tmp", partition) if partition else self.root / ".tmp"
         return folder / f"{name}.tmp"
 
     def unfinished(self, partition: Partition) -> list[Path]:
-        """The files of a partition that were not renamed: of a run that was killed, or is at work."""
+        """The temporary files of a partition, of a killed or a running process."""
         folder = self._folder(".tmp", partition)
         return [folder / name for name in _names(folder) if name.endswith(".tmp")]
 
     def set_aside(self, name: str) -> Path:
-        """Where a repair of that name puts what it takes out."""
+        """The folder in which a repair of that name keeps the rows that it removed."""
         return self.root / ".set-aside" / name
 
     @property
     def spill(self) -> Path:
-        """Where DuckDB puts what exceeds its memory. It removes there what its killed processes left."""
+        """DuckDB's spill folder. DuckDB removes files of killed processes there."""
         return self.root / ".tmp" / "spill"
 
     @property
@@ -244,7 +244,7 @@ class Lake:
         return self.root / "warehouse.duckdb"
 
     def foreign_files(self) -> list[Path]:
-        """Files in the public tables' folders that are none of ours: readers would read them too."""
+        """Foreign files in the folders of public tables, which other programs would read as rows."""
         found = []
         for table in (*LAKE_TABLES, *MARTS):
             root = str(self.root / table.name)
@@ -262,12 +262,12 @@ class Lake:
 
     def _folder(self, folder: str, partition: Partition, *below: str) -> Path:
         account, day = _account_id(partition), partition.day.isoformat()
-        # One path from all its parts: a year of days makes thousands of them.
+        # One call with all parts: a year of days needs thousands of paths.
         return self.root.joinpath(folder, f"account_id={account}", f"created_date={day}", *below)
 
 
 def _may_exist(path: Path) -> bool:
-    """Whether there is a file, or the system refuses to tell: whoever opens it then says why."""
+    """Whether there is a file, or the system refuses access; opening it then reports the error."""
     try:
         return path.exists()
     except PermissionError:
@@ -282,7 +282,7 @@ def _has_part_alone(folder: str) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    """What is in a folder, in order; nothing if there is no such folder."""
+    """The names in a folder, in order; empty if there is no such folder."""
     try:
         return sorted(os.listdir(folder))  # noqa: PTH208 - a tenth of iterdir's time
     except (FileNotFoundError, NotADirectoryError):
@@ -297,7 +297,7 @@ def _date(text: str) -> date | None:
 
 
 def _account_id(partition: Partition) -> str:
-    """The account, checked: it becomes part of a path."""
+    """The account id, validated, since it becomes part of a path."""
     if not ACCOUNT_SID.fullmatch(partition.account_id):
         msg = f"expected an account SID, AC and 32 hex digits; got {partition.account_id!r}"
         raise UsageError(msg)

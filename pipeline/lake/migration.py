@@ -1,7 +1,6 @@
-"""A lake that an older version wrote, brought to this version's format.
+"""Migration of an older lake to this version's format.
 
-Facts stay as they are: every version reads those of all versions before it. What is derived from them
-and what an older version did not know is made anew.
+Facts need no migration: every version reads those of all earlier versions. Derived files are derived again.
 """
 
 import logging
@@ -19,15 +18,15 @@ _REPLACED: Final = (
     *(".stale", ".torn", ".unsealed", ".watched"),
     *(".cache", ".columns", ".marts", ".published", ".sources"),
 )
-"""What `.pending` and `.derived` hold now."""
+"""Files and folders of older formats. `.pending` and `.derived` replace them."""
 
 log = logging.getLogger(__name__)
 
 
 def up_to_date(lake: Lake) -> Lake:
-    """Open a lake for writing, in this version's format.
+    """Open a lake for writing, and migrate it if its format is older.
 
-    Killed halfway, it begins anew (R5): the version is written last.
+    The format version is written last, so that a killed migration is repeated (R5).
 
     Raises:
         LakeError: a newer version wrote it, or its marker is damaged.
@@ -38,7 +37,7 @@ def up_to_date(lake: Lake) -> Lake:
             version = lake.version()
             if version < FORMAT_VERSION:
                 log.warning(
-                    "the lake %s has format %d: bringing it to %d",
+                    "the lake %s has format %d: migrating it to %d",
                     lake.root,
                     version,
                     FORMAT_VERSION,
@@ -53,20 +52,19 @@ def up_to_date(lake: Lake) -> Lake:
 
 
 def _from_1(lake: Lake) -> None:
-    """Format 1 had neither slots nor what is to be asked by id."""
+    """Format 1 had neither slot coverage nor pending lookups."""
     for partition in sorted(lake.partitions(COVERAGE.name)):
         try:
             rebuild_derived(lake, partition)
         except LakeError as error:
-            # One damaged file must not keep the other days from the archive.
-            log.warning("%s, then `email-archive publish` makes up for it", error)
+            # A damaged file must not block the migration of other days.
+            log.warning("%s; `email-archive publish` repeats this afterwards", error)
 
 
 def _from_2(lake: Lake) -> None:
-    """Format 2 did not say which states were fetched by id, and took them for listed ones.
+    """Format 2 did not record which states were fetched by id.
 
-    What a partition waited for was in four folders, one of them for operations that may be older than
-    their history.
+    Work to do was noted in four folders; ``.torn`` listed operations that may be older than their history.
     """
     for folder, name, work in (_STALE, _UNSEALED):
         for partition in _marked(lake, folder, name):
@@ -76,13 +74,13 @@ def _from_2(lake: Lake) -> None:
         try:
             rebuild_operations(lake, partition)
         except LakeError as error:
-            log.warning("%s, then `email-archive publish` makes up for it", error)
-    # Also where nothing was looked up yet.
+            log.warning("%s; `email-archive publish` repeats this afterwards", error)
+    # Also partitions with pending lookups and no lookups yet.
     for partition in sorted(looked_up | _marked(lake, ".watched", PART)):
         try:
             rebuild_derived(lake, partition)
         except LakeError as error:
-            log.warning("%s, then `email-archive publish` makes up for it", error)
+            log.warning("%s; `email-archive publish` repeats this afterwards", error)
     for name in _REPLACED:
         if (path := lake.root / name).is_dir():
             lake.files.discard_tree(path)
@@ -93,7 +91,7 @@ def _from_2(lake: Lake) -> None:
 def _from_3(lake: Lake) -> None:
     """Format 3 had other names for some columns of `lookups` (`RENAMED_COLUMNS`).
 
-    Files with the old names can still be read. Rewritten, they are the same to other programs too.
+    This version reads both names. The files are rewritten for other programs that read them.
     """
     for partition in sorted(lake.partitions(LOOKUPS.name)):
         if not lake.part(LOOKUPS, partition).exists():

@@ -24,22 +24,21 @@ _ENCODINGS: Final = {
     "updated_at": "PLAIN",
     "completed_at": "DELTA_BINARY_PACKED",
 }
-"""Sorted by id, ids share their beginnings and times of creation are near each other: 20 bytes an operation
-against 28 with dictionaries. Times of updates are not: zstd makes the most of them as they are. Every other
-column has few distinct values and keeps its dictionary, the times of scans among them."""
-
+"""Rows are sorted by id, so delta encodings suit ids and creation times: 20 bytes per operation instead of 28
+with dictionaries. zstd compresses update times best without an encoding. The other columns have few distinct
+values and use dictionaries."""
 
 _VERSION_KEY: Final = b"email_archive.version"
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a file is laid out.
+    """How a Parquet file is written.
 
     Attributes:
-        level: of zstd's compression.
-        row_group: rows in a row group.
-        page_index: whether it has those of each page.
+        level: the zstd compression level.
+        row_group: rows per row group.
+        page_index: whether to write page statistics.
     """
 
     level: int
@@ -48,16 +47,15 @@ class Form:
 
 
 OPEN: Final = Form(level=3, row_group=128 * 1024)
-"""For a file that will be replaced soon: quickly written. Level 1 saves a tenth of the time, and takes a
-tenth more for each further state of an operation in history."""
+"""For a file that will be replaced soon. Level 1 would save 10 % of the time and make history 10 % larger."""
 
 COMPACTED: Final = Form(level=9, row_group=32 * 1024, page_index=True)
-"""For one that stays: in twice the time a little smaller, with four times as many row groups to prune
-(18.6 bytes an operation against 18.9; level 15 saves another 0.2 for four times the time)."""
+"""For a compacted file: twice the time, 18.6 bytes per operation instead of 18.9, and four times as many row
+groups to prune. Level 15 would save another 0.2 bytes for four times the time."""
 
 
 def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: Form = OPEN) -> None:
-    """Replace `target` by `table`, at once and durably (R5, R6)."""
+    """Replace `target` by `table`, atomically and durably (R5, R6)."""
     with lake.files.replacing(target, temporary) as file:
         file.write(encode(table, form))
 
@@ -65,17 +63,17 @@ def write(lake: Lake, table: pa.Table, target: Path, temporary: Path, *, form: F
 def replace(
     lake: Lake, table: Table, partition: Partition, rows: pa.Table, *, form: Form = OPEN
 ) -> None:
-    """Replace a table's partition, at once and durably (R5, R6).
+    """Replace a table's partition, atomically and durably (R5, R6).
 
     Args:
         lake: the archive.
         table: one of its tables.
-        partition: the account and day, whose lock is held.
-        rows: what it has from now on.
-        form: how the file is laid out.
+        partition: the account and day. Its lock must be held.
+        rows: the new rows.
+        form: how the file is written.
 
     Raises:
-        LakeError: the table's rows are facts, and a newer version that knows more of them wrote the file.
+        LakeError: the file has columns that this version does not know, which would be lost.
     """
     with replacing(lake, table, partition) as file:
         file.write(encode(rows, form))
@@ -83,10 +81,10 @@ def replace(
 
 @contextmanager
 def replacing(lake: Lake, table: Table, partition: Partition) -> Iterator[IO[bytes]]:
-    """The same, by what is written to a file in the block.
+    """As `replace`, with a file to which the block writes the new rows.
 
     Raises:
-        LakeError: the table's rows are facts, and a newer version that knows more of them wrote the file.
+        LakeError: the file has columns that this version does not know, which would be lost.
     """
     target = lake.part(table, partition)
     if table in FACTS:
@@ -110,14 +108,14 @@ def write_batches(
     form: Form = OPEN,
     version: str | None = None,
 ) -> None:
-    """Write rows as a Parquet file as they come.
+    """Stream rows into a Parquet file.
 
     Args:
         target: the file.
-        batches: the rows, in pieces of any size.
-        schema: what they are written as.
-        form: how.
-        version: what `version` returns for the file.
+        batches: the rows, in batches of any size.
+        schema: the schema of the file.
+        form: how the file is written.
+        version: the version of history to note in the file; see `version`.
     """
     if version is not None:
         schema = schema.with_metadata({**(schema.metadata or {}), _VERSION_KEY: version})
@@ -129,7 +127,7 @@ def write_batches(
 def _in_groups(
     batches: Iterable[pa.RecordBatch | pa.Table], schema: pa.Schema, rows: int
 ) -> Iterator[pa.Table]:
-    """The same rows in pieces of so many, but for the last one."""
+    """The same rows in tables of that many rows; the last one may be smaller."""
     left = schema.empty_table()
     for batch in batches:
         found = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
@@ -156,10 +154,10 @@ def _options(schema: pa.Schema, form: Form) -> dict[str, Any]:
 
 
 def rewrite(lake: Lake, table: Table, partition: Partition, *, form: Form) -> None:
-    """Write a partition's rows once more in another form, as they come.
+    """Stream a partition's rows into a new file in another form.
 
     Raises:
-        LakeError: the file is damaged, is not of this table, or a newer version wrote it.
+        LakeError: the file is damaged, is not a file of this table, or was written by a newer version.
     """
     path = lake.part(table, partition)
     known = version(path, table.arrow)
@@ -171,7 +169,7 @@ def rewrite(lake: Lake, table: Table, partition: Partition, *, form: Form) -> No
 def write_if_changed(
     lake: Lake, before: pa.Table | None, after: pa.Table, target: Path, temporary: Path
 ) -> None:
-    """Replace `target`, which holds `before`, by `after`; nothing is written that would be the same."""
+    """Replace `target`, whose rows are `before`, unless `after` is equal."""
     if before is not None and target.exists() and after.equals(before):
         lake.files.keep(target)
     else:
@@ -179,18 +177,18 @@ def write_if_changed(
 
 
 def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """The file at `path` as one table of `schema`; an empty one if there is no file.
+    """The rows of the file at `path`; no rows if there is no file.
 
-    The file may be another version's: a nullable column that it lacks is NULL, one that is not in `schema` is
-    left out. The file is opened once, so that a replacement meanwhile can't mix two states (R6).
+    Another version may have written the file: nullable columns that it lacks are NULL, unknown columns are
+    left out. The file is opened once, so the rows are of one version of it (R6).
 
     Args:
         path: the file.
-        schema: what it has to be.
+        schema: the schema of its table.
         columns: the columns to read, in that order; all by default.
 
     Raises:
-        LakeError: the file is damaged, is not of this table, or can't be read.
+        LakeError: the file is damaged, is not a file of this table, or can't be read.
     """
     wanted = _wanted(schema, columns)
     try:
@@ -210,10 +208,10 @@ def batches(
     columns: Sequence[str] | None = None,
     rows: int = OPEN.row_group,
 ) -> Iterator[pa.Table]:
-    """The same, in pieces of so many rows at most, in their order.
+    """As `read`, in batches of at most `rows` rows, in order.
 
     Raises:
-        LakeError: the file is damaged, or is not of this table.
+        LakeError: the file is damaged, or is not a file of this table.
     """
     wanted = _wanted(schema, columns)
     try:
@@ -233,7 +231,7 @@ def _wanted(schema: pa.Schema, columns: Sequence[str] | None) -> pa.Schema:
 
 
 def stored_names(found: pa.Schema) -> dict[str, str]:
-    """The columns' names in this version, and those in a file, which may be older (`RENAMED_COLUMNS`)."""
+    """The current name of each column of a file, and its name in the file (`RENAMED_COLUMNS`)."""
     return {RENAMED_COLUMNS.get(name, name): name for name in found.names}
 
 
@@ -261,18 +259,18 @@ def _check(path: Path, found: pa.Schema, schema: pa.Schema) -> None:
 
 
 def read_derived(path: Path, schema: pa.Schema) -> pa.Table | None:
-    """The file at `path` as `read` has it; None if it can't be read, and has to be derived again."""
+    """As `read`, for a derived file; None if it has to be derived again."""
     try:
         return read(path, schema)
     except (faults.DamagedError, faults.UnreadableError) as error:
-        log.warning("%s can't be read, and is derived anew (%s)", path, error.__cause__)
+        log.warning("%s can't be read and is derived again (%s)", path, error.__cause__)
     except LakeError:
         pass  # another version wrote it
     return None
 
 
 def _unlike(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
-    """The columns of a schema that a file should have and has not."""
+    """The columns that a file lacks, or has with another type."""
     stored = stored_names(found)
     for field in schema:
         if field.name in stored:
@@ -288,22 +286,22 @@ def _columns(schema: pa.Schema) -> str:
 
 
 def require_known_columns(path: Path, table: Table) -> None:
-    """Refuse a file with columns that this version does not know: rewritten, they would be lost (R1).
+    """Refuse to rewrite a file with unknown columns, which would be lost (R1).
 
     Raises:
-        LakeError: it has some; a newer version wrote it.
+        LakeError: a newer version wrote the file.
     """
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
             unknown = stored_names(file.schema_arrow).keys() - set(table.names)
     except (pa.ArrowException, OSError):
-        return  # there is none, or who reads it tells what is wrong
+        return  # there is no file, or reading it reports the error
     if unknown:
         raise written_by_a_newer_version(path, unknown)
 
 
 def written_by_a_newer_version(path: Path, unknown: Iterable[str]) -> LakeError:
-    """The error for a file with columns that are not known, which is not to be lost or rewritten."""
+    """The error for a file with unknown columns."""
     return LakeError(
         f"{path} was written by a newer version, with the columns {', '.join(sorted(unknown))}: it is left "
         "as it is; upgrade twilio-email-archive"
@@ -311,10 +309,10 @@ def written_by_a_newer_version(path: Path, unknown: Iterable[str]) -> LakeError:
 
 
 def check(path: Path, schema: pa.Schema) -> pa.Schema | None:
-    """The schema of the file at `path`, if there is one.
+    """The schema of the file at `path`; None if there is no file.
 
     Raises:
-        LakeError: the file is damaged, or is not of this table.
+        LakeError: the file is damaged, or is not a file of this table.
     """
     try:
         with pa.OSFile(str(path), "rb") as source, pq.ParquetFile(source) as file:
@@ -327,10 +325,13 @@ def check(path: Path, schema: pa.Schema) -> pa.Schema | None:
 
 
 def version(path: Path, schema: pa.Schema) -> str | None:
-    """Which version of history a file was written as, or made of; None if none is known.
+    """The version of history noted in a file: its own, or that which operations were derived from.
+
+    Returns:
+        The version; None if none is noted.
 
     Raises:
-        LakeError: the file is damaged, or is not of this table.
+        LakeError: the file is damaged, or is not a file of this table.
     """
     found = check(path, schema)
     version = (found.metadata or {}).get(_VERSION_KEY) if found else None
@@ -338,7 +339,7 @@ def version(path: Path, schema: pa.Schema) -> str | None:
 
 
 def count(path: Path) -> int:
-    """How many rows the file at `path` has; 0 if there is none.
+    """The number of rows of the file at `path`; 0 if there is no file.
 
     Raises:
         LakeError: the file is damaged, or can't be read.
@@ -352,7 +353,7 @@ def count(path: Path) -> int:
 
 
 def first_ids(path: Path) -> list[tuple[str, int]]:
-    """The first operation's id of each row group, and its rows; nothing if there is no file.
+    """The first operation id and the number of rows of each row group; empty if there is no file.
 
     Raises:
         LakeError: the file is damaged, or can't be read.

@@ -1,4 +1,4 @@
-"""The operations that are to be looked up by id, as each day's merge left them."""
+"""Pending lookups: the operations to be looked up by id. Each merge of a day writes its own."""
 
 import logging
 from datetime import datetime
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def write_pending_lookups(day: Day) -> None:
-    """Write what is to be looked up by id of a day; no file if nothing is."""
+    """Write a day's pending lookups; remove the file if there are none."""
     day.view(OPERATIONS)
     day.view(LOOKUPS)
     rows = day.select(statement("pending_lookups"), PENDING_LOOKUPS)
@@ -34,17 +34,17 @@ def write_pending_lookups(day: Day) -> None:
 def read_pending_lookups(
     lake: Lake, account_id: str, *, errors: bool = True, states_before: datetime | None = None
 ) -> list[PendingLookup]:
-    """The operations of an account that are to be looked up by id.
+    """The pending lookups of an account.
 
-    A file that can't be read is derived anew; where that can't be done either, its day's merge will say
-    what is wrong.
+    A file that can't be read is derived again. If that fails too, the day is skipped; merging it reports the
+    error.
 
     Args:
         lake: the archive.
         account_id: the account.
-        errors: whether those whose errors are wanted are among them.
-        states_before: of those whose state is wanted only what was created before then: a file that
-            has none of these is not opened.
+        errors: whether to include lookups of errors.
+        states_before: include lookups of states only for operations created before this moment. Files without
+            any are not opened.
     """
     found: list[PendingLookup] = []
     for partition in sorted(p for p in lake.with_pending_lookups() if p.account_id == account_id):
@@ -73,6 +73,6 @@ def _read(lake: Lake, partition: Partition) -> pa.Table | None:
         ):
             write_pending_lookups(day)
     except LakeError as error:
-        log.warning("what is to be looked up of %s is not known: %s", partition, error)
+        log.warning("the pending lookups of %s can't be read: %s", partition, error)
         return None
     return parquet.read(file, PENDING_LOOKUPS.arrow)

@@ -1,4 +1,4 @@
-"""The values that pass from the API's side to the lake's: a scan and what is known about it."""
+"""The records that `twilio`, `extract` and `lake` exchange: scans, lookups, slot coverage and partitions."""
 
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,22 +13,22 @@ Subject: TypeAlias = Literal["operation", "errors"]
 
 @dataclass(frozen=True, slots=True)
 class ScanFacts:
-    """What one scan did: the proof of coverage. All times are UTC, by the API's clock (R10).
+    """One scan's row of `coverage`: what it listed, when, and with what result. All times are UTC (R10).
 
     Attributes:
         account_id: the account that was listed.
-        window: what was listed.
-        observed_at: when the scan began; the window is covered up to this moment, not beyond (R4).
-        completed_at: when its last page was answered.
+        window: the window that was listed.
+        observed_at: when the scan began; the window is covered up to this moment (R4).
+        completed_at: when the API returned the last page.
         complete: whether every page was read.
         pages: pages read.
         requests: requests made, retries included.
-        retries: requests that had to be repeated.
-        records: records in the answers.
+        retries: requests that were retries.
+        records: records in the responses.
         operations: distinct operations inside the window.
-        outside: records outside the window, dropped: the margin's.
-        duplicates: records that came again unchanged within the scan, dropped.
-        rejects: records that could not be read.
+        outside: records outside the window, in the margin of the query; dropped.
+        duplicates: records returned more than once within the scan; dropped.
+        rejects: records that could not be parsed.
     """
 
     account_id: str
@@ -51,10 +51,10 @@ class Scan:
     """One complete listing of one window at one moment, not yet landed.
 
     Attributes:
-        facts: what was done.
-        operations: the states found, as `schema.OPERATIONS`.
-        rejects: the records that could not be read, as `schema.REJECTS` but without `scan_id`,
-            which the lake gives.
+        facts: its row of `coverage`.
+        operations: the observed states, as `schema.OPERATIONS`.
+        rejects: the records that could not be parsed, as `schema.REJECTS` without `scan_id`, which the lake
+            adds.
     """
 
     facts: ScanFacts
@@ -64,16 +64,16 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class PendingLookup:
-    """An operation to be asked about by its id. All times are UTC, by the API's clock.
+    """An operation to be looked up by id. All times are UTC, by the API's clock.
 
     Attributes:
-        partition: the account and day that it belongs to.
+        partition: its account and day.
         operation_id: its id.
-        subject: whether its state is wanted, or what failed in it.
+        subject: whether to request its state or the errors of its failed emails.
         created_at: when it was created.
-        observed_at: when its newest state was first seen.
+        observed_at: when its newest state was first observed.
         failed: its failed emails.
-        requested_at: when it was last asked about; None if it never was.
+        requested_at: when it was last requested; None if never.
     """
 
     partition: "Partition"
@@ -87,15 +87,15 @@ class PendingLookup:
 
 @dataclass(frozen=True, slots=True)
 class LookupBatch:
-    """What was answered about single operations of one day, not yet landed.
+    """The results of some lookups of one day, not yet landed.
 
     Attributes:
         partition: the account and day.
-        requested_at: when the last of it was answered: UTC, by the API's clock.
-        operations: the states found, as `schema.OPERATIONS`.
-        rejects: the records that could not be read, as `schema.REJECTS` but without `scan_id`.
-        lookups: what was asked, as `schema.LOOKUPS`.
-        errors: the errors found, as `schema.OPERATION_ERRORS`.
+        requested_at: the time of the latest response: UTC, by the API's clock.
+        operations: the states returned, as `schema.OPERATIONS`.
+        rejects: the records that could not be parsed, as `schema.REJECTS` without `scan_id`.
+        lookups: the requests, as `schema.LOOKUPS`.
+        errors: the errors returned, as `schema.OPERATION_ERRORS`.
         requests: requests made, retries included.
     """
 
@@ -110,17 +110,17 @@ class LookupBatch:
 
 @dataclass(frozen=True, slots=True)
 class SlotCoverage:
-    """What is known of one slot. All times are UTC, by the API's clock.
+    """The coverage of one slot. All times are UTC, by the API's clock.
 
     Attributes:
         slot: its start.
-        first_at: when a scan first covered any of it; None if none ever did.
-        covered_at: up to when it is covered: at this moment or later, scans listed every part of it.
-            None if a part of it was never listed.
-        scans: how many scans covered any of it.
-        operations: how many operations they found in it the last time, estimated from their windows.
+        first_at: when a scan first covered any of it; None if none did.
+        covered_at: the slot is covered up to this moment: at this moment or later, scans listed every part of
+            it. None if a part was never listed.
+        scans: the number of scans that covered any of it.
+        operations: its operations according to the last scans, estimated from their windows.
         late_at: when the last scan of any of it began that ended after the deadline. Such a scan covers
-            nothing: the API may have left records out.
+            nothing, since the API may have left records out.
     """
 
     slot: datetime
@@ -133,13 +133,13 @@ class SlotCoverage:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Partition:
-    """One day of one account: the unit of storage, of locking and of merging."""
+    """One day of one account: the unit of storage, locking and merging."""
 
     account_id: str
     day: date
 
     def fields(self) -> dict[str, str]:
-        """What it is, for a log record."""
+        """Its fields in a log record."""
         return {"account_id": self.account_id, "day": self.day.isoformat()}
 
     def __str__(self) -> str:

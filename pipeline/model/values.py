@@ -1,4 +1,4 @@
-"""What the texts of settings mean; a ValueError says what was expected."""
+"""Parsing and validation of settings. A ValueError says what was expected."""
 
 import ipaddress
 import os
@@ -17,17 +17,17 @@ _DURATION: Final = re.compile(r"([0-9]{1,5})([mhd])")
 _UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 _MODES: Final = {"0600": 0o600, "0640": 0o640, "0644": 0o644}
 _NOT_IN_PATH: Final = ("?", "\\")
-"""DuckDB takes the first for the begin of a database's options, and the second for a separator."""
+"""In a database's path, DuckDB takes ``?`` for the beginning of options and the backslash for a separator."""
 
 _LONGEST_BELOW: Final = 256
-"""Bytes of the longest path below the archive's folder, rounded up: that of a landed file."""
+"""The length of the longest path below the archive's folder, a landed file's, rounded up. In bytes."""
 
 
 def parse_tiers(text: str) -> tuple[tuple[timedelta, timedelta], ...]:
-    """Ages and intervals out of a text like ``1h:10m,7d:1d``.
+    """Parse pairs of age and interval, like ``1h:10m,7d:1d``.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text has another form.
     """
     pairs = [part.split(":") for part in text.split(",")]
     if any(len(pair) != 2 for pair in pairs):  # noqa: PLR2004 - a pair
@@ -37,10 +37,10 @@ def parse_tiers(text: str) -> tuple[tuple[timedelta, timedelta], ...]:
 
 
 def parse_durations(text: str) -> tuple[timedelta, ...]:
-    """Durations out of a text like ``12h,2h,30m``.
+    """Parse durations, like ``12h,2h,30m``.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text has another form.
     """
     return tuple(_duration(part) for part in text.split(","))
 
@@ -54,10 +54,10 @@ def _duration(text: str) -> timedelta:
 
 
 def parse_mode(text: str) -> int:
-    """A mode of files that their owner may write, out of a text like ``0640``.
+    """Parse the mode of the archive's files: 0600, 0640 or 0644.
 
     Raises:
-        ValueError: it is no such text.
+        ValueError: the text is another mode.
     """
     mode = _MODES.get(text.rjust(4, "0"))
     if mode is None:
@@ -67,7 +67,7 @@ def parse_mode(text: str) -> int:
 
 
 def usable_folder(folder: Path) -> Path:
-    """`folder`, if an archive can lie there.
+    """`folder`, if an archive can be in it.
 
     Raises:
         ValueError: Arrow or DuckDB can't open files in it.
@@ -89,10 +89,10 @@ def usable_folder(folder: Path) -> Path:
 
 
 def usable_url(value: str) -> str:
-    """`value` without a slash at its end, if it is the address of an API.
+    """`value` without a trailing slash, if it is a URL that credentials may be sent to.
 
     Raises:
-        ValueError: it is none, or would send the credentials in the clear.
+        ValueError: it is not a URL, or is http to another machine.
     """
     try:
         url = urlsplit(value)
@@ -116,7 +116,7 @@ def usable_url(value: str) -> str:
 
 
 def usable_sid(value: str, pattern: re.Pattern[str]) -> str:
-    """`value` if it is a SID. It is not quoted in the error: it may be a secret in the wrong place."""
+    """`value`, if it is a SID. The error does not quote it: it may be a secret in the wrong setting."""
     prefix = pattern.pattern[:2]
     if not pattern.fullmatch(value):
         start = (
@@ -133,7 +133,7 @@ def usable_sid(value: str, pattern: re.Pattern[str]) -> str:
 
 
 def is_listed(address: SplitResult, no_proxy: str) -> bool:
-    """Whether NO_PROXY lists a host, with or without its port, or a domain that it is in."""
+    """Whether NO_PROXY lists a host, with or without its port, or its domain."""
     names = [name.strip().lstrip(".").lower() for name in no_proxy.split(",")]
     hosts = (address.hostname or "", address.netloc.lower())
     return any(

@@ -1,10 +1,10 @@
-"""Arithmetic on time: slots, days, windows and deadlines.
+"""Slots, days, windows and deadlines: pure functions of UTC times.
 
-Everything here is pure and in UTC. No clock is read: `now` is always an argument (R10).
+No clock is read: `now` is always an argument (R10).
 
-The words are those of the design: a *slot* is one UTC hour of ``created_at``, a *day* one UTC date
-of it, a *window* a half-open range ``[start, end)`` inside one day, and the *deadline* of a slot is
-its start plus seven days: from then on the API may have forgotten part of it.
+A *slot* is one UTC hour of ``created_at``, a *day* one UTC date of it, and a *window* a half-open range
+``[start, end)`` within one day. The *deadline* of a slot is its start plus seven days: from then on the API
+may have dropped part of it.
 """
 
 from collections.abc import Iterator
@@ -20,23 +20,22 @@ RETENTION = timedelta(days=7)
 """How long the API keeps an operation from its creation (reference: "7 days after creation")."""
 
 FINAL_WITHIN = timedelta(hours=12)
-"""A scan that begins with no more time left before a slot's deadline is a final scan of it."""
+"""A scan of a slot is a final scan if it begins at most this long before the slot's deadline."""
 
 FINAL_LATEST = timedelta(hours=8)
-"""The final scans begin with no less time left: so much later, a slot would be at risk meanwhile."""
+"""The least time before a deadline at which final scans may begin. Any later, slots would be at risk."""
 
 RISK_WITHIN = timedelta(hours=6)
-"""A slot with less time left and without a final scan is at risk: something keeps the scans off."""
+"""A slot without a final scan is at risk if less time is left: scans are late or fail."""
 
 CLOCK_MARGIN = timedelta(hours=1)
-"""Two clocks that differ by no more agree. A wrong time zone is an hour off at the least, and then some."""
+"""The largest difference between two correct clocks. A wrong time zone makes a difference of an hour."""
 
 MARGIN = timedelta(seconds=1)
-"""What a window is widened by on both sides when it is queried.
+"""A query extends its window by this margin on both sides.
 
-The reference says "created after" and "created before" and leaves open whether a bound itself is
-included, and the API's times may be whole seconds. Asking one second more on each side and dropping
-what lies outside the window is right under every reading (R7).
+The reference does not say whether a bound is inclusive, and the API's times may be whole seconds. With a
+margin of one second, and records outside the window dropped, the result is right in every case (R7).
 """
 
 
@@ -59,16 +58,16 @@ def slot_start(moment: datetime) -> datetime:
 
 
 def deadline(moment: datetime) -> datetime:
-    """When the API may begin to forget the slot that holds `moment`."""
+    """The deadline of the slot that holds `moment`."""
     return slot_start(moment) + RETENTION
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Window:
-    """A half-open range ``[start, end)`` of ``created_at`` inside one UTC day: what one scan lists.
+    """A half-open range ``[start, end)`` of ``created_at`` within one UTC day, which one scan lists.
 
     Raises:
-        ValueError: if a bound has no time zone, if the range is empty, or if it leaves its day.
+        ValueError: a bound has no time zone, the range is empty, or it extends beyond its day.
     """
 
     start: datetime
@@ -95,7 +94,7 @@ class Window:
         return self.start.date()
 
     def query_bounds(self) -> tuple[datetime, datetime]:
-        """The bounds to send to the API: whole seconds, with `MARGIN` on both sides (R7)."""
+        """The bounds of the API query: whole seconds, with `MARGIN` on both sides (R7)."""
         start = self.start.replace(microsecond=0)
         end = self.end
         if end.microsecond:
@@ -114,12 +113,12 @@ class Window:
 
 
 def days_between(first: date, last: date) -> list[date]:
-    """Every day from `first` to `last`, both included; empty if `first` lies after `last`."""
+    """Every day from `first` to `last`, both included; empty if `first` is after `last`."""
     return [first + timedelta(days=n) for n in range((last - first).days + 1)]
 
 
 def windows_between(start: datetime, end: datetime) -> list[Window]:
-    """Cut ``[start, end)`` at midnights: one window per UTC day that it touches."""
+    """``[start, end)`` split at midnight: one window per UTC day."""
     start, end = require_utc(start), require_utc(end)
     return [
         Window(max(start, midnight(day)), min(end, midnight(day) + DAY))
@@ -129,6 +128,6 @@ def windows_between(start: datetime, end: datetime) -> list[Window]:
 
 
 def retained_days(now: datetime) -> list[date]:
-    """The days of which the API may still know something: today-7 to today, eight in all."""
+    """The days that the API may still have operations of: the last seven and today."""
     today = require_utc(now).date()
     return days_between(today - RETENTION, today)

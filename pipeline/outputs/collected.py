@@ -160,7 +160,7 @@ def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) 
         LakeError: a file is damaged or foreign.
     """
     moments = engine.render(
-        engine.sql("pipeline.outputs", "asked_at"), now=engine.literal(now.isoformat())
+        engine.sql("pipeline.outputs", "last_scans_or_now"), now=engine.literal(now.isoformat())
     )
     return _ask(lake, SCANNED, views.coverage_slots(moments), without)
 

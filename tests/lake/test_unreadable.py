@@ -245,7 +245,7 @@ def test_damaged_derived_file_is_derived_again(
     damage(part, how)
     publish(lake, force=False)
     assert part.read_bytes() == whole
-    assert f"{part} can't be read, and is derived anew" in caplog.text
+    assert f"{part} can't be read and is derived again" in caplog.text
     assert publish(lake, force=False) is False
 
 

@@ -1,4 +1,5 @@
 -- Grain: that of the table.
+-- Its rows in a range of time.
 SELECT $columns
 FROM $table
 WHERE $bounds

@@ -1,4 +1,5 @@
--- Grain: that of the query inside: each row as one JSON object.
+-- Grain: that of the inner query.
+-- Each row as one JSON object.
 SELECT to_json(exported)::VARCHAR AS line
 FROM (
     $query

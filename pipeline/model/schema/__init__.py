@@ -1,11 +1,10 @@
 # ruff: noqa: I001 - isort would write one statement per name
 """Every table and column, with type, meaning and unit.
 
-Parquet schemas, DuckDB comments, Dagster's column metadata and docs/tables.md are made from this package. A
-test compares it with what is materialized.
+Parquet schemas, DuckDB comments, Dagster's column metadata and docs/tables.md are generated from it.
 
 All times are UTC microseconds. All counts are nullable int64: a count that the API omits is NULL, never 0.
-The hive keys ``account_id`` and ``created_date`` are names of folders, not columns of the files.
+The hive keys ``account_id`` and ``created_date`` are in the names of folders, not in the files.
 
 `table` defines tables and columns, `lake` has the archived tables and their coverage, `delivery` the
 derived ones.
@@ -60,7 +59,7 @@ from pipeline.model.schema.table import (
 )
 
 FORMAT_VERSION = 4
-"""The version of the lake's layout and files. A lake with a higher one is refused.
+"""The version of the lake's format. A lake with a higher one is refused.
 
 1: operations, history, coverage and rejects. 2: slots, lookups by id, and errors. 3: `looked_up_at`.
 4: `RENAMED_COLUMNS`.
@@ -74,7 +73,7 @@ MART_INPUTS = {
     OPERATION_SIZES: (OPERATIONS,),
     DELIVERY_CURVE: (HISTORY,),
 }
-"""The registry of marts: each table, and the tables that ``marts/sql/<its name>.sql`` derives it from."""
+"""The registry of marts: each table, with the tables that ``marts/sql/<name>.sql`` reads."""
 
 MARTS = tuple(MART_INPUTS)
 COVERAGE_VIEWS = (COVERAGE_SLOTS, COVERAGE_DAYS)
@@ -89,13 +88,13 @@ DELIVERY_TABLES = (
 """Sums of counts with their rates, by period or class."""
 
 SHOWN_MARTS = tuple(mart for mart in MARTS if mart is not COUNTING_EVIDENCE)
-"""Those shown in the warehouse and in Dagster. `counting` sums up the evidence."""
+"""The marts in the warehouse and in Dagster. `counting_evidence` is summed up in `counting`."""
 PLAIN_MARTS = tuple(
     mart
     for mart in SHOWN_MARTS
     if mart.name not in {table.name for table in (*DELIVERY_TABLES, PUBLISHED_CURVE)}
 )
-"""Those that the warehouse shows unchanged."""
+"""The marts that the warehouse shows unchanged."""
 
 WAREHOUSE_TABLES = (*DELIVERY_TABLES, DELIVERY_ANOMALIES, COUNTING)
 WAREHOUSE_VIEWS = (*LAKE_TABLES, *PLAIN_MARTS, *COVERAGE_VIEWS, PUBLISHED_CURVE)

@@ -1,4 +1,5 @@
--- Grain: that of the query inside. The columns of schema.py, in its order and with its types.
+-- Grain: that of the inner query.
+-- Selects the columns of the schema, in its order and with its types.
 SELECT $columns
 FROM (
     $query

@@ -1,5 +1,6 @@
--- Grain: one value, for the slots of one period. The worst that is true of any of them; only what nobody
--- lost and somebody asked for can have a rate. Unknown to coverage altogether is nothing asked for.
+-- Grain: one value per period.
+-- The completeness of a period from its slots in each state: the last of COMPLETENESS that applies. A period
+-- without any scanned slot has gaps.
 CASE
     WHEN gaps > 0 OR coalesce(finals + closed + changing, 0) = 0 THEN 'gaps'
     WHEN changing > 0 THEN 'changing'

@@ -1,9 +1,9 @@
 -- Grain: one row per account and question.
--- How the account's counts are read. Each question has two readings, and each reading two of the four models
--- of the mart counting_evidence. The model that explains the most operations decides, if it explains a clear
--- share of all that tell models apart, and if against each model of the other reading enough operations
--- speak, a clear share of them for it. A few late or lost events decide nothing and prevent nothing.
--- Otherwise the reading of the reference's samples is assumed: cumulative.
+-- The reading of the account's counts. Each question has two readings, and each reading two of the four models of
+-- the mart counting_evidence. The model that explains the most operations decides if it explains a clear share of
+-- all operations that distinguish models, and if, against each model of the other reading, a clear share of
+-- enough operations supports it. So a few late or lost events neither decide nor prevent a decision. Otherwise
+-- the reading of the reference's samples is assumed: cumulative.
 WITH readings (model, question, reading) AS (
     VALUES
         ('cumulative', 'opened_in_delivered', 'cumulative'),
@@ -80,7 +80,7 @@ compared AS (
     GROUP BY ALL
 ),
 closest AS (
-    -- Of the other reading's two models, the one that comes nearer.
+    -- Of the other reading's two models, the stronger one.
     FROM compared
     QUALIFY row_number() OVER (
         PARTITION BY account_id, question

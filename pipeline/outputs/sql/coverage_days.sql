@@ -1,6 +1,6 @@
 -- Grain: one row per account and UTC day of creation.
--- A day is compacted when nothing can come any more that a scan of ours would still bring: each of its
--- slots has had its final scan, or its deadline has passed.
+-- A day is compacted if none of its slots will be scanned again: each has had its final scan or is past its
+-- deadline.
 SELECT
     account_id,
     created_date,

@@ -1,9 +1,7 @@
--- Grain: one row per slot: account and UTC hour of creation, from the day on that was 7 days ago when
--- the archive began.
--- What the scans of a slot amount to, as of a moment of the API's clock: that of the latest scan in the
--- published view, now where somebody asks whether all is well. In the order of the cases: what began
--- before the archive did could not be asked for; without a scan after its end a slot is lost; and a
--- scan shortly before the deadline is the final one.
+-- Grain: one row per slot: account and UTC hour of creation, from 7 days before the archive began.
+-- The state of each slot as of a moment of the API's clock: in the published view that of the latest scan, for
+-- `status` the present. The cases are in this order: a slot past its deadline before the archive began could not
+-- be scanned; a slot without a scan after its end is lost; a scan shortly before the deadline is a final scan.
 WITH moments AS (
     $moments
 ),
@@ -11,8 +9,8 @@ covered AS (
     SELECT account_id, slot, first_scan_at, covered_at, scans, operations FROM slot_coverage
 ),
 first_slots AS (
-    -- What the API knew when the archive began is in question, be it listed then or not. Hours and dates
-    -- are UTC's, whatever time zone the reader's session has.
+    -- From the retention before the archive began, whether scanned or not. Hours and dates are in UTC,
+    -- whatever the session's time zone.
     SELECT
         account_id,
         as_of,
@@ -31,7 +29,7 @@ slots AS (
         account_id,
         as_of,
         archive_since,
-        -- One scan that was dated by a wrong clock must not make rows of all hours until then.
+        -- A scan dated by a wrong clock must not make rows for all hours until then.
         unnest(
             generate_series(
                 first_slot,

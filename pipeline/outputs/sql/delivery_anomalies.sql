@@ -1,15 +1,15 @@
--- Grain: one row per account, UTC day of creation and rate that left its band.
--- What to expect of a day is the median of the $days_before days before it, leaving out those that can
--- still change or have gaps. The band is $width standard deviations wide on each side: those of the days
--- (robustly, 1.4826 times the median absolute deviation, so that an incident does not widen the band
--- after it) and that of the day's own lot, as of so many independent emails. A rate that never was above 0 is
--- taken for one in all those emails and two more (Laplace), and the last term is Bernstein's, for days
--- of a few emails on which no normal distribution holds.
--- Opens come over days, deliveries over hours: a day that still changes is judged only by what can't
--- get smaller. A closed one was last looked at long before its deadline, so that the same holds for it, and
--- it tells nothing about what to expect of deliveries and opens.
--- Some accounts have other rates at weekends: where two or more of the same weekdays are known among
--- the days before, the day has to leave the same band around their median too.
+-- Grain: one row per account, UTC day of creation and rate outside its band.
+-- The expected value of a day is the median of the $days_before days before it, without days that can still
+-- change or have gaps. The band is $width standard deviations wide on each side. Its variance is the sum of two:
+-- that of the days (1.4826 times the median absolute deviation, which is robust against an incident), and that of
+-- the day's own sample of independent emails. If a rate was never above 0, the sample uses Laplace's estimate of
+-- one in all those emails plus two. The last term is Bernstein's, for days with too few emails for a normal
+-- distribution.
+-- Opens arrive for days, deliveries for hours, so only rates that can't decrease are judged on a changing day. The
+-- same holds for a closed day, whose last scan was long before its deadline; it is not used to predict deliveries
+-- and opens.
+-- Rates may differ at weekends: if two or more of the same weekday are known among the days before, the rate must
+-- also be outside the same band around their median.
 WITH days AS (
     SELECT
         account_id,

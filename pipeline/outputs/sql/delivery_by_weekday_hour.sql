@@ -1,6 +1,5 @@
--- Grain: one row per account, ISO weekday and hour of creation in UTC: 168 for each account.
--- Over all weeks, but only of slots whose deadline has passed and that are not lost: opens come over
--- days, so that a young week would lower the rate of an old one.
+-- Grain: one row per account, ISO weekday and hour of creation in UTC: 168 per account.
+-- Sums over all weeks, of final and closed slots only: opens of younger slots are still missing.
 WITH settled AS (
     SELECT hourly.*, isodow(hour) AS weekday, extract('hour' FROM hour) AS hour_of_day
     FROM collected.delivery_hourly AS hourly

@@ -1,9 +1,9 @@
 -- Grain: one row per account, hour of creation and age.
--- The mart has what was known by each age; when somebody looked comes from the scans. An operation from
--- the middle of the hour stands for all of them: it was looked at by complete scans of a window around
--- its creation that began after it, and ended before the deadline (R4).
--- There are counts as far as they were seen, but a rate only where it can be that of the age: not of a
--- lost hour, and not where the last scan by that age saw the operations before half of it.
+-- The counts known by each age, from the mart, with the ages at which scans observed them. The middle of the hour
+-- stands for all its operations: the scans are those complete ones of a window around it that began after it and
+-- ended before the deadline (R4).
+-- A rate is NULL if it can't be that of the age: in a lost hour, or if the last scan by that age was before half
+-- of it.
 WITH scanned AS (
     SELECT
         account_id,
@@ -56,7 +56,7 @@ curve AS (
     FROM ($curve)
 ),
 known AS (
-    -- Not an ASOF join: where DuckDB expects few rows on a side it runs one as a nested loop, which takes
+    -- Not an ASOF join: DuckDB runs it as a nested loop if it expects few rows on one side, which takes
     -- minutes for an archive of several accounts.
     SELECT
         curve.* REPLACE (

@@ -1,4 +1,5 @@
 -- Grain: one row per account and UTC day of creation.
+-- Sums of the hours, with the days without operations.
 WITH days AS (
     SELECT
         account_id,

@@ -1,4 +1,5 @@
 -- Grain: one row per account, hour of creation and status.
+-- The mart with the completeness of each hour.
 SELECT
     hourly.*,
     completeness(

@@ -1,4 +1,5 @@
 -- Grain: one row per account and UTC month of creation.
+-- Sums of the days, with the months without operations.
 WITH months AS (
     SELECT
         account_id,

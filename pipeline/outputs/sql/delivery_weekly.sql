@@ -1,4 +1,5 @@
 -- Grain: one row per account and UTC week of creation, which begins on Monday (ISO).
+-- Sums of the days, with the weeks without operations.
 WITH weeks AS (
     SELECT
         account_id,

@@ -1,3 +1,4 @@
--- Grain: none; the table has no file yet, and a view over no file would be an error.
+-- Grain: none.
+-- A table without files has no rows; DuckDB refuses a view of no files.
 SELECT $nothing
 WHERE false

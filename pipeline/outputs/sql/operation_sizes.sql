@@ -1,4 +1,5 @@
 -- Grain: one row per account, UTC day of creation and size class.
+-- The mart with the completeness of each day.
 SELECT
     sizes.*,
     completeness($slots) AS completeness

@@ -1,10 +1,8 @@
 -- Grain: that of the table `summed`.
--- The rates of a delivery table, under the account's reading of the counts and under both (see the
--- table counting). They are sums over sums, never averages of rates, and NULL where there is nothing
--- to divide by. Under the exclusive reading an opened email is no longer counted as delivered, so
--- the two are added. rated_delivered is published under the account's reading too, so that whoever adds
--- up periods divides the same sums as here. A rate over lost data must not look like a rate: where a slot
--- of the period is lost there is none, and whoever wants to divide what is left has the sums.
+-- Adds the rates of a delivery table, under the account's reading of the counts and under both readings (see the
+-- table counting). Rates are sums over sums, NULL if the denominator is 0 or if a slot of the period is lost; the
+-- sums are there even then. Under the exclusive reading an opened email is no longer counted as delivered, so the
+-- two are added. rated_delivered is under the account's reading too, so that sums over periods divide as here.
 WITH read_as AS (
     SELECT
         summed.* REPLACE (

@@ -1,4 +1,5 @@
--- Grain: one row per account: how its counts are read for the rates.
+-- Grain: one row per account.
+-- The reading of its counts, and whether it makes a difference.
 SELECT
     account_id,
     reading,

@@ -1,6 +1,7 @@
--- Grain: that of the lake's table. The hive keys are taken from the end of each file's path: DuckDB's own hive
--- partitioning would take `key=value` from the folders above the archive too. Columns are found by name, and one
--- that came after a file was written is NULL there, without any file being opened for it.
+-- Grain: that of the lake's table.
+-- The rows of its files, with the hive keys from the end of each path: DuckDB's hive partitioning would also read
+-- `key=value` in the folders above the archive. Columns are matched by name; one that a file lacks is NULL, and no
+-- file is opened to find out.
 SELECT $columns
 FROM (
     SELECT

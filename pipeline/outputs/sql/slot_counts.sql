@@ -1,9 +1,7 @@
--- Grain: one row per account and UTC day, in whole weeks and months around the days that have slots or
--- operations.
--- How many slots of the day are in which state (see coverage_slots). What lies before the first slot was
--- never asked for, and what is still to come can still change. Without any coverage nothing is known to
--- have been asked for.
-WITH asked AS (
+-- Grain: one row per account and UTC day, in whole weeks and months around the days with slots or operations.
+-- The number of slots of the day in each state (see coverage_slots). Days before the first slot are before the
+-- archive; later slots that are not known yet can still change. Without any scan, all are before the archive.
+WITH scanned AS (
     SELECT account_id, min(created_date) AS first_day, max(created_date) AS last_day
     FROM slots
     GROUP BY account_id
@@ -19,7 +17,7 @@ days AS (
         first_day,
         least(first_day, first_summed) AS begins,
         greatest(last_day, last_summed) AS ends
-    FROM asked
+    FROM scanned
     FULL JOIN summed USING (account_id)
 ),
 calendar AS (

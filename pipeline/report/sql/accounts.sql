@@ -1,4 +1,5 @@
--- Grain: one row per account of the archive, the one with the most operations first.
+-- Grain: one row per account of the archive.
+-- The account with the most operations comes first.
 WITH asked AS (
     SELECT account_id, max(as_of) AS as_of FROM coverage_slots GROUP BY account_id
 ),

@@ -1,4 +1,5 @@
--- Grain: one row per UTC day and rate that left its band, of one account; the newest day first.
+-- Grain: one row per UTC day and rate of one account that is outside its band.
+-- The newest day comes first.
 SELECT created_date, rate, direction, value, expected, low, high, emails, completeness
 FROM delivery_anomalies
 WHERE account_id = $account

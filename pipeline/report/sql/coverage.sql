@@ -1,5 +1,5 @@
--- Grain: one row per UTC day of one account, from its first operation or lost hour on; the worst of a
--- day's slots counts.
+-- Grain: one row per UTC day of one account, from its first operation or lost hour on.
+-- The worst state of the day's slots.
 WITH begun AS (
     SELECT min(created_date) AS first_day
     FROM coverage_days

@@ -1,13 +1,12 @@
--- Grain: one row per age, of one account's hours of creation that have their final scan.
--- What scans tell of an age is between two bounds. At least what the last scan by that age had found,
--- and nothing where there was none. At most what was known at an age by which a scan had looked again at
--- all of the hour, also at its last operation: counts only grow. So the scan is the next one after the
--- hour's end and the age, half an hour after its middle, and the age is reached by its first operation
--- too, half an hour before the middle. Both bounds are shares of the emails attempted in the end. Where an
--- hour was not scanned again there is no upper bound: nobody saw what came later.
--- Only final hours count: without a final scan, what was known in the end is no upper bound of anything.
--- All ages have passed of them, and they lie in the last so many days up to the newest such hour. Beside
--- them stands how many hours with operations are past their deadline since then, final or not.
+-- Grain: one row per age, of one account's hours of creation with a final scan.
+-- Lower and upper bounds of the shares of emails delivered and opened by an age. The lower bound is the counts of
+-- the last scan by that age, and 0 without one. The upper bound is the counts of a later scan that saw the whole
+-- hour at this age or older, since counts only grow: the first scan after the hour's end and the age, half an hour
+-- after its middle, for an age that its first operation, half an hour before the middle, has reached. Both are
+-- shares of the emails attempted in the end. Without a later scan there is no upper bound.
+-- Only final hours count: without a final scan the last counts are no upper bound. Of these hours every age has
+-- passed; they are in the last so many days up to the newest such hour. The number of hours with operations that
+-- are past their deadline since then, final or not, is beside them.
 WITH known AS (
     SELECT
         hour,

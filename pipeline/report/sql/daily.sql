@@ -1,6 +1,6 @@
 -- Grain: one row per UTC day of one account, from its first operation to its latest scan.
--- A day without operations is a 0, a lost day is there too: neither is left out of the line. What can
--- change, is partial or lost comes from the day's slots where the day has no operations.
+-- Days without operations are 0; lost days are included. A day without operations takes its completeness from its
+-- slots.
 SELECT
     created_date AS period,
     CASE

@@ -1,10 +1,9 @@
--- Grain: one row per period of one account: the recent one, and the last settled week with the week before
--- it, if there are any.
--- The recent period begins with the first hour of the last days that was scanned while the API still had it,
--- and ends with the latest scan. A settled week is 7 whole days in a row of hours that are final or closed;
--- the week before it is there only if it is one too.
--- The two rates under exclusive counting are those of an account whose reading is cumulative.
--- Sums are over the hours that are known, and rates are sums over sums. A rate over lost hours is NULL.
+-- Grain: one row per period of one account: the recent one, the last settled week and the week before it.
+-- The recent period begins with the first hour of the last days that was scanned before its deadline, and ends with
+-- the latest scan. A settled week is 7 consecutive days of final or closed hours. The week before it is included
+-- only if it is settled too.
+-- The two rates under exclusive counting are for an account whose reading is cumulative.
+-- Sums are over known hours. A rate over lost hours is NULL.
 WITH slots AS (
     SELECT
         created_date,

@@ -1,6 +1,6 @@
 -- Grain: one row per rate of one account.
--- How many of its days have an expected range: enough days before them have the rate and are settled. See
--- delivery_anomalies, which says what of them left it.
+-- The number of its days with an expected range: enough settled days before them have the rate. Those outside
+-- their range are in delivery_anomalies.
 WITH rates AS (
     SELECT created_date, completeness, rate
     FROM (FROM delivery_daily WHERE account_id = $account)

@@ -1,4 +1,5 @@
--- Grain: one row per account that has a final hour whose operations are all of the last age: the newest one.
+-- Grain: one row per account with a final hour whose operations have all passed the last age.
+-- The newest such hour.
 SELECT account_id, max(hour) AS newest_hour
 FROM delivery_hourly
 JOIN (SELECT account_id, max(as_of) AS as_of FROM coverage_slots GROUP BY account_id)

@@ -1,4 +1,5 @@
--- Grain: that of delivery_curve, of every account's days from one on.
+-- Grain: that of delivery_curve.
+-- The rows of all accounts from a day on.
 SELECT
     account_id,
     hour,

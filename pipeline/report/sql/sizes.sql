@@ -1,5 +1,5 @@
--- Grain: one row per size class of one account, over those of the last so many days that are known from
--- their first hour on and have no lost hours.
+-- Grain: one row per size class of one account.
+-- Sums over the last so many days that are known from their first hour on and have no lost hours.
 WITH whole AS (
     SELECT created_date
     FROM coverage_days

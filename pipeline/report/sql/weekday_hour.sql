@@ -1,6 +1,6 @@
 -- Grain: one row per ISO weekday and hour of creation in UTC of one account: 168.
--- An hour of the week of which no hour is final or closed yet is unknown: its figures are NULL and not 0. Others
--- are known for different numbers of weeks, so they compare by their mean.
+-- Figures are NULL, not 0, if no such hour is final or closed yet. The hours are known for different numbers of
+-- weeks, so they are compared by their means.
 SELECT
     weekday,
     hour,

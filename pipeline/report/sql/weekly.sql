@@ -1,4 +1,5 @@
--- Grain: one row per UTC week of one account, from its first operation on: what is shown where days are too many.
+-- Grain: one row per UTC week of one account, from its first operation on.
+-- Shown instead of days if there are too many days.
 SELECT
     week AS period,
     completeness,
