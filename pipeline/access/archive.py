@@ -1,8 +1,7 @@
-"""The notebook's way in: pandas data frames with proper types, out of the lake.
+"""The Python API for notebooks: tables of the lake as pandas data frames.
 
-Only the requested days are opened, and each file once, so that a sync meanwhile is never
-seen halfway (R6). Columns have Arrow types: counts stay integers where some are NULL, and times stay
-UTC.
+Only files of the requested days are opened, each of them once, so that readers never see half a sync (R6).
+Columns have Arrow types: counts with NULL stay integers, and times are UTC.
 """
 
 from collections.abc import Sequence
@@ -56,15 +55,14 @@ class TableReader:
         """The rows of a range, as a data frame with Arrow types.
 
         Args:
-            start: where the range begins, UTC: a date, which means its midnight, a time with a zone, or
-                either as ISO 8601 text. None leaves that side open.
-            end: before where it ends.
-            columns: which columns, in which order; `account_id` and `created_date` are two of them. All by
-                default.
-            account_id: one account's rows alone.
+            start: the start of the range, inclusive, in UTC: a date (its midnight), a time with a time zone,
+                or either as ISO 8601 text. None for no start.
+            end: the end of the range, exclusive.
+            columns: the columns, in order, `account_id` and `created_date` included; all by default.
+            account_id: only rows of this account.
 
         Raises:
-            UsageError: there is no archive, or an argument can't be meant.
+            UsageError: there is no archive, or an argument is invalid.
             LakeError: a file is damaged or foreign, or a newer version wrote the lake.
         """
         return _read(self, start, end, columns, account_id)
@@ -76,16 +74,15 @@ class Archive:
 
     ``Archive("data").operations(start="2026-11-01", end="2026-12-01", columns=["status", "opened"])``
 
-    Every table is read with the same arguments, and comes as a data frame with Arrow types:
+    All tables have the same arguments and return data frames with Arrow types:
 
-    - ``start``, ``end``: a half-open range ``[start, end)`` of UTC; a date, a time with a zone, or
-      either as ISO 8601 text; a date means its midnight. None leaves that side open.
-    - ``columns``: which columns, in which order; ``account_id`` and ``created_date`` are two of
-      them. All by default.
-    - ``account_id``: one account's rows alone.
+    - ``start``, ``end``: a half-open range ``[start, end)`` in UTC. Each is a date (its midnight), a time
+      with a time zone, or either as ISO 8601 text. None for no bound.
+    - ``columns``: the columns, in order, ``account_id`` and ``created_date`` included; all by default.
+    - ``account_id``: only rows of this account.
 
     Raises:
-        UsageError: there is no archive at `root`, or an argument can't be meant.
+        UsageError: there is no archive at `root`, or an argument is invalid.
         LakeError: a file is damaged or foreign, or a newer version wrote the lake.
     """
 
@@ -103,49 +100,49 @@ class Archive:
         """The newest state of each operation created in the range; one row per operation.
 
         Args:
-            start: where the range of creation begins.
-            end: before where it ends.
-            columns: which columns.
-            account_id: one account's rows alone.
-            as_of: the operations as they were known at that moment: those that had been seen by then, each
-                in the newest of the states that had been (R3). None for what is known now.
+            start: the start of the range of creation times.
+            end: its end, exclusive.
+            columns: the columns.
+            account_id: only rows of this account.
+            as_of: the operations as they were known at that moment: each in the newest of the states that had
+                been observed by then (R3). None for the present.
         """
         reader = TableReader(self.root, OPERATIONS)
         return _read(reader, start, end, columns, account_id, as_of=_moment(as_of, "as_of"))
 
     @property
     def history(self) -> TableReader:
-        """Every distinct state of the operations created in the range, when it was first seen."""
+        """Every distinct state of the operations created in the range, with its first observation."""
         return TableReader(self.root, HISTORY)
 
     @property
     def coverage(self) -> TableReader:
-        """The scans whose window begins in the range; one row per scan."""
+        """The scans whose windows begin in the range; one row per scan."""
         return TableReader(self.root, COVERAGE)
 
     @property
     def rejects(self) -> TableReader:
-        """The records that could not be read, by the day they came for; bounds count as days."""
+        """The records that could not be parsed, by the day of their window; bounds are whole days."""
         return TableReader(self.root, REJECTS)
 
     @property
     def delivery_hourly(self) -> TableReader:
         """Operations and sums of counts, as the API counts them, per hour of creation and status.
 
-        Whether `rated_delivered` leaves out what was opened is in the warehouse's table `counting`.
+        The warehouse's table `counting` says whether `rated_delivered` includes opened emails.
         """
         return TableReader(self.root, DELIVERY_HOURLY)
 
     @property
     def operation_sizes(self) -> TableReader:
-        """Operations and sums of counts per day of creation and size class; bounds count as days."""
+        """Operations and sums of counts per day of creation and size class; bounds are whole days."""
         return TableReader(self.root, OPERATION_SIZES)
 
     @property
     def delivery_curve(self) -> TableReader:
-        """What was known per hour of creation and age; an age that is not reached yet has what is known.
+        """Counts known per hour of creation and age. Ages that are not reached yet have the latest counts.
 
-        The warehouse's `delivery_curve` says when the hour was looked at, and leaves such ages out.
+        The warehouse's `delivery_curve` leaves such ages out, and has the ages of the scans.
         """
         return TableReader(self.root, DELIVERY_CURVE)
 

@@ -1,6 +1,6 @@
-"""export(): a published table as a file or a stream, for loads into other warehouses.
+"""export(): a published table as a file or stream, to be loaded into other databases.
 
-The rows go from DuckDB to the writer batch by batch, so memory does not grow with the table.
+Rows are streamed in batches, so memory does not grow with the table.
 """
 
 import codecs
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from pipeline.access.query import unanswered
+from pipeline.access.query import query_error
 from pipeline.access.sink import is_stream, opened
 from pipeline.errors import UsageError
 from pipeline.lake import engine
@@ -29,7 +29,7 @@ Format: TypeAlias = Literal["csv", "parquet", "json", "arrow"]
 
 _CODECS: Final = {".gz": "gzip", ".zst": "zstd"}
 _BATCH: Final = 64 * 1024
-"""Rows at a time: for operations, some 10 MB."""
+"""Rows per batch: about 10 MB of operations."""
 
 
 def export(
@@ -43,21 +43,20 @@ def export(
 ) -> int:
     """Write a table or view of the published warehouse.
 
-    csv has a header line, NULL as nothing, and times as ISO 8601 in UTC; json is newline-delimited: one
-    object a line, times as in csv, NaN as null; parquet is one file with zstd; arrow is an IPC file, also
-    known as Feather. A file whose name ends in ``.gz`` or ``.zst`` is compressed.
+    csv has a header line, an empty field for NULL, and times as ISO 8601 in UTC. json has one object per
+    line, times as in csv, and null for NaN. parquet is one file with zstd. arrow is an IPC file, also known
+    as Feather. A file whose name ends in ``.gz`` or ``.zst`` is compressed.
 
     Args:
         lake: the archive.
         name: the table, one of `schema.PUBLISHED`.
-        form: what to write.
-        sink: an open binary stream, or the file to make or to replace when all of it is written; of a
-            symbolic link, what it leads to. Of two exports to one file, the one that ends last stays.
-        since: only rows from then on, by the table's time column (`schema.Table.time_column`); UTC.
-        until: only rows before this.
+        form: the format.
+        sink: an open binary stream, or the file to create or replace; see `sink.opened`.
+        since: only rows from this moment on, by the table's time column (`schema.Table.time_column`); UTC.
+        until: only rows before this moment.
 
     Returns:
-        The rows written.
+        The number of rows written.
 
     Raises:
         UsageError: there is no such table, archive, warehouse or folder, the table has no time column, or a
@@ -77,7 +76,7 @@ def export(
             return _write(batches, form, file, arrow_schema(table.published))
 
     try:
-        # What was written to a file is thrown away with it; what went down a pipe is not.
+        # A file can be written again from the beginning, a pipe can't.
         is_file = isinstance(sink, Path) and not is_stream(sink)
         return engine.retry_torn_reads(exported) if is_file else exported()
     except duckdb.CatalogException as error:
@@ -86,13 +85,13 @@ def export(
         )
         raise UsageError(msg) from error
     except duckdb.Error as error:
-        raise unanswered(error) from error
+        raise query_error(error) from error
 
 
 def _encoded(
     raw: IO[bytes], form: Format, sink: IO[bytes] | Path
 ) -> AbstractContextManager[IO[bytes]]:
-    """A stream to `raw` that compresses, if `sink` is named so, or escapes, if `raw` is a terminal."""
+    """A stream to `raw` that compresses if the name of `sink` says so, or escapes if `raw` is a terminal."""
     if raw.isatty():
         if form in ("parquet", "arrow"):
             msg = (
@@ -152,7 +151,7 @@ def _conditions(table: Table, sign: str) -> Iterator[str]:
     """That a row's time is on one side of a moment; a date's time is its midnight."""
     time = table.time_column
     if time is None:
-        msg = f"expected no --since or --until: the rows of {table.name} are of no time"
+        msg = f"expected no --since or --until: {table.name} has no time column"
         raise UsageError(msg)
     yield f"{time.name}::TIMESTAMPTZ {sign} ?"
     if time.name != CREATED_DATE.name and CREATED_DATE in table.published:
@@ -166,7 +165,7 @@ def _conditions(table: Table, sign: str) -> Iterator[str]:
 
 
 def _written(column: Column, form: Format) -> str:
-    """A column as it is selected: texts have times as ISO 8601, and JSON has no NaN."""
+    """The expression of a column: csv and json have times as ISO 8601, and json has no NaN."""
     if form in ("csv", "json") and column.type == TIMESTAMP:
         text = f"strftime({column.name}, '%Y-%m-%dT%H:%M:%S.%fZ')"
         return f"replace({text}, '.000000Z', 'Z') AS {column.name}"
@@ -176,7 +175,7 @@ def _written(column: Column, form: Format) -> str:
 
 
 def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes], schema: pa.Schema) -> int:
-    """Write the batches; `schema` is theirs, and says too what is never NULL."""
+    """Write the batches, in a schema of the same columns that says which are never NULL."""
     match form:
         case "csv":
             options = pc.WriteOptions(quoting_header="none")
@@ -205,7 +204,7 @@ def _through(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], No
 
 
 def _read(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches; what DuckDB can't read is its error, and not one of whatever is written to."""
+    """The batches. A failure to read raises an error of DuckDB, to tell it from a failure to write."""
     while True:
         try:
             batch = batches.read_next_batch()

@@ -1,4 +1,4 @@
-"""A user's question to the published warehouse: one query that only reads, and only the archive's tables."""
+"""A user's SQL query on the published warehouse: one read-only query, of the archive's tables only."""
 
 import errno
 import glob
@@ -20,29 +20,29 @@ from pipeline.outputs.published import open_warehouse, unreadable
 _SELECT: Final = duckdb.StatementType.SELECT
 _EXPLAIN: Final = duckdb.StatementType.EXPLAIN
 _PIVOT: Final = duckdb.StatementType.MULTI
-"""What DuckDB makes of a PIVOT that does not name its columns: it looks the values up first."""
+"""The statement type of a PIVOT without column names: DuckDB looks up the values in a first statement."""
 _COMMENT: Final = duckdb.token_type.comment
 _OPTIONS: Final = re.compile(r"[\w\s(),]*", re.ASCII)
-"""What may stand before that which an EXPLAIN explains. Spaces beyond ASCII separate words for DuckDB's
-parser, but not for its tokenizer: a statement could begin there unseen."""
+"""The text allowed between EXPLAIN and its statement. DuckDB's parser treats spaces beyond ASCII as
+separators, but its tokenizer does not: a statement after one would be overlooked."""
 
 _NO_FILES: Final = ("No files found", f'": {os.strerror(errno.ENOENT)}')
 _FORBIDDEN_FILE: Final = "Cannot access file"
 
 
-def ask(lake: Lake, question: str) -> pa.Table:
+def ask(lake: Lake, query: str) -> pa.Table:
     """Run one query on the warehouse and return its result.
 
     Raises:
-        UsageError: there is no archive or warehouse, or `question` is not one query that only reads.
+        UsageError: there is no archive or warehouse, or `query` is not one query that only reads.
         ArchiveError: DuckDB refuses the query; the message is DuckDB's.
     """
-    with answered(lake, question) as result:
+    with query_result(lake, query) as result:
         return result.to_arrow_table()
 
 
 @contextmanager
-def answered(lake: Lake, question: str) -> Iterator[duckdb.DuckDBPyRelation]:
+def query_result(lake: Lake, query: str) -> Iterator[duckdb.DuckDBPyRelation]:
     """Run one query on the warehouse; its rows can be read while the block lasts.
 
     Raises:
@@ -53,25 +53,25 @@ def answered(lake: Lake, question: str) -> Iterator[duckdb.DuckDBPyRelation]:
         with ExitStack() as stack:
             connection = stack.enter_context(open_warehouse(lake))
             confine(connection, lake)
-            result = _relation(connection, question).materialize()
+            result = _relation(connection, query).materialize()
             return stack.pop_all(), result
 
     try:
         opened, result = engine.retry_torn_reads(run)
     except duckdb.Error as error:
-        raise unanswered(error) from error
+        raise query_error(error) from error
     with opened:
         yield result
 
 
 def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
-    """Leave a connection nothing to read but the archive's tables, for good.
+    """Restrict a connection permanently to the archive's tables.
 
-    No other file, no network, no extension, no variable of this process. Files can still be written in
-    the tables' folders: `answered` runs no statement that does.
+    It can read no other file, network, extension or variable of this process. It could still write files in
+    the tables' folders, but `query_result` runs no statement that writes.
     """
     folders = [str((lake.root / table.name).absolute()) for table in (*LAKE_TABLES, *MARTS)]
-    # A view's pattern is checked as it is, too: with what are wildcards in the archive's path escaped.
+    # DuckDB also checks the pattern of a view, in which wildcards of the archive's path are escaped.
     folders += [glob.escape(folder) for folder in folders]
     connection.execute("SET python_enable_replacements = false")
     connection.execute("SET allowed_directories = ?", [folders])
@@ -79,46 +79,46 @@ def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:
     connection.execute("SET lock_configuration = true")
 
 
-def _relation(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
+def _relation(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
     try:
-        question.encode()
+        query.encode()
     except UnicodeEncodeError as error:
         msg = "the query is not valid UTF-8"
         raise UsageError(msg) from error
-    types = _statement_types(question)
+    types = _statement_types(query)
     if types == [_EXPLAIN]:
-        # EXPLAIN ANALYZE runs what it explains: that has to be a question too.
-        explained = _explained(question)
+        # EXPLAIN ANALYZE runs its statement, which must be read-only too.
+        explained = _explained(query)
         if _statement_types(explained) == [_SELECT]:
             _subquery(connection, explained)
-            return connection.sql(question)
-    if types == [_PIVOT] and (pivot := _pivot(question)):
+            return connection.sql(query)
+    if types == [_PIVOT] and (pivot := _pivot(query)):
         return connection.sql(pivot)
     if types != [_SELECT]:
         msg = "expected one query that changes nothing: SELECT, FROM, PIVOT, DESCRIBE, SHOW or EXPLAIN of one"
         raise UsageError(msg)
-    return _subquery(connection, question)
+    return _subquery(connection, query)
 
 
 def _statement_types(text: str) -> list[duckdb.StatementType]:
     return [statement.type for statement in duckdb.extract_statements(text)]
 
 
-def _subquery(connection: duckdb.DuckDBPyConnection, question: str) -> duckdb.DuckDBPyRelation:
-    """The question as a subquery: there DuckDB refuses a WITH clause that writes (`WITH a AS (COPY ...)`)."""
-    return connection.sql(f"FROM query({engine.literal(question)})")
+def _subquery(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """The query as a subquery, where DuckDB refuses a WITH clause that writes (`WITH a AS (COPY ...)`)."""
+    return connection.sql(f"FROM query({engine.literal(query)})")
 
 
-def _pivot(question: str) -> str | None:
-    """A PIVOT as a subquery, where nothing that writes can stand; None if the question is none.
+def _pivot(query: str) -> str | None:
+    """A PIVOT as a subquery, which can't write; None if the query is not a PIVOT, or has WITH.
 
-    `query()` does not take a PIVOT without its columns. DuckDB runs a WITH clause of a PIVOT outside of the
-    subquery too, so that it could write: one with WITH is refused.
+    `query()` does not accept a PIVOT without column names. A PIVOT with a WITH clause is refused, because
+    DuckDB runs the clause outside of the subquery too, where it could write.
     """
-    if "with" in question.casefold():
+    if "with" in query.casefold():
         return None
-    text = question.encode()
-    positions = [position for position, kind in duckdb.tokenize(question) if kind != _COMMENT]
+    text = query.encode()
+    positions = [position for position, kind in duckdb.tokenize(query) if kind != _COMMENT]
     end = positions[-1] if text[positions[-1] :].startswith(b";") else len(text)
     pivot = f"FROM ({text[:end].decode()}\n)"
     with suppress(duckdb.ParserException):
@@ -128,7 +128,7 @@ def _pivot(question: str) -> str | None:
 
 
 def _explained(explain: str) -> str:
-    """What an EXPLAIN explains: the text from the first token at which another statement begins."""
+    """The statement of an EXPLAIN: the text from the first token at which another statement begins."""
     text = explain.encode()
     positions = [position for position, kind in duckdb.tokenize(explain) if kind != _COMMENT]
     for position in positions:
@@ -140,14 +140,14 @@ def _explained(explain: str) -> str:
     return ""
 
 
-def unanswered(error: duckdb.Error) -> ArchiveError:
-    """What DuckDB says of a question to the warehouse, and what helps if its views find no files."""
+def query_error(error: duckdb.Error) -> ArchiveError:
+    """The error for a failed query, with advice if the warehouse's views find no files."""
     hint = ""
     if any(words in str(error) for words in _NO_FILES):
-        hint = "\nWas the archive moved, or a file of it? `email-archive publish` mends its views"
+        hint = "\nWas the archive or a file of it moved? `email-archive publish` updates the views"
     if _FORBIDDEN_FILE in str(error):
         hint = (
-            "\nA query reads the archive's tables and no other file. Was the archive moved? "
-            "`email-archive publish` mends its views"
+            "\nA query can only read the archive's tables. Was the archive moved? "
+            "`email-archive publish` updates the views"
         )
     return ArchiveError(f"{error}{hint}") if hint else unreadable(error)

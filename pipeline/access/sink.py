@@ -1,4 +1,4 @@
-"""Where an export or a report goes: a file that appears whole or not at all, or a stream."""
+"""The target of an export or a report: a file, replaced atomically, or a stream."""
 
 import secrets
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from pipeline.errors import UsageError
 from pipeline.lake.files import Files
 
 _MAX_PREFIX: Final = 40
-"""Characters of the file's name in that of its temporary file: a name may have 255 bytes in all."""
+"""Characters of the file's name in that of its temporary file, since a name has at most 255 bytes."""
 
 
 @contextmanager
 def opened(sink: IO[bytes] | Path, files: Files | None = None) -> Iterator[IO[bytes]]:
-    """Write to a stream, or to a file that is made or replaced when the block ends without an exception.
+    """A stream to write to. A file is created or replaced when the block ends without an exception.
 
     Args:
-        sink: an open binary stream, or a path. Of a symbolic link, its target is replaced; a pipe or
-            device is written to. Of two that write to one file, the one that ends last stays.
-        files: what writes the file; that of a local disk by default.
+        sink: an open binary stream, or a path. A symbolic link's target is replaced; a pipe or device is
+            written to. If two processes write to one file, the last to finish wins.
+        files: writes the file; to the local disk by default.
 
     Raises:
-        UsageError: the path is a folder's, or its folder does not exist.
+        UsageError: the path is a folder, or its folder does not exist.
     """
     if not isinstance(sink, Path):
         yield sink

@@ -45,10 +45,10 @@ def sql(
     Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
     """
     prepare()
-    from pipeline.access.query import answered
+    from pipeline.access.query import query_result
     from pipeline.cli import rendering
 
-    with answered(lake_at(data), query) as result:
+    with query_result(lake_at(data), query) as result:
         match output:
             case OutputFormat.csv:
                 rendering.write_csv(result)

@@ -1,1 +1,1 @@
-"""What is made of the lake for others: the warehouse."""
+"""Outputs that are derived from the lake: the DuckDB warehouse."""

@@ -1,8 +1,8 @@
-"""The small tables' rows of every day in one DuckDB file: what publish and status read.
+"""The rows of the small tables, of all days, in one DuckDB file for publish and status.
 
-Opening the Parquet files of thousands of days would make them cost what the archive holds, not what changed.
-A note beside the file has the version of each Parquet file that was read: only the rows of partitions whose
-file has another version are replaced. Both are derived: without them all files are read.
+Without it they would open thousands of Parquet files each time. A note beside it has the version of each
+Parquet file that was read, so that only rows of changed files are read again. Both files are derived: if they
+are missing, all files are read.
 """
 
 import json
@@ -35,25 +35,25 @@ log = logging.getLogger(__name__)
 Versions: TypeAlias = Mapping[Partition, str]
 
 SUMMED: Final = (DELIVERY_HOURLY, COUNTING_EVIDENCE, OPERATION_SIZES)
-"""The marts that the warehouse's tables are made of."""
+"""The marts that the warehouse's tables are computed from."""
 SCANNED: Final = (COVERAGE, SLOT_COVERAGE)
-"""The tables that tell which slots are complete."""
+"""The tables that the states of slots are computed from."""
 
 _COLUMNS: Final = {COVERAGE.name: ("account_id", "created_date", "observed_at", "completed_at")}
 
 
 def rows_file(lake: Lake) -> Path:
-    """Where the rows are kept from one publish to the next."""
+    """The DuckDB file of the collected rows."""
     return lake.derived("rows.duckdb")
 
 
 def note_file(lake: Lake) -> Path:
-    """Where the last publish is noted: what it was made from, and of which versions."""
+    """The note of the last publish: its inputs and their versions."""
     return lake.derived("published.json")
 
 
 def noted(lake: Lake) -> dict[str, Any]:
-    """What the last publish noted; nothing if that can't be read."""
+    """The content of the note of the last publish; empty if it can't be read."""
     try:
         found = json.loads(note_file(lake).read_text(encoding="utf-8"))
         is_whole = all(isinstance(each, dict) for each in found["versions"].values())
@@ -63,10 +63,10 @@ def noted(lake: Lake) -> dict[str, Any]:
 
 
 def versions(lake: Lake, table: Table) -> Versions:
-    """The version of each partition's file. A replacement is a new file.
+    """The version of each partition's file: inode, size and times.
 
-    A file system may give a removed file's inode to the next one, and its clock may stand still meanwhile, so
-    the size and the time of the inode's last change count too.
+    A replaced file has another inode. A file system may reuse an inode within one tick of its clock, so size
+    and ctime are compared too.
     """
     return {
         partition: f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
@@ -77,18 +77,18 @@ def versions(lake: Lake, table: Table) -> Versions:
 def collect(
     connection: duckdb.DuckDBPyConnection, lake: Lake, wanted: Mapping[Table, Versions]
 ) -> None:
-    """Make tables of all rows in the attached database ``collected``, with the hive keys.
+    """Create tables of all rows, with the hive keys, in the attached database ``collected``.
 
     Args:
-        connection: one of `engine.connect`.
+        connection: a connection of `engine.connect`.
         lake: the archive.
-        wanted: for each table the partitions to have the rows of, and the versions of their files.
+        wanted: for each table, its partitions and the versions of their files.
 
     Raises:
         LakeError: a file is damaged or foreign.
         duckdb.Error: a file was replaced while it was read.
     """
-    # The note first: the rows are then at least as new as it.
+    # Read the note first, so that the rows are at least as new.
     known = noted(lake).get("versions", {})
     if known and rows_file(lake).exists():
         try:
@@ -97,7 +97,7 @@ def collect(
             for table, partitions in wanted.items():
                 _collect(connection, lake, table, partitions, known.get(table.name, {}))
         except duckdb.Error as error:
-            log.warning("%s is made anew (%s)", rows_file(lake), error)
+            log.warning("%s is built again (%s)", rows_file(lake), error)
         else:
             connection.execute("DETACH kept")
             return
@@ -134,7 +134,7 @@ def _collect(
 def check_changed(
     lake: Lake, table: Table, wanted: Versions, known: Mapping[str, str]
 ) -> set[Partition]:
-    """The partitions whose files have other versions than those that are known.
+    """The partitions whose files have other versions than the known ones.
 
     Raises:
         LakeError: one of these files is damaged or foreign.
@@ -146,12 +146,12 @@ def check_changed(
 
 
 def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) -> pa.Table:
-    """The state of every slot at `now`, or at the latest scan if that is later.
+    """The state of every slot as of `now`, or of the latest scan if that is later.
 
     Args:
         lake: the archive.
         now: the moment; UTC.
-        without: partitions whose files are not read: the states of their slots mean nothing.
+        without: partitions whose files are not read. The states of their slots are meaningless.
 
     Returns:
         Rows of `schema.COVERAGE_SLOTS`, by account and slot.

@@ -1,7 +1,7 @@
-"""How an account's counts are read: what decides it, and what is published of it.
+"""The reading of each account's counts: cumulative or exclusive.
 
-The evidence is the mart `counting_evidence`, day by day; ``sql/counting.sql`` adds it up. The cases and the
-rule are in docs/counting.md.
+The evidence is in the mart `counting_evidence`, by day; ``sql/counting.sql`` sums it up. docs/counting.md has
+the cases and the rule.
 """
 
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from pipeline.lake.layout import Lake
 from pipeline.outputs.published import ask_warehouse
 
 FEWEST_OPERATIONS: Final = 5
-"""Operations that tell two readings apart: fewer may all be late or lost events."""
+"""The least number of operations that distinguish two readings: fewer may all be late or lost events."""
 
 CLEAR_SHARE: Final = 0.9
-"""The share of them that one reading needs; and the share of all operations that tell anything which its
-model has to explain."""
+"""The share of these operations that must support a reading, and the share of all operations that distinguish
+models which its model must explain."""
 
 PARTS: Final = {"fewest": str(FEWEST_OPERATIONS), "clear": str(CLEAR_SHARE)}
-"""What ``sql/counting.sql`` is filled in with."""
+"""The values in ``sql/counting.sql``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How the counts of an account are read for its rates; see `schema.COUNTING`.
+    """The reading of an account's counts that its rates use; see `schema.COUNTING`.
 
     Attributes:
         account_id: the account.
-        reading: cumulative (`delivered` still counts what has been opened) or exclusive.
-        decided: whether the account's own counts show it; otherwise it is assumed.
+        reading: cumulative (`delivered` includes opened emails) or exclusive (it does not).
+        decided: whether the account's counts decide it; otherwise it is assumed.
         evidence: the evidence in one sentence.
-        matters: whether anything was opened: otherwise the rates are the same under both readings.
+        matters: whether any email was opened; if none was, the rates are the same under both readings.
     """
 
     account_id: str
@@ -42,20 +42,20 @@ class Reading:
 
     @property
     def warning(self) -> str | None:
-        """What to know before a rate is used; None if the reading is decided or makes no difference."""
+        """A warning for readers of rates; None if the reading is decided or makes no difference."""
         if self.decided or not self.matters:
             return None
         return (
-            f"rates assume {self.reading} counting, and the account's counts don't show it: {self.evidence} "
+            f"rates assume {self.reading} counting, which the account's counts don't decide: {self.evidence} "
             "delivery_daily has both: delivery_rate_cumulative and delivery_rate_exclusive"
         )
 
 
 def readings(lake: Lake) -> tuple[Reading, ...]:
-    """How each account's counts are read, as of the published warehouse.
+    """The reading of each account, from the published warehouse.
 
     Returns:
-        None of them if there is no warehouse yet, or one of an older version.
+        The readings; none if there is no warehouse yet, or an older version's.
 
     Raises:
         ArchiveError: the warehouse can't be read.

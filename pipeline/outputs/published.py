@@ -1,8 +1,8 @@
-"""The published warehouse, for reading, whatever other programs do to it.
+"""Reading the published warehouse, even while another program writes to it.
 
-A program that opens `warehouse.duckdb` for writing locks readers out, and keeps its changes in a
-write-ahead log beside the file. `publish` replaces the file, not that log: DuckDB would then find the log
-of another database and refuse to open the new one.
+A program that opens `warehouse.duckdb` for writing locks readers out and keeps its changes in a write-ahead
+log beside the file. After `publish` replaces the file, DuckDB would find the log of another database and
+refuse to open it.
 """
 
 import fcntl
@@ -66,10 +66,10 @@ def open_warehouse(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def ask_warehouse(lake: Lake, query: str) -> list[dict[str, Any]]:
-    """What a query of ours finds in the published warehouse.
+    """The rows of one of this package's queries on the published warehouse.
 
     Returns:
-        Its rows; none if there is no warehouse yet, or one of an older version without what is asked.
+        The rows; none if there is no warehouse yet, or an older version's without these tables or columns.
 
     Raises:
         ArchiveError: the warehouse can't be read.
@@ -87,18 +87,18 @@ def ask_warehouse(lake: Lake, query: str) -> list[dict[str, Any]]:
 
 
 def unreadable(error: duckdb.Error) -> ArchiveError:
-    """Why a query of the warehouse failed, and what to do where a file is the reason."""
+    """The error for a failed query of the warehouse, with advice if a file is the cause."""
     if found := faults.of_query(error):
         return found
     if any(words in str(error) for words in _DAMAGED):
         return ArchiveError(
-            f"the warehouse is damaged: `email-archive publish` makes it anew. ({error})"
+            f"the warehouse is damaged: `email-archive publish` builds it again. ({error})"
         )
     return ArchiveError(str(error))
 
 
 def write_ahead_log(database: Path) -> Path:
-    """Where DuckDB keeps changes of a database that are not in its file yet."""
+    """The file of a database's write-ahead log."""
     return database.with_name(f"{database.name}.wal")
 
 
@@ -108,7 +108,7 @@ def has_writer(database: Path) -> bool:
 
 
 def _is_locked(database: Path) -> bool:
-    """Whether another process holds DuckDB's exclusive lock on a file; no if that can't be found out."""
+    """Whether another process holds DuckDB's exclusive lock on a file; false if that is unknown."""
     try:
         with database.open("rb") as file:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -124,7 +124,7 @@ def _connect(lake: Lake, database: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file as it is between two writes of another program."""
+    """Copy a file; repeat if another program changed it meanwhile."""
     for _ in range(_TRIES):
         before = source.stat()
         shutil.copyfile(source, target)

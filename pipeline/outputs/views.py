@@ -1,4 +1,4 @@
-"""The lake's tables as SQL, and the views that join them with the states of their slots."""
+"""Queries of the lake's tables, and of the views on top of them."""
 
 import glob
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,7 +15,7 @@ from pipeline.model.schema import AGES, DELIVERY_CURVE, HISTORY, RENAMED_COLUMNS
 from pipeline.model.windows import FINAL_WITHIN, RETENTION, RISK_WITHIN
 
 MOST_YEARS = 50
-"""How many years of slots an account has at the most, whatever its scans are dated."""
+"""The most years of slots that an account can have, even if a wrong clock dated a scan."""
 
 _HOUR = timedelta(hours=1)
 _OLD_NAMES = {name: old for old, name in RENAMED_COLUMNS.items()}
@@ -23,12 +23,12 @@ _CURVE = ("delivered", "opened", "undelivered", "failed")
 
 
 def select(lake: Lake, table: Table, partitions: Collection[Partition] | None = None) -> str:
-    """The rows of a lake table with the hive keys; none if it has no file.
+    """A query of a lake table with the hive keys; without rows if the table has no file.
 
     Args:
         lake: the archive.
         table: the table.
-        partitions: those to read; by default whatever there is when the query runs.
+        partitions: the partitions to read; by default all that exist when the query runs.
     """
     found = partitions if partitions is not None else lake.partitions(table.name)
     paths = (path for p in found if (path := lake.part(table, p)).exists())
@@ -62,13 +62,13 @@ def _in_file(column: Column) -> Iterator[str]:
 
 
 def nothing(table: Table) -> str:
-    """No rows, with a table's columns."""
+    """A query without rows, with a table's columns."""
     nulls = ", ".join(f"NULL::{c.sql_type} AS {c.name}" for c in table.published)
     return engine.render(engine.sql("pipeline.outputs", "empty_view"), nothing=nulls)
 
 
 def coverage_slots(moments: str) -> str:
-    """The query of coverage_slots, as of the moments that another query gives."""
+    """The query of coverage_slots, as of the moments that the query `moments` returns."""
     return engine.render(
         engine.sql("pipeline.outputs", "coverage_slots"),
         moments=moments,
@@ -114,7 +114,7 @@ def ask_lake(
         without: partitions whose files are not read.
 
     Raises:
-        LakeError: a file of theirs is damaged or foreign.
+        LakeError: a file of these tables is damaged or foreign.
     """
 
     def ask() -> pa.Table:
@@ -128,10 +128,10 @@ def ask_lake(
 
 
 def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) -> pa.Table:
-    """The result of `ask`, which reads some tables, and is called again if a file is replaced meanwhile.
+    """The result of `ask`, which reads some tables. It is repeated if a file was replaced meanwhile.
 
     Raises:
-        LakeError: a file of theirs is damaged or foreign.
+        LakeError: a file of these tables is damaged or foreign.
     """
     try:
         return engine.retry_torn_reads(ask)
@@ -144,7 +144,7 @@ def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) ->
 
 
 def unreadable(lake: Lake, tables: Iterable[Table]) -> dict[Partition, LakeError]:
-    """The partitions of which a file of some tables can't be read, and why; every file is read for it."""
+    """The partitions with an unreadable file of some tables, and the errors. Reads every file."""
     found = {}
     for table in tables:
         for partition in lake.partitions(table.name):

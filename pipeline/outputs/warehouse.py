@@ -1,7 +1,7 @@
-"""publish(): the warehouse, built beside the old one and renamed over it.
+"""publish(): builds ``warehouse.duckdb`` in a temporary file and renames it over the old one.
 
-Readers in other processes never meet a lock and never see half a build (R6): whoever has the old
-file open goes on reading it. The views hold absolute paths, so a moved archive is published anew.
+Readers never see a lock or an unfinished build (R6); who has the old file open continues to read it. The
+views contain absolute paths, so a moved archive has to be published again.
 """
 
 import hashlib
@@ -45,20 +45,20 @@ log = logging.getLogger(__name__)
 AS_OF: Final = "operations_as_of"
 
 _STORAGE_VERSION: Final = "v1.4.0"
-"""The oldest format whose write-ahead log names its database: DuckDB from 1.4 on reads the warehouse, and
-none of them replays the log of another file, which an older format would allow."""
+"""The oldest format whose write-ahead log names its database. DuckDB 1.4 and later read it, and never replay
+the log of another file on it."""
 
 ANOMALY_DAYS: Final = 28
-"""How many days before a day tell what to expect of it."""
+"""The number of days before a day that its expected rates are computed from."""
 
 ANOMALY_FEWEST_DAYS: Final = 14
-"""How many of them have to be known for that."""
+"""The least number of them that must be known."""
 
 ANOMALY_WIDTH: Final = 4
-"""The band's half width in standard deviations: of ten thousand usual days, not one leaves it."""
+"""The band's half width in standard deviations: less than one of 10,000 usual days is outside."""
 
 _COUNTED: Final = ("slot_counts", "calendar")
-"""What the warehouse's tables have of the coverage."""
+"""The tables that the warehouse's delivery tables take from the coverage."""
 
 _SUMMED = [c.name for c in DELIVERY_DAILY.columns if c.name in DELIVERY_HOURLY.names]
 _SUMS = ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SUMMED)
@@ -80,17 +80,17 @@ _ANOMALIES = {
 def publish(lake: Lake, *, force: bool = True) -> bool:
     """Build ``warehouse.duckdb`` from the lake and rename it over the old one.
 
-    Derived files that are damaged are derived again first.
+    Damaged derived files are derived again first.
 
     Args:
         lake: the archive.
-        force: build even if nothing that the warehouse is made of has changed since the last time.
+        force: build even if none of the warehouse's inputs have changed since the last publish.
 
     Returns:
         Whether it was built.
 
     Raises:
-        LakeError: a file of the lake can't be read by DuckDB; the old warehouse stays.
+        LakeError: DuckDB can't read a file of the lake; the old warehouse is kept.
     """
     try:
         return _publish(lake, force=force)
@@ -107,7 +107,7 @@ def _publish(lake: Lake, *, force: bool) -> bool:
     with lake.files.locked(lake.lock_file("warehouse"), "the warehouse"):
         began = time.monotonic()
         noted = collected.noted(lake) if lake.warehouse.exists() else {}
-        # Taken before the build: what changes during it makes the next publish build again.
+        # Read before the build: a file that changes during it makes the next publish build again.
         found = {table: collected.versions(lake, table) for table in (*MARTS, *SCANNED)}
         statements = list(_statements(lake))
         note = {
@@ -123,7 +123,7 @@ def _publish(lake: Lake, *, force: bool) -> bool:
         if noted == note:
             return False
         for table in set(MARTS) - set(SUMMED):
-            # Views: a damaged file is to be noticed now.
+            # These are views; check their files now, so that damage is reported.
             known = noted.get("versions", {}).get(table.name, {})
             collected.check_changed(lake, table, found[table], known)
         if not _build_beside(lake, found, statements, is_needed=not _is_same(noted, note)):
@@ -131,7 +131,9 @@ def _publish(lake: Lake, *, force: bool) -> bool:
             _note(lake, note)
             return False
         note["warehouse"] = {_key(lake): _stamp(_warehouse_beside(lake))}
-        lake.files.discard(collected.note_file(lake))  # it is of the files that are replaced now
+        lake.files.discard(
+            collected.note_file(lake)
+        )  # it describes the files that are replaced now
         lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
         _remove_log(lake)
         lake.files.publish_file(_warehouse_beside(lake), lake.warehouse)
@@ -148,14 +150,14 @@ def _publish(lake: Lake, *, force: bool) -> bool:
 
 
 def _is_same(noted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
-    """Whether nothing but the coverage is another than at the last publish."""
+    """Whether nothing but the coverage has changed since the last publish."""
     return noted.get("made_by") == note["made_by"] and all(
         noted["versions"].get(table.name) == note["versions"][table.name] for table in SUMMED
     )
 
 
 def _was_written(lake: Lake, note: Mapping[str, Any]) -> bool:
-    """Whether another program wrote to the warehouse since it was published, or is about to."""
+    """Whether another program wrote to the warehouse since it was published, or has it open for writing."""
     if not lake.warehouse.exists():
         return False
     stamp = _stamp(lake.warehouse)
@@ -170,7 +172,7 @@ def _was_written(lake: Lake, note: Mapping[str, Any]) -> bool:
 
 
 def _key(lake: Lake) -> str:
-    """The note's key for the version of the warehouse; another one in an archive that was moved."""
+    """The note's key for the version of the warehouse. It differs in an archive that was moved."""
     return str(lake.warehouse.absolute())
 
 
@@ -186,10 +188,10 @@ def _note(lake: Lake, note: Mapping[str, Any]) -> None:
 
 
 def _remove_log(lake: Lake) -> None:
-    """Remove another program's write-ahead log: it must not be replayed on the next warehouse.
+    """Remove another program's write-ahead log, which must not be replayed on the new warehouse.
 
-    Called before the file is renamed into place, so that none is there when it appears; and after, since
-    a program that still has the old file open may have begun one meanwhile.
+    Called before and after the new file is renamed into place: a program that still has the old file open may
+    create a log in between.
     """
     if (found := write_ahead_log(lake.warehouse)).exists():
         lake.files.remove(found)
@@ -210,13 +212,13 @@ def _build_beside(
     *,
     is_needed: bool,
 ) -> bool:
-    """Build the rows and the warehouse in temporary files.
+    """Build the collected rows and the warehouse in temporary files.
 
     Args:
         lake: the archive.
         found: the versions of the files to build from.
-        statements: what makes the warehouse.
-        is_needed: whether the warehouse is built even if the slots that are complete are the same as before.
+        statements: the statements that build the warehouse.
+        is_needed: build the warehouse even if no slot's state has changed.
 
     Returns:
         Whether the warehouse was built too.
@@ -244,7 +246,7 @@ def _build_beside(
     try:
         return engine.retry_torn_reads(build)
     except duckdb.Error as error:
-        _discard(lake)  # a full disk is not to be filled further
+        _discard(lake)  # the disk may be full
         raise _not_built(error) from error
 
 
@@ -252,19 +254,19 @@ def _attach(connection: duckdb.DuckDBPyConnection, file: Path, name: str) -> Non
     path, form = engine.literal(str(file)), engine.literal(_STORAGE_VERSION)
     connection.execute(f"ATTACH {path} AS {name} (STORAGE_VERSION {form})")
     connection.execute(f"USE {name}")
-    # Into the file at once: a log of a file that nobody sees yet would be written for nothing.
+    # No write-ahead log: the file is not visible to readers yet.
     connection.execute("SET checkpoint_threshold = '0B'")
 
 
 def _discard(lake: Lake) -> None:
-    """Remove the files that DuckDB was writing, and their logs."""
+    """Remove the temporary files and their write-ahead logs."""
     for file in (_rows_beside(lake), _warehouse_beside(lake)):
         lake.files.discard(file)
         lake.files.discard(write_ahead_log(file))
 
 
 def _counting_statements() -> Iterator[str]:
-    """What counts the slots of each day by state, beside the rows, and keeps each slot for the build."""
+    """The statements that count the slots of each day by state, with a temporary table of all slots."""
     slots = views.coverage_slots(engine.sql("pipeline.outputs", "last_scans"))
     yield f"CREATE TEMP TABLE slots AS {slots}"
     for name in _COUNTED:
@@ -272,9 +274,9 @@ def _counting_statements() -> Iterator[str]:
 
 
 def _has_same_slots(connection: duckdb.DuckDBPyConnection, lake: Lake) -> bool:
-    """Whether the warehouse's tables would get no other slots than at the last publish.
+    """Whether the slots have the same states as at the last publish.
 
-    A scan that found nothing new can make a slot final, but most don't.
+    A scan without new operations can make a slot final, but most do not.
     """
     try:
         kept = engine.literal(str(collected.rows_file(lake).absolute()))
@@ -289,8 +291,8 @@ def _has_same_slots(connection: duckdb.DuckDBPyConnection, lake: Lake) -> bool:
 
 
 def _statements(lake: Lake) -> Iterator[str]:
-    """What makes the warehouse, from the database ``collected`` and the temporary table ``slots``."""
-    # DuckDB lists a view's files whenever it makes one that asks it: so they are views of nothing at first.
+    """The statements that build the warehouse from the database ``collected`` and the table ``slots``."""
+    # DuckDB lists a view's files for each view created on top of it, so views of no rows are created first.
     for table in LAKE_TABLES:
         yield _view(table, views.nothing(table))
     yield f"CREATE MACRO {AS_OF}(ts) AS TABLE {views.operations_as_of()}"
@@ -315,20 +317,20 @@ def _statements(lake: Lake) -> Iterator[str]:
 
 
 def _view(table: Table, query: str) -> str:
-    """A view with the columns of schema.py, in its order: one that lacks is an error."""
+    """A view with the columns of the schema, in its order. A missing column is an error."""
     columns = ", ".join(f"{c.name}::{c.sql_type} AS {c.name}" for c in table.published)
     typed = engine.render(engine.sql("pipeline.outputs", "columns"), columns=columns, query=query)
     return f"CREATE OR REPLACE VIEW {table.name} AS {typed}"
 
 
 def _completeness() -> str:
-    """How far a period is known, from its slots in each state, as a macro for the build alone."""
+    """A temporary macro that computes a period's completeness from its slots in each state."""
     body = engine.sql("pipeline.outputs", "completeness")
     return f"CREATE TEMP MACRO completeness(finals, closed, changing, gaps, before_archive) AS ({body})"
 
 
 def _filled(table: Table, query: str) -> Iterator[str]:
-    """A table as schema.py has it, filled: a column that one lacks is an error."""
+    """A table with the columns of the schema, filled by a query. A missing column is an error."""
     columns = ", ".join(
         f"{c.name} {c.sql_type}{'' if c.nullable else ' NOT NULL'}" for c in table.columns
     )
@@ -350,12 +352,12 @@ def _comments(table: Table) -> list[str]:
 
 
 def _fingerprint(statements: Sequence[str]) -> str:
-    """Tells what makes the warehouse: the version, and SQL with the archive's path."""
+    """A hash of this version and of the SQL, which contains the archive's path."""
     made_by = (version.installed(), _STORAGE_VERSION, *_counting_statements(), *statements)
     return hashlib.sha256("\n".join(made_by).encode()).hexdigest()
 
 
 def _not_built(error: duckdb.Error) -> LakeError:
     found = of_query(error)
-    text = f"the warehouse can't be built, the old one stays: {found or error}"
+    text = f"the warehouse can't be built, the old one is kept: {found or error}"
     return UnreadableError(text) if found else LakeError(text)

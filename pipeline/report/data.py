@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import duckdb
 
-from pipeline.access.query import unanswered
+from pipeline.access.query import query_error
 from pipeline.errors import UsageError
 from pipeline.lake import engine
 from pipeline.lake.layout import Lake
@@ -114,7 +114,7 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         )
         raise UsageError(msg) from error
     except duckdb.Error as error:
-        raise unanswered(error) from error
+        raise query_error(error) from error
 
 
 def _copy_coverage(connection: duckdb.DuckDBPyConnection) -> None:

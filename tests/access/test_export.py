@@ -175,7 +175,7 @@ def test_time_columns_are_those_of_the_creation():
 
 @pytest.mark.parametrize("table", [COUNTING, DELIVERY_BY_WEEKDAY_HOUR])
 def test_table_of_no_time_refuses_a_range(lake: Lake, table: Table):
-    with pytest.raises(UsageError, match="are of no time"):
+    with pytest.raises(UsageError, match="has no time column"):
         exported(lake, table, "csv", since=NOON)
 
 

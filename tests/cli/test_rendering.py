@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.access.query import answered
+from pipeline.access.query import query_result
 from pipeline.cli.rendering import write_table
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
@@ -140,7 +140,7 @@ def test_csv_has_iso_times_plain_numbers_and_nested_json(lake: Lake, tmp_path: P
 def test_table_shows_small_numbers_by_their_digits(
     lake: Lake, capsys: pytest.CaptureFixture[str], value: str, shown: str
 ):
-    with answered(lake, f"SELECT {value} AS v") as result:
+    with query_result(lake, f"SELECT {value} AS v") as result:
         write_table(result, 10)
     assert capsys.readouterr().out.splitlines()[3].split() == ["│", shown, "│"]
 

@@ -107,7 +107,7 @@ def test_sql_on_a_moved_archive_says_how_to_repair_it(
     (tmp_path / "moved" / "operations").rename(elsewhere)
     done = run("sql", "FROM operations", "--data", str(tmp_path / "moved"), cwd=tmp_path)
     assert done.returncode == 1
-    assert "`email-archive publish` mends its views" in done.stderr
+    assert "`email-archive publish` updates the views" in done.stderr
 
 
 def test_sql_refused_by_duckdb_shows_its_message(

@@ -329,7 +329,7 @@ def test_status_warns_of_an_assumed_reading_and_names_both_rates(tmp_path: Path)
     lake = published(tmp_path, many(0, FEWEST_OPERATIONS - 1, EXCLUSIVE))
     shown = run("status", "--data", str(lake.root), cwd=tmp_path).stdout
     assert (
-        "undecided rates assume cumulative counting, and the account's counts don't show it: 4 operations"
+        "undecided rates assume cumulative counting, which the account's counts don't decide: 4 operations"
         in shown
     )
     assert "delivery_rate_cumulative and delivery_rate_exclusive" in shown
