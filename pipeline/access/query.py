@@ -147,7 +147,7 @@ def query_error(error: duckdb.Error) -> ArchiveError:
         hint = "\nWas the archive or a file of it moved? `email-archive publish` updates the views"
     if _FORBIDDEN_FILE in str(error):
         hint = (
-            "\nA query can only read the archive's tables. Was the archive moved? "
+            "\nA query reads the archive's tables and no other file. Was the archive moved? "
             "`email-archive publish` updates the views"
         )
     return ArchiveError(f"{error}{hint}") if hint else unreadable(error)

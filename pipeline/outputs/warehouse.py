@@ -359,5 +359,5 @@ def _fingerprint(statements: Sequence[str]) -> str:
 
 def _not_built(error: duckdb.Error) -> LakeError:
     found = of_query(error)
-    text = f"the warehouse can't be built, the old one is kept: {found or error}"
+    text = f"the warehouse can't be built, the old one stays: {found or error}"
     return UnreadableError(text) if found else LakeError(text)

@@ -384,7 +384,7 @@ def test_disk_failure_in_duckdb_keeps_the_old_warehouse(
         with largest_file(size), pytest.raises(LakeError) as caught:
             publish(lake)
         said.add(os.strerror(errno.EFBIG) in str(caught.value))
-        assert "the old one is kept" in str(caught.value)
+        assert "the old one stays" in str(caught.value)
         assert lake.warehouse.read_bytes() == old
         assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
         figures("failed writes of DuckDB's", 1)
