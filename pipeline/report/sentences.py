@@ -47,11 +47,11 @@ def short(day: date) -> str:
 
 def how_known(row: Row) -> str:
     """The completeness of a period."""
-    text, asked, hours = _COMPLETENESS[row["completeness"]], row["asked_hours"], row["hours"]
+    text, archived, hours = _COMPLETENESS[row["completeness"]], row["archived_hours"], row["hours"]
     if row["completeness"] == "gaps":
         return f"{text}: {row['lost_hours']} of {hours}"
-    if row["completeness"] in {"changing", "partial"} and asked < hours:
-        return f"{text}: {asked} of {hours} hours"
+    if row["completeness"] in {"changing", "partial"} and archived < hours:
+        return f"{text}: {archived} of {hours} hours"
     return text
 
 

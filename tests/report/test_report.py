@@ -139,7 +139,7 @@ def long(account: Account) -> Account:
         is_weekly=True,
         series=[
             {"period": week, "completeness": "final", "operations": 10**6, "emails": 10**8}
-            | {"hours": 168, "asked_hours": 168, "lost_hours": 0}
+            | {"hours": 168, "archived_hours": 168, "lost_hours": 0}
             | rates
             for week in weeks
         ],

@@ -1,6 +1,6 @@
 -- Grain: one row per account of the archive.
 -- The account with the most operations comes first.
-WITH asked AS (
+WITH scanned AS (
     SELECT account_id, max(as_of) AS as_of FROM coverage_slots GROUP BY account_id
 ),
 sent AS (
@@ -19,6 +19,6 @@ SELECT
     first_day,
     last_day,
     as_of
-FROM asked
+FROM scanned
 FULL JOIN sent USING (account_id)
 ORDER BY operations DESC, account_id

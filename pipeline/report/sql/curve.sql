@@ -41,7 +41,7 @@ past AS (
         AND attempted IS NOT NULL
         AND hour > $since
 ),
-looked_at AS (
+scanned AS (
     SELECT
         *,
         first_value(scan_after_minutes) OVER (
@@ -57,7 +57,7 @@ bounded AS (
         last_scan_minutes >= here.age_minutes + 30 AS is_bounded,
         arg_min(later.delivered, later.age_minutes) AS delivered_later,
         arg_min(later.opened, later.age_minutes) AS opened_later
-    FROM looked_at AS here
+    FROM scanned AS here
     LEFT JOIN known AS later
         ON later.hour = here.hour AND later.age_minutes >= here.next_scan_minutes + 30
     GROUP BY ALL

@@ -13,7 +13,7 @@ SELECT
         ELSE 'final'
     END AS completeness,
     24 AS hours,
-    24 - coverage_days.before_archive_slots AS asked_hours,
+    24 - coverage_days.before_archive_slots AS archived_hours,
     coverage_days.gap_slots AS lost_hours,
     coalesce(operations, 0) AS operations,
     coalesce(total, 0) AS emails,

@@ -4,7 +4,7 @@ SELECT
     week AS period,
     completeness,
     168 AS hours,
-    168 - before_archive_slots AS asked_hours,
+    168 - before_archive_slots AS archived_hours,
     gap_slots AS lost_hours,
     operations,
     coalesce(total, 0) AS emails,
