@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-all lint types definitions docs check format pages readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test test-all lint types definitions docs check format pages structure readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ docs: $(READY) ## build docs/ as a site in build/site; a broken link is an error
 COG := $(BIN)/cog -r -P -I . -p 'from tests.support.pages import *' --verbosity=1
 pages: $(READY) ## generate the reference in docs/: commands, settings, tables
 	$(COG) docs/commands.md docs/settings.md docs/tables.md
+
+structure: $(READY) ## draw the imports between packages in docs/images/packages.svg; needs Graphviz
+	$(BIN)/python -m tests.support.structure | dot -Tsvg -o docs/images/packages.svg
 
 check: lint types definitions docs test ## all of these
 

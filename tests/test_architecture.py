@@ -5,30 +5,12 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-MODULES = sorted(
-    path for package in ("pipeline", "assets") for path in (ROOT / package).rglob("*.py")
-)
+from tests.support.structure import LEVELS, MODULES, ROOT, drawn, imports, name_of, package_of, tree
 
-# From the bottom up: a package imports from those below it, and from no other.
-LEVELS = [
-    {"errors", "extras", "interruption", "oserrors", "process", "terminal", "version"},
-    {"model"},
-    {"settings"},
-    {"lake", "twilio", "emulator"},
-    {"accounts", "extract", "marts"},
-    {"outputs", "merge_runner", "observer", "sync_report"},
-    {"access", "extraction"},
-    {"report", "sync", "rebuild"},
-    {"quality"},
-    {"cli", "assets"},
-]
 HEAVY = {
     "PIL",
     "altair",
@@ -48,35 +30,6 @@ HEAVY = {
     "uvicorn",
     "vl_convert",
 }
-
-
-def name_of(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-def imports(path: Path) -> Iterator[str]:
-    """Every module that a file imports, wherever in the file it does."""
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: import by full name"
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def package_of(module: str) -> str | None:
-    """The package of ours that a module is in; None for others, and for `pipeline` itself."""
-    first, _, rest = module.partition(".")
-    if first == "assets":
-        return first
-    return rest.partition(".")[0] or None if first == "pipeline" else None
 
 
 def level(package: str) -> int:
@@ -102,6 +55,13 @@ def test_packages_import_only_from_below():
             if level(there) >= level(here):
                 upward.add(f"{name_of(path)} -> {one}")
     assert upward == set()
+
+
+def test_drawn_structure_is_todays():
+    """In the Graphviz picture, the title of each arrow is what it connects."""
+    picture = (ROOT / "docs" / "images" / "packages.svg").read_text()
+    arrows = re.findall(r"<title>(\w+)&#45;&gt;(\w+)</title>", picture)
+    assert set(arrows) == drawn(), "run make structure"
 
 
 @pytest.mark.parametrize("path", [p for p in MODULES if name_of(p).startswith("pipeline")], ids=ids)

@@ -203,7 +203,7 @@ def test_new_mart_is_one_sql_file_and_one_entry(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[{'status': 'COMPLETED', 'operations': 2}]")
-    assert "'statuses'" in done.stdout
+    assert "'email_archive/statuses'" in done.stdout
 
 
 # operation_sizes

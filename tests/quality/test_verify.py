@@ -152,7 +152,7 @@ def test_state_newer_than_the_apis_is_current(tmp_path: Path):
     assert found.ok
 
 
-def test_operation_that_the_api_omits_is_unlisted(
+def test_operation_omitted_by_the_api_is_unlisted(
     archived: tuple[Emulator, Settings],
 ):
     emulator, settings = archived
