@@ -27,6 +27,14 @@ def emulate(
     ] = False,
     seed: Annotated[int, typer.Option(help="The world's seed: the same seed, the same world.")] = 1,
     per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=0)] = 400,
+    account: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Serve an account of this name, as NAME=PER_DAY or NAME=PER_DAY,COUNTING; repeat it for "
+            "several.",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         datetime | None,
         typer.Option(help="Where the world begins (UTC); by default 30 days before the clock."),
@@ -53,7 +61,7 @@ def emulate(
         typer.Option(help="A UTC day on which little is delivered and opened.", formats=TIMES[:1]),
     ] = None,
 ) -> None:
-    """Serve the API on this machine, for a computed account.
+    """Serve the API on this machine, for a computed account or several.
 
     The clock can be set over POST /emulator/clock, from this machine alone.
 
@@ -68,6 +76,7 @@ def emulate(
         allow_remote=allow_remote,
         seed=seed,
         per_day=per_day,
+        accounts=account or [],
         start=utc(start),
         now=utc(now) or datetime.now(UTC),
         rate=rate,

@@ -1,9 +1,10 @@
-"""The command `email-archive emulate`: serve a world, and print how to reach it."""
+"""The command `email-archive emulate`: serve worlds, and print how to reach them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import get_args
 
+from pipeline.emulator.accounts import EmulatedAccount
 from pipeline.emulator.faults import Faults
 from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
 from pipeline.emulator.simulated_clock import Clock
@@ -18,6 +19,7 @@ def run(
     allow_remote: bool,
     seed: int,
     per_day: float,
+    accounts: Sequence[str],
     start: datetime | None,
     now: datetime,
     rate: float,
@@ -35,24 +37,55 @@ def run(
     if reading is None or per_day <= 0:
         msg = "expected --counting cumulative or exclusive, and --per-day above 0"
         raise UsageError(msg)
+    parsed_faults = Faults.parse(faults) if faults else None
     begin = start or now - timedelta(days=30)
-    world = World(seed, per_day, begin, counting=reading, outage=outage)
+    named = [EmulatedAccount.parse(text) for text in accounts]
+    if len({one.token_variable for one in named}) < len(named):
+        msg = "expected each --account once, with names that differ in their letters and digits"
+        raise UsageError(msg)
+    served = [
+        (
+            World(
+                seed + one.seed, one.per_day, begin, counting=one.counting or reading, outage=outage
+            ),
+            Options(account_sid=one.sid, auth_token=one.auth_token, faults=parsed_faults),
+        )
+        for one in named
+    ] or [
+        (
+            World(seed, per_day, begin, counting=reading, outage=outage),
+            Options(faults=parsed_faults),
+        )
+    ]
 
     def ready(url: str) -> None:
+        total = sum(world.per_day for world, _ in served)
         say(
-            f"serving {per_day:g} operations a day at {url}; its clock shows {now:%Y-%m-%dT%H:%M:%SZ}"
+            f"serving {total:g} operations a day at {url}; its clock shows {now:%Y-%m-%dT%H:%M:%SZ}"
         )
-        say(f"export EMAIL_ARCHIVE_API_URL={url}")
-        say(f"export TWILIO_ACCOUNT_SID={DEMO_ACCOUNT_SID}")
-        say(f"export TWILIO_AUTH_TOKEN={DEMO_AUTH_TOKEN}")
+        for line in _several(named, url) if named else _single(url):
+            say(line)
         say("export EMAIL_ARCHIVE_TRUST_CLOCK=true")
 
-    serve(
-        world,
-        Clock(now, rate),
-        Options(faults=Faults.parse(faults) if faults else None),
-        host=host,
-        port=port,
-        allow_remote=allow_remote,
-        ready=ready,
-    )
+    serve(served, Clock(now, rate), host=host, port=port, allow_remote=allow_remote, ready=ready)
+
+
+def _single(url: str) -> Iterator[str]:
+    """The variables that a sync of the one account needs."""
+    yield f"export EMAIL_ARCHIVE_API_URL={url}"
+    yield f"export TWILIO_ACCOUNT_SID={DEMO_ACCOUNT_SID}"
+    yield f"export TWILIO_AUTH_TOKEN={DEMO_AUTH_TOKEN}"
+
+
+def _several(accounts: Sequence[EmulatedAccount], url: str) -> Iterator[str]:
+    """Shell commands that write the configuration of several accounts and set what it names."""
+    yield "cat > email-archive.toml <<'END'"
+    for account in accounts:
+        yield "[[accounts]]"
+        yield f'sid = "{account.sid}"'
+        yield f'name = "{account.name}"'
+        yield f'api_url = "{url}"'
+        yield f'auth_token_env = "{account.token_variable}"'
+    yield "END"
+    for account in accounts:
+        yield f"export {account.token_variable}={account.auth_token}"

@@ -11,9 +11,8 @@ import secrets
 import socket
 import threading
 import time
-from base64 import b64decode
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from pipeline.emulator.accounts import ByCredentials, basic_credentials
 from pipeline.emulator.faults import SCOPE, Faults, Injector
 from pipeline.emulator.listing import Bounds, Listing, Order
 from pipeline.emulator.middleware import Unreliable
@@ -206,12 +206,19 @@ def running(
     options: Options | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    others: Sequence[tuple[World, Options]] = (),
 ) -> Iterator[Emulator]:
-    """Serve in a thread of this process, by default on a free port, until the block ends."""
+    """Serve in a thread of this process, by default on a free port, until the block ends.
+
+    `others` are more accounts at the same address, each with its world and its options.
+    """
     requests: list[Served] = []
     options = options or Options()
-    injector = Injector(options.faults) if options.faults else None
-    app = create_app(world, clock, options, requests.append, injector)
+    injector = _injector(options)
+    apps = dict.fromkeys(
+        _accepted(options), create_app(world, clock, options, requests.append, injector)
+    )
+    app = ByCredentials(apps | _apps(others, clock, requests.append))
     with socket.create_server((host, port)) as listening:
         server = uvicorn.Server(_config(app))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
@@ -228,9 +235,8 @@ def running(
 
 
 def serve(
-    world: World,
+    accounts: Sequence[tuple[World, Options]],
     clock: Clock,
-    options: Options,
     *,
     host: str,
     port: int,
@@ -240,9 +246,8 @@ def serve(
     """Serve until interrupted.
 
     Args:
-        world: the operations.
+        accounts: the operations of each account, and how its API behaves.
         clock: the API's clock.
-        options: the API's behaviour.
         host: the address to bind.
         port: the port; 0 for a free one.
         allow_remote: whether `host` may be an address that other machines can reach.
@@ -261,9 +266,25 @@ def serve(
         raise UsageError(msg) from error
     with listening:
         ready(f"http://{host}:{listening.getsockname()[1]}/v1")
-        injector = Injector(options.faults) if options.faults else None
-        app = create_app(world, clock, options, injector=injector)
-        uvicorn.Server(_config(app)).run([listening])
+        uvicorn.Server(_config(ByCredentials(_apps(accounts, clock)))).run([listening])
+
+
+def _apps(
+    accounts: Sequence[tuple[World, Options]],
+    clock: Clock,
+    served: Callable[[Served], None] = lambda _: None,
+) -> dict[bytes, ASGIApp]:
+    """The application of each account, by the credentials that it accepts."""
+    return {
+        credentials: app
+        for world, options in accounts
+        for app in [create_app(world, clock, options, served, _injector(options))]
+        for credentials in _accepted(options)
+    }
+
+
+def _injector(options: Options) -> Injector | None:
+    return Injector(options.faults) if options.faults else None
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
@@ -353,17 +374,17 @@ def failures(world: World, number: int, which: range) -> list[dict[str, Any]]:
 
 
 def _authorize(request: Request, options: Options) -> None:
-    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
-    try:
-        given = b64decode(encoded, validate=True)
-    except ValueError:
-        given = b""
+    given = basic_credentials(request.headers)
+    if not any(hmac.compare_digest(given, one) for one in _accepted(options)):
+        raise RefusedError(401, "Authenticate")
+
+
+def _accepted(options: Options) -> list[bytes]:
+    """The credentials of an account."""
     accepted = [f"{options.account_sid}:{options.auth_token}".encode()]
     if options.api_key_sid and options.api_key_secret:
         accepted.append(f"{options.api_key_sid}:{options.api_key_secret}".encode())
-    matches = [hmac.compare_digest(given, one) for one in accepted]
-    if scheme.lower() != "basic" or not any(matches):
-        raise RefusedError(401, "Authenticate")
+    return accepted
 
 
 def _set_clock(clock: Clock, body: bytes) -> None:
