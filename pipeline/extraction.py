@@ -158,11 +158,11 @@ def look_up_due(
         now: the API's time.
         used: requests that this sync has already made.
         observer: called with each batch.
-        monotonic: seconds on a monotonic clock. No lookup is started once `settings.lookup_seconds` have
+        monotonic: seconds on a monotonic clock. No lookup is started once `settings.lookup_timeout` have
             passed; those in flight are finished.
     """
     observer = observer or Observer()
-    end = monotonic() + settings.lookup_seconds
+    end = monotonic() + settings.lookup_timeout
     policy = RefreshPolicy.of(settings)
     due = _due_lookups(lake, settings, policy, now)
     planned = lookups_within(due, policy, used)
@@ -185,11 +185,11 @@ def look_up_due(
     left = len(due) - done.completed - len(done.failures)
     if left:
         log.warning(
-            "%d lookups by id are due and left for the next run: %d failed, EMAIL_ARCHIVE_LOOKUP_SECONDS is "
+            "%d lookups by id are due and left for the next run: %d failed, EMAIL_ARCHIVE_LOOKUP_TIMEOUT is "
             "%g, EMAIL_ARCHIVE_MAX_REQUESTS is %d",
             left,
             len(done.failures),
-            settings.lookup_seconds,
+            settings.lookup_timeout,
             settings.max_requests,
         )
     return done + Lookups(left=left)

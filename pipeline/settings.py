@@ -1,18 +1,20 @@
-"""What a user may set, from the environment or a ``.env`` file; nothing else reads either.
+"""Settings from the environment or a ``.env`` file. No other module reads either.
 
-Secrets stay in here as `SecretStr` (R11): no message, repr or dump shows them, and a malformed value
-is described without being quoted.
+Secrets are `SecretStr` (R11): no message, repr or dump shows them, and errors describe a malformed
+value without quoting it.
 """
 
 import difflib
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     Field,
     SecretStr,
@@ -34,11 +36,13 @@ from pipeline.model.values import (
     DEFAULT_FINAL_SCANS,
     DEFAULT_REFRESH,
     KEY_SID,
+    expand_home,
     is_listed,
     parse_durations,
     parse_mode,
     parse_tiers,
     usable_folder,
+    usable_mode,
     usable_sid,
     usable_url,
 )
@@ -49,72 +53,72 @@ log = logging.getLogger(__name__)
 
 _ENV_FILE: Final = ".env"
 _PREFIX: Final = "EMAIL_ARCHIVE_"
-_MENDS: Final = "Set it in the environment or in a .env file in the folder where you run this."
-
+_ADVICE: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
 _RENAMED: Final = {
-    "EMAIL_ARCHIVE_RETRY_SECONDS": "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
+    "EMAIL_ARCHIVE_LOOKUP_SECONDS": "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
     "EMAIL_ARCHIVE_MAX_ANSWER_BYTES": "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
+    "EMAIL_ARCHIVE_OPERATION_ERRORS": "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS",
+    "EMAIL_ARCHIVE_REFRESH": "EMAIL_ARCHIVE_REFRESH_INTERVALS",
+    "EMAIL_ARCHIVE_RETRY_SECONDS": "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
 }
-"""Old names of variables, still accepted, with the new ones."""
+"""Old names of variables and the new ones. The old names are accepted, with a warning."""
 
 
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
-    """A setting read from the environment variable `name`, and settable by its field's name."""
+    """A setting whose variable is not just the prefix and the field's name, or was renamed."""
     old = (old for old, new in _RENAMED.items() if new == name)
     return Field(default, validation_alias=AliasChoices(name, *old), **constraints)
 
 
+_Folder = Annotated[Path, AfterValidator(expand_home)]
+_DataFolder = Annotated[_Folder, AfterValidator(usable_folder)]
+_FileMode = Annotated[str, AfterValidator(usable_mode)]
+_AccountSid = Annotated[str, AfterValidator(partial(usable_sid, pattern=ACCOUNT_SID))]
+_KeySid = Annotated[str, AfterValidator(partial(usable_sid, pattern=KEY_SID))]
+_Url = Annotated[str, AfterValidator(usable_url)]
+
+
 class ArchiveSettings(BaseSettings):
-    """What works without credentials: reading, publishing, querying."""
+    """The settings that need no credentials, for reading, publishing and querying."""
 
     model_config = SettingsConfigDict(
         env_file=_ENV_FILE,
         env_ignore_empty=True,
+        env_prefix=_PREFIX,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
         populate_by_name=True,
     )
 
-    data: Path = _variable("EMAIL_ARCHIVE_DATA", Path("data"), description="The archive's folder.")
-    config: Path | None = _variable(
-        "EMAIL_ARCHIVE_CONFIG",
+    data: _DataFolder = Field(Path("data"), description="The archive's folder.")
+    config: Path | None = Field(
         None,
         description="The TOML file with several accounts; by default email-archive.toml, if it is in the "
         "folder where you run this.",
     )
-    dagster_home: Path = _variable(
+    dagster_home: _Folder = _variable(
         "DAGSTER_HOME",
         Path(".dagster"),
         description="Where Dagster keeps its runs; the demo's last sync is recorded there.",
     )
-    final_scans: str = _variable(
-        "EMAIL_ARCHIVE_FINAL_SCANS",
+    final_scans: str = Field(
         DEFAULT_FINAL_SCANS,
-        description="How long before its deadline a slot is scanned once more; the first 12h to 8h.",
+        description="Times before the deadline at which a slot is scanned again; the first from 12h to 8h.",
     )
 
-    trust_clock: bool = _variable(
-        "EMAIL_ARCHIVE_TRUST_CLOCK",
+    trust_clock: bool = Field(
         default=False,
-        description="Whether to take the API's clock without comparing it with this machine's; for an "
+        description="Whether to skip the comparison of the API's clock with this machine's, as for an "
         "emulator at another time.",
     )
 
-    file_mode: str | None = _variable(
-        "EMAIL_ARCHIVE_FILE_MODE",
+    file_mode: _FileMode | None = Field(
         None,
         description="Who may read the archive: 0600 its owner alone, 0640 its group too, 0644 everybody; "
-        "folders accordingly. It holds for files that are there, too. Without it, new files are 0600.",
+        "folders accordingly. Existing files are changed too. Without it, new files are 0600.",
     )
-
-    @field_validator("file_mode")
-    @classmethod
-    def _check_file_mode(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_mode(value)
-        return value
 
     @field_validator("final_scans")
     @classmethod
@@ -127,7 +131,7 @@ class ArchiveSettings(BaseSettings):
 
     @property
     def final_scan_times(self) -> tuple[timedelta, ...]:
-        """How long before its deadline a slot is scanned once more."""
+        """How long before its deadline a slot is scanned again."""
         return parse_durations(self.final_scans)
 
     @property
@@ -135,23 +139,9 @@ class ArchiveSettings(BaseSettings):
         """How long before a slot's deadline its final scans begin."""
         return max(self.final_scan_times)
 
-    @field_validator("data", "dagster_home")
-    @classmethod
-    def _expand_home(cls, value: Path) -> Path:
-        try:
-            return value.expanduser()
-        except RuntimeError:
-            msg = f"expected a folder; there is no home folder for {value.parts[0]}"
-            raise ValueError(msg) from None
-
-    @field_validator("data")
-    @classmethod
-    def _check_data(cls, value: Path) -> Path:
-        return usable_folder(value)
-
     @property
     def mode(self) -> int | None:
-        """The mode of the archive's files; None to leave those that are there as they are."""
+        """The mode of the archive's files; None to leave existing files as they are."""
         return None if self.file_mode is None else parse_mode(self.file_mode)
 
     @classmethod
@@ -159,8 +149,8 @@ class ArchiveSettings(BaseSettings):
         """Read the settings; `overrides` are fields by name and win over the environment.
 
         Raises:
-            SettingsError: one message that names every variable that is missing or malformed, what
-                was expected and what to do. No value of a secret is in it.
+            SettingsError: names each missing or malformed variable, what was expected and what to do, without
+                any value of a secret.
         """
         file = _readable_env_file()
         _check_names(_given(file))
@@ -183,8 +173,8 @@ class ArchiveSettings(BaseSettings):
         name = str(problem["loc"][0])
         variable = cls.variables().get(name, name)
         if problem["type"] == "missing":
-            return f"{variable} is not set. {_MENDS}"
-        return f"{variable} is malformed: {message[0].lower()}{message[1:]}. {_MENDS}"
+            return f"{variable} is not set. {_ADVICE}"
+        return f"{variable} is malformed: {message[0].lower()}{message[1:]}. {_ADVICE}"
 
     @classmethod
     def variables(cls) -> dict[str, str]:
@@ -192,7 +182,9 @@ class ArchiveSettings(BaseSettings):
         names = {}
         for name, field in cls.model_fields.items():
             alias = field.validation_alias
-            names[name] = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
+            names[name] = f"{_PREFIX}{name.upper()}"
+            if isinstance(alias, AliasChoices):
+                names[name] = str(alias.choices[0])
         return names
 
 
@@ -222,7 +214,7 @@ def _readable_env_file() -> str | None:
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """Warn of renamed variables, and of unknown ones, most likely misspelt."""
+    """Warn of renamed and of unknown variables."""
     known = _without_prefix(Settings.variables().values())
     given = {name.upper() for name in names}
     for old in sorted(given & _RENAMED.keys()):
@@ -239,61 +231,46 @@ def _without_prefix(names: Iterable[str]) -> set[str]:
 
 
 class Settings(ArchiveSettings):
-    """Everything: the archive, the credentials, and the requests to the API.
+    """All settings: the archive, the credentials, and the requests to the API.
 
     The credentials are an account SID with its auth token, or with an API key's SID and secret. With
-    both, the key is used. The account SID is needed either way: it labels the data.
+    both, the key is used. The account SID is always needed: it labels the data.
     """
 
-    account_sid: str = _variable(
+    account_sid: _AccountSid = _variable(
         "TWILIO_ACCOUNT_SID", description="The account: AC and 32 hex digits. It labels the data."
     )
     auth_token: SecretStr | None = _variable(
         "TWILIO_AUTH_TOKEN", None, description="The account's auth token; or use an API key."
     )
-    api_key_sid: str | None = _variable(
+    api_key_sid: _KeySid | None = _variable(
         "TWILIO_API_KEY_SID", None, description="An API key's SID: SK and 32 hex digits."
     )
     api_key_secret: SecretStr | None = _variable(
         "TWILIO_API_KEY_SECRET", None, description="That API key's secret."
     )
-    api_url: str = _variable(
-        "EMAIL_ARCHIVE_API_URL",
+    api_url: _Url = Field(
         "https://comms.twilio.com/v1",
         description="The API's base URL: https, or http on this machine (the emulator).",
     )
-    page_size: int = _variable(
-        "EMAIL_ARCHIVE_PAGE_SIZE",
-        1000,
-        ge=1,
-        le=1000,
-        description="Operations per page; the API's maximum is the default.",
+    page_size: int = Field(
+        1000, ge=1, le=1000, description="Operations per page; the API's maximum is the default."
     )
-    concurrency: int = _variable(
-        "EMAIL_ARCHIVE_CONCURRENCY",
+    concurrency: int = Field(
         8,
         ge=1,
         le=64,
         description=(
-            "Requests under way at once, at the most; one that many later ones overtake does not count."
+            "Requests in flight at once, at most. One that many later ones overtake does not count."
         ),
     )
-    connect_timeout: float = _variable(
-        "EMAIL_ARCHIVE_CONNECT_TIMEOUT",
-        10.0,
-        gt=0,
-        le=600,
-        description="Seconds to wait for a connection.",
+    connect_timeout: float = Field(
+        10.0, gt=0, le=600, description="Seconds to wait for a connection."
     )
-    read_timeout: float = _variable(
-        "EMAIL_ARCHIVE_READ_TIMEOUT",
-        60.0,
-        gt=0,
-        le=3600,
-        description="Seconds to wait for the next bytes of a response.",
+    read_timeout: float = Field(
+        60.0, gt=0, le=3600, description="Seconds to wait for the next bytes of a response."
     )
-    response_timeout: float = _variable(
-        "EMAIL_ARCHIVE_RESPONSE_TIMEOUT",
+    response_timeout: float = Field(
         120.0,
         gt=0,
         le=3600,
@@ -310,14 +287,10 @@ class Settings(ArchiveSettings):
     no_proxy: str = _variable(
         "NO_PROXY", "", description="Hosts that need no proxy, with commas; * for all."
     )
-    retry_attempts: int = _variable(
-        "EMAIL_ARCHIVE_RETRY_ATTEMPTS",
-        6,
-        ge=1,
-        le=100,
-        description="Attempts per request, the first included.",
+    retry_attempts: int = Field(
+        6, ge=1, le=100, description="Attempts per request, the first included."
     )
-    retry_seconds: float = _variable(
+    retry_max_wait: float = _variable(
         "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
         120.0,
         ge=0,
@@ -328,49 +301,33 @@ class Settings(ArchiveSettings):
         "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
         32 * 1024 * 1024,
         ge=1024,
-        description="Bytes of one response, before and after decompression; more is an error.",
+        description="Bytes of one response, before and after decompression. A larger response is an error.",
     )
 
-    refresh: str = _variable(
-        "EMAIL_ARCHIVE_REFRESH",
+    refresh_intervals: str = _variable(
+        "EMAIL_ARCHIVE_REFRESH_INTERVALS",
         DEFAULT_REFRESH,
         description="How often a slot is scanned, by its age: under 1 h every 10 min, and so on.",
     )
-    max_requests: int = _variable(
-        "EMAIL_ARCHIVE_MAX_REQUESTS",
+    max_requests: int = Field(
         5000,
         ge=1,
-        description="About how many requests one sync may plan; what is most urgent goes first.",
+        description="About how many requests one sync may make; the most urgent slots come first.",
     )
-    lookup_seconds: float = _variable(
-        "EMAIL_ARCHIVE_LOOKUP_SECONDS",
+    lookup_timeout: float = _variable(
+        "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
         60.0,
         gt=0,
-        description="How long one sync looks up operations by id, after it has published what it listed; the "
+        description="Seconds that one sync may spend on lookups by id, after it has published its scans; the "
         "rest stays due.",
     )
-    operation_errors: bool = _variable(
-        "EMAIL_ARCHIVE_OPERATION_ERRORS",
+    fetch_operation_errors: bool = _variable(
+        "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS",
         default=True,
         description="Whether to fetch the errors of operations with failures: one request each.",
     )
 
-    @field_validator("account_sid")
-    @classmethod
-    def _check_account(cls, value: str) -> str:
-        return usable_sid(value, ACCOUNT_SID)
-
-    @field_validator("api_key_sid")
-    @classmethod
-    def _check_key(cls, value: str | None) -> str | None:
-        return value if value is None else usable_sid(value, KEY_SID)
-
-    @field_validator("api_url")
-    @classmethod
-    def _check_url(cls, value: str) -> str:
-        return usable_url(value)
-
-    @field_validator("refresh")
+    @field_validator("refresh_intervals")
     @classmethod
     def _check_refresh(cls, value: str) -> str:
         tiers = parse_tiers(value)
@@ -391,7 +348,7 @@ class Settings(ArchiveSettings):
     def _check_credentials(self) -> Self:
         if (self.api_key_sid is None) != (self.api_key_secret is None):
             missing = "TWILIO_API_KEY_SECRET" if self.api_key_sid else "TWILIO_API_KEY_SID"
-            msg = f"{missing} is not set: an API key is its SID and its secret together. {_MENDS}"
+            msg = f"{missing} is not set: an API key is its SID and its secret together. {_ADVICE}"
             raise ValueError(msg)
         if self.auth_token is None and self.api_key_secret is None:
             msg = (
@@ -404,10 +361,10 @@ class Settings(ArchiveSettings):
     @property
     def refresh_tiers(self) -> tuple[tuple[timedelta, timedelta], ...]:
         """How often a slot is scanned: ages in rising order, each with the interval up to it."""
-        return parse_tiers(self.refresh)
+        return parse_tiers(self.refresh_intervals)
 
     def environment(self) -> dict[str, str]:
-        """The environment that gives another process these settings; its secrets are in the clear."""
+        """Environment variables that give another process these settings. Secrets are in clear text."""
         values = {variable: getattr(self, name) for name, variable in self.variables().items()}
         return {
             variable: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
@@ -416,7 +373,7 @@ class Settings(ArchiveSettings):
         }
 
     def proxy(self) -> str | None:
-        """The proxy for requests to the API, or None. Plain http stays on this machine and needs none."""
+        """The proxy for requests to the API, or None. Plain http is only used locally, without proxy."""
         proxy = self.https_proxy or self.all_proxy
         address = urlsplit(self.api_url)
         if proxy is None or address.scheme != "https" or is_listed(address, self.no_proxy):
@@ -427,7 +384,7 @@ class Settings(ArchiveSettings):
         """User and password of HTTP Basic; the API key wins over the auth token."""
         if self.api_key_sid is not None and self.api_key_secret is not None:
             return self.api_key_sid, self.api_key_secret.get_secret_value()
-        if self.auth_token is None:  # the validator has seen to it
+        if self.auth_token is None:  # excluded by the validator
             msg = "no credentials"
             raise SettingsError(msg)
         return self.account_sid, self.auth_token.get_secret_value()

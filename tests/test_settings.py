@@ -267,16 +267,29 @@ def test_existing_settings_cause_no_warning(
     assert warnings_of(caplog) == []
 
 
-def test_old_name_works_with_a_warning(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("old", "new", "field", "value"),
+    [
+        ("RETRY_SECONDS", "RETRY_MAX_WAIT", "retry_max_wait", 7),
+        ("MAX_ANSWER_BYTES", "MAX_RESPONSE_BYTES", "max_response_bytes", 2048),
+        ("LOOKUP_SECONDS", "LOOKUP_TIMEOUT", "lookup_timeout", 7),
+        ("REFRESH", "REFRESH_INTERVALS", "refresh_intervals", "2h:5m,7d:1h"),
+        ("OPERATION_ERRORS", "FETCH_OPERATION_ERRORS", "fetch_operation_errors", False),
+    ],
+)
+def test_old_name_works_with_a_warning(  # noqa: PLR0917 - fixtures and a table
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    old: str,
+    new: str,
+    field: str,
+    value: object,
 ):
-    monkeypatch.setenv("EMAIL_ARCHIVE_RETRY_SECONDS", "7")
-    monkeypatch.setenv("EMAIL_ARCHIVE_MAX_ANSWER_BYTES", "2048")
+    monkeypatch.setenv(f"EMAIL_ARCHIVE_{old}", str(value))
     settings = Settings.load(account_sid=SID, auth_token=TOKEN)
-    assert (settings.retry_seconds, settings.max_response_bytes) == (7, 2048)
+    assert getattr(settings, field) == value
     assert warnings_of(caplog) == [
-        "EMAIL_ARCHIVE_MAX_ANSWER_BYTES is deprecated: use EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
-        "EMAIL_ARCHIVE_RETRY_SECONDS is deprecated: use EMAIL_ARCHIVE_RETRY_MAX_WAIT",
+        f"EMAIL_ARCHIVE_{old} is deprecated: use EMAIL_ARCHIVE_{new}",
     ]
 
 

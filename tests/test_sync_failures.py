@@ -207,7 +207,7 @@ def test_foreign_file_in_the_lake_is_reported_and_left_alone(tmp_path: Path):
 def test_damaged_coverage_of_one_day_delays_no_other(tmp_path: Path):
     """R9: seven days of archiving nothing for one damaged file would be a loss."""
     world = World(12, 60.0, START)
-    with account(world, NOW, tmp_path, operation_errors=False) as (emulator, settings):
+    with account(world, NOW, tmp_path, fetch_operation_errors=False) as (emulator, settings):
         assert sync(settings, publishing=False).ok
         (damaged,) = tmp_path.glob(f"coverage/*/created_date={NOW.date()}/*.parquet")
         damaged.write_bytes(b"PAR1")

@@ -80,7 +80,7 @@ class RefreshPolicy:
             window_rows=WINDOW_PAGES * settings.page_size,
             page_rows=settings.page_size,
             requests=settings.max_requests,
-            errors=settings.operation_errors,
+            errors=settings.fetch_operation_errors,
         )
 
     def every(self, age: timedelta) -> timedelta:

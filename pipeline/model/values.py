@@ -66,6 +66,29 @@ def parse_mode(text: str) -> int:
     return mode
 
 
+def usable_mode(text: str) -> str:
+    """`text`, if it is a mode for `parse_mode`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    parse_mode(text)
+    return text
+
+
+def expand_home(folder: Path) -> Path:
+    """`folder`, with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        ValueError: there is no such home folder.
+    """
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        msg = f"expected a folder; there is no home folder for {folder.parts[0]}"
+        raise ValueError(msg) from None
+
+
 def usable_folder(folder: Path) -> Path:
     """`folder`, if an archive can be in it.
 

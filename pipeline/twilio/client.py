@@ -143,7 +143,7 @@ class OperationsClient:
         self._clock = ResponseClock()
         self._redaction = Redaction(*settings.basic_auth())
         self._limiter = RateLimiter(
-            settings.concurrency, sleep or self._closed.wait, settings.retry_seconds
+            settings.concurrency, sleep or self._closed.wait, settings.retry_max_wait
         )
         self._transport = _transport(settings)
         self.page_size = PageSize(settings.page_size)
@@ -283,7 +283,7 @@ class OperationsClient:
         return with_retries(
             lambda: self._request(path, parse, query),
             attempts=self._settings.retry_attempts,
-            budget=self._settings.retry_seconds,
+            budget=self._settings.retry_max_wait,
             sleep=self._limiter.wait,
         )
 

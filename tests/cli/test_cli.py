@@ -77,7 +77,7 @@ def test_wrong_use_exits_with_2(arguments: list[str], tmp_path: Path):
 
 def test_sync_says_what_it_did_in_one_line(tmp_path: Path):
     world = World(5, 300.0, at("2026-11-10"))
-    with account(world, NOW, tmp_path, operation_errors=False) as (_, settings):
+    with account(world, NOW, tmp_path, fetch_operation_errors=False) as (_, settings):
         done = run("sync", cwd=tmp_path, **settings.environment())
         number = len(world.existing(NOW))
         assert done.returncode == 0, done.stderr

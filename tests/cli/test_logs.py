@@ -23,7 +23,7 @@ def events(text: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_every_scan_merge_and_publish_is_one_line_of_json(tmp_path: Path):
-    with account(WORLD, NOW, tmp_path, operation_errors=False) as (_, settings):
+    with account(WORLD, NOW, tmp_path, fetch_operation_errors=False) as (_, settings):
         done = run("--log-format", "json", "sync", cwd=tmp_path, **settings.environment())
     assert done.returncode == 0
     found = events(done.stderr)
@@ -67,7 +67,7 @@ def test_fatal_error_is_logged_as_json(tmp_path: Path):
 
 
 def test_debug_log_is_json_too_and_has_every_request(tmp_path: Path):
-    with account(WORLD, NOW, tmp_path, operation_errors=False) as (emulator, settings):
+    with account(WORLD, NOW, tmp_path, fetch_operation_errors=False) as (emulator, settings):
         arguments = ("--debug", "--log-format", "json", "sync")
         done = run(*arguments, cwd=tmp_path, **settings.environment())
     assert done.returncode == 0

@@ -73,7 +73,10 @@ def test_operation_is_fetched_by_id_until_it_settles(tmp_path: Path):
 
 def test_forgotten_operation_is_not_found_and_never_fetched_again(tmp_path: Path):
     """R1: its last state stays."""
-    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
+    with account(WORLD, START + DAY, tmp_path, fetch_operation_errors=False) as (
+        emulator,
+        settings,
+    ):
         sync(settings, publishing=False)
         emulator.clock.set(START + 8 * DAY)
         report = sync(settings, publishing=False)
@@ -114,7 +117,10 @@ def test_failures_are_looked_up_once_and_every_error_is_kept(tmp_path: Path):
 
 
 def test_errors_can_be_left_alone(tmp_path: Path):
-    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (emulator, settings):
+    with account(WORLD, START + DAY, tmp_path, fetch_operation_errors=False) as (
+        emulator,
+        settings,
+    ):
         assert sync(settings, publishing=False).lookups.completed == 0
         assert not [one for one in emulator.requests if one.path.endswith("/Errors")]
         on = settings_for(emulator, tmp_path)
@@ -122,7 +128,7 @@ def test_errors_can_be_left_alone(tmp_path: Path):
 
 
 def test_rebuilding_finds_pending_lookups_again(tmp_path: Path):
-    with account(WORLD, START + DAY, tmp_path, operation_errors=False) as (_, settings):
+    with account(WORLD, START + DAY, tmp_path, fetch_operation_errors=False) as (_, settings):
         sync(settings, publishing=False)
         lake = Lake(tmp_path)
         before = read_pending_lookups(lake, settings.account_sid)

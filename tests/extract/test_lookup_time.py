@@ -101,7 +101,7 @@ def test_what_lookups_found_is_published_in_the_same_sync(tmp_path: Path):
 def test_lookups_end_with_their_time_and_the_rest_stays_due(tmp_path: Path, seconds: int):
     """Each of the 8 threads may finish the lookup that it has begun."""
     with scripted(answer) as server:
-        settings = settings_for(server, tmp_path, lookup_seconds=seconds)
+        settings = settings_for(server, tmp_path, lookup_timeout=seconds)
         first = sync(settings, monotonic=one_second_a_look())
         asked = lookups(server)
         assert 0 < asked <= seconds
@@ -120,7 +120,7 @@ def test_time_of_lookups_begins_after_the_listing(tmp_path: Path):
     """A long listing, or a long publish, takes nothing from them."""
     looks = itertools.chain([0.0], itertools.repeat(10_000.0))
     with scripted(answer) as server:
-        settings = settings_for(server, tmp_path, lookup_seconds=1)
+        settings = settings_for(server, tmp_path, lookup_timeout=1)
         report = sync(settings, monotonic=lambda: next(looks))
     assert report.lookups.left == 0
 
@@ -133,7 +133,7 @@ def test_command_shows_how_many_lookups_are_done_and_left(tmp_path: Path):
         assert f"looked up {FAILED} of {FAILED} operations by id" in done.stderr
         few = environment | {
             "EMAIL_ARCHIVE_DATA": str(tmp_path / "few"),
-            "EMAIL_ARCHIVE_LOOKUP_SECONDS": "0.000001",
+            "EMAIL_ARCHIVE_LOOKUP_TIMEOUT": "0.000001",
         }
         left = run("sync", "--json", cwd=tmp_path, **few)
     assert left.returncode == 0

@@ -200,7 +200,7 @@ def test_policy_comes_out_of_the_settings():
     chosen = Settings(
         account_sid=ACCOUNT,
         auth_token="t",
-        refresh="2h:5m,7d:1h",
+        refresh_intervals="2h:5m,7d:1h",
         final_scans="9h",
         page_size=100,
         max_requests=7,

@@ -39,7 +39,7 @@ def variables(server: Server) -> dict[str, str]:
         "EMAIL_ARCHIVE_API_URL": server.url,
         "EMAIL_ARCHIVE_CONCURRENCY": str(_CONNECTIONS),
         "EMAIL_ARCHIVE_TRUST_CLOCK": "true",
-        "EMAIL_ARCHIVE_OPERATION_ERRORS": "false",
+        "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS": "false",
     }
 
 
@@ -239,7 +239,7 @@ def idle(plan: Plan) -> list[Figure]:
             auth_token=AUTH_TOKEN,
             api_url=server.url,
             data=data,
-            operation_errors=False,
+            fetch_operation_errors=False,
             trust_clock=True,
         )
         day = midnight(NOW.date()) - timedelta(days=2)
