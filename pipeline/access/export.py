@@ -180,22 +180,26 @@ def _write(batches: pa.RecordBatchReader, form: Format, file: IO[bytes], schema:
         case "csv":
             options = pc.WriteOptions(quoting_header="none")
             with pc.CSVWriter(file, batches.schema, write_options=options) as writer:
-                return _through(batches, writer.write_batch)
+                return _write_batches(batches, writer.write_batch)
         case "parquet":
             with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-                return _through(batches, lambda batch: writer.write_batch(_typed(batch, schema)))
+                return _write_batches(
+                    batches, lambda batch: writer.write_batch(_typed(batch, schema))
+                )
         case "arrow":
             with pa.ipc.new_file(file, schema) as writer:
-                return _through(batches, lambda batch: writer.write_batch(_typed(batch, schema)))
+                return _write_batches(
+                    batches, lambda batch: writer.write_batch(_typed(batch, schema))
+                )
         case "json":
-            return _through(batches, lambda batch: _write_lines(batch, file))
+            return _write_batches(batches, lambda batch: _write_lines(batch, file))
 
 
 def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.record_batch(batch.columns, schema=schema)
 
 
-def _through(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], None]) -> int:
+def _write_batches(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatch], None]) -> int:
     rows = 0
     for batch in _read(batches):
         write(batch)

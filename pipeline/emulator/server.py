@@ -82,7 +82,7 @@ class Options:
         fading: for how long after the retention a listing still has some operations: half of them at
             first, then fewer; 0 for none.
         latency_seconds: delay of each response, in real seconds.
-        tells_unsettled: whether an operation can be fetched by id after the retention while it is not
+        returns_unsettled: whether an operation can be fetched by id after the retention while it is not
             settled, and for a day afterwards.
         faults: injected faults; None for none.
     """
@@ -98,7 +98,7 @@ class Options:
     records_key: Literal["operations", "data"] = "operations"
     fading: timedelta = timedelta(days=3)
     latency_seconds: float = 0.0
-    tells_unsettled: bool = False
+    returns_unsettled: bool = False
     faults: Faults | None = None
 
 
@@ -356,7 +356,7 @@ class _Api:
     def _is_available(self, number: int, record: dict[str, Any], now: datetime) -> bool:
         if now < datetime.fromisoformat(record["createdAt"]) + RETENTION:
             return True
-        if not self.options.tells_unsettled:
+        if not self.options.returns_unsettled:
             return False
         yesterday = self.world.records([number], now - timedelta(days=1))
         return any(one["status"] in ("SCHEDULED", "PROCESSING") for one in yesterday)

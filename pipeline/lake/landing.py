@@ -35,7 +35,7 @@ from pipeline.model.windows import Window
 
 _FACTS_KEY: Final = b"email_archive.scan"
 _LOOKUPS_KEY: Final = b"email_archive.lookups"
-_RIDERS: Final = {
+_COLUMNS_OF: Final = {
     REJECTS: {
         c.name: f"reject_{c.name}"
         for c in REJECTS.columns
@@ -116,7 +116,7 @@ def _land(
     metadata: Mapping[bytes, str],
 ) -> Path:
     target = lake.landing_folder(partition) / f"{name}{LANDED_SUFFIX}"
-    parts = [_to_ride(table, found) for table, found in rows.items() if found.num_rows]
+    parts = [_landed_columns(table, found) for table, found in rows.items() if found.num_rows]
     landed = pa.concat_tables([_STATES.empty_table(), *parts], promote_options="default")
     landed = landed.replace_schema_metadata(dict(metadata))
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
@@ -146,8 +146,8 @@ def _decoded(path: Path) -> pa.Table:
         return pq.ParquetFile(file).read(use_threads=False)
 
 
-def _to_ride(table: Table, rows: pa.Table) -> pa.Table:
-    fields = _RIDERS.get(table, {})
+def _landed_columns(table: Table, rows: pa.Table) -> pa.Table:
+    fields = _COLUMNS_OF.get(table, {})
     columns = {fields.get(name, name): rows[name] for name in rows.schema.names}
     return pa.table(columns)  # without the schema: each column is NULL in others' rows
 
@@ -177,9 +177,9 @@ def read(path: Path) -> Landed:
             operations=_typed(
                 OPERATIONS, dict(zip(states.schema.names, states.columns, strict=True))
             ),
-            rejects=_riding(table, REJECTS, "raw", scan_id=path.stem),
-            lookups=_riding(table, LOOKUPS, "operation_id"),
-            errors=_riding(table, OPERATION_ERRORS, "operation_id"),
+            rejects=_rows_of(table, REJECTS, "raw", scan_id=path.stem),
+            lookups=_rows_of(table, LOOKUPS, "operation_id"),
+            errors=_rows_of(table, OPERATION_ERRORS, "operation_id"),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         advice = "its day is not merged until the file is moved away"
@@ -191,14 +191,18 @@ def _never(states: pa.Table) -> pa.Array:
     return pa.nulls(states.num_rows, TIMESTAMP)
 
 
-def _riding(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:
+def _rows_of(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:
     """The rows of a table that ride in a landed file: those that have the `required` column."""
-    fields = _RIDERS[table]
+    fields = _COLUMNS_OF[table]
     if fields[required] not in landed.schema.names:
         return table.arrow.empty_table()
     rows = landed.filter(landed[fields[required]].is_valid())
     columns = {name: rows[name] for name in ("observed_at",) if name in table.names}
-    columns |= {n: rows[riding] for n, riding in fields.items() if riding in rows.schema.names}
+    columns |= {
+        n: rows[landed_name]
+        for n, landed_name in fields.items()
+        if landed_name in rows.schema.names
+    }
     columns["scan_id"] = pa.repeat(scan_id, rows.num_rows)
     return _typed(table, columns)
 
@@ -215,7 +219,10 @@ def _typed(table: Table, columns: Mapping[str, pa.ChunkedArray | pa.Array]) -> p
 
 def _require_known(path: Path, names: Iterable[str], metadata: Mapping[bytes, bytes]) -> None:
     """Refuse a file with unknown columns: merging would delete it, and they would be lost (R1)."""
-    known = {*OPERATIONS.names, *(name for riders in _RIDERS.values() for name in riders.values())}
+    known = {
+        *OPERATIONS.names,
+        *(name for columns in _COLUMNS_OF.values() for name in columns.values()),
+    }
     facts = json.loads(metadata.get(_FACTS_KEY, b"{}"))
     if unknown := {*names, *facts} - {*known, *COVERAGE.names, "account_id"}:
         raise parquet.written_by_a_newer_version(path, unknown)

@@ -126,17 +126,17 @@ def _publish(lake: Lake, *, force: bool) -> bool:
             # These are views; check their files now, so that damage is reported.
             known = noted.get("versions", {}).get(table.name, {})
             collected.check_changed(lake, table, found[table], known)
-        if not _build_beside(lake, found, statements, is_needed=not _is_same(noted, note)):
-            lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
+        if not _build(lake, found, statements, is_needed=not _is_same(noted, note)):
+            lake.files.publish_file(_temporary_rows(lake), collected.rows_file(lake))
             _note(lake, note)
             return False
-        note["warehouse"] = {_key(lake): _stamp(_warehouse_beside(lake))}
+        note["warehouse"] = {_key(lake): _version(_temporary_warehouse(lake))}
         lake.files.discard(
             collected.note_file(lake)
         )  # it describes the files that are replaced now
-        lake.files.publish_file(_rows_beside(lake), collected.rows_file(lake))
+        lake.files.publish_file(_temporary_rows(lake), collected.rows_file(lake))
         _remove_log(lake)
-        lake.files.publish_file(_warehouse_beside(lake), lake.warehouse)
+        lake.files.publish_file(_temporary_warehouse(lake), lake.warehouse)
         _remove_log(lake)
         _note(lake, note)
     about = {
@@ -160,8 +160,10 @@ def _was_written(lake: Lake, note: Mapping[str, Any]) -> bool:
     """Whether another program wrote to the warehouse since it was published, or has it open for writing."""
     if not lake.warehouse.exists():
         return False
-    stamp = _stamp(lake.warehouse)
-    if note["warehouse"].get(_key(lake), stamp) == stamp and not has_writer(lake.warehouse):
+    version_now = _version(lake.warehouse)
+    if note["warehouse"].get(_key(lake), version_now) == version_now and not has_writer(
+        lake.warehouse
+    ):
         return False
     log.warning(
         "another program wrote to %s, or has it open for writing: the file is replaced, without those "
@@ -176,7 +178,7 @@ def _key(lake: Lake) -> str:
     return str(lake.warehouse.absolute())
 
 
-def _stamp(file: Path) -> str:
+def _version(file: Path) -> str:
     stat = file.stat()
     return f"{stat.st_size} {stat.st_mtime_ns}"
 
@@ -197,15 +199,15 @@ def _remove_log(lake: Lake) -> None:
         lake.files.remove(found)
 
 
-def _rows_beside(lake: Lake) -> Path:
+def _temporary_rows(lake: Lake) -> Path:
     return lake.temporary_file("rows.duckdb")
 
 
-def _warehouse_beside(lake: Lake) -> Path:
+def _temporary_warehouse(lake: Lake) -> Path:
     return lake.temporary_file("warehouse.duckdb")
 
 
-def _build_beside(
+def _build(
     lake: Lake,
     found: Mapping[Table, Versions],
     statements: Sequence[str],
@@ -229,13 +231,13 @@ def _build_beside(
     def build() -> bool:
         _discard(lake)
         with engine.connect(spill=lake.spill) as connection:
-            _attach(connection, _rows_beside(lake), "collected")
+            _attach(connection, _temporary_rows(lake), "collected")
             collected.collect(connection, lake, {t: found[t] for t in (*SUMMED, *SCANNED)})
             for statement in _counting_statements():
                 connection.execute(statement)
             if not is_needed and _has_same_slots(connection, lake):
                 return False
-            _attach(connection, _warehouse_beside(lake), "warehouse")
+            _attach(connection, _temporary_warehouse(lake), "warehouse")
             connection.begin()
             for statement in statements:
                 connection.execute(statement)
@@ -260,7 +262,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, file: Path, name: str) -> Non
 
 def _discard(lake: Lake) -> None:
     """Remove the temporary files and their write-ahead logs."""
-    for file in (_rows_beside(lake), _warehouse_beside(lake)):
+    for file in (_temporary_rows(lake), _temporary_warehouse(lake)):
         lake.files.discard(file)
         lake.files.discard(write_ahead_log(file))
 

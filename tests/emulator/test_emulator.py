@@ -220,7 +220,7 @@ def test_unsettled_operation_may_be_fetched_beyond_the_retention():
     late = [one for one in WORLD.records(early, later) if one["status"] == "SCHEDULED"]
     assert late
     for tells, expected in ((True, 200), (False, 404)):
-        with served(now=later, tells_unsettled=tells) as (http, emulator):
+        with served(now=later, returns_unsettled=tells) as (http, emulator):
             answer = http.get(f"{emulator.url}/Emails/Operations/{late[0]['id']}")
             assert answer.status_code == expected
             emulator.clock.set(at("2026-11-25"))

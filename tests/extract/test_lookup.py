@@ -51,7 +51,7 @@ def newest(data: Path) -> dict[str, dict[str, Any]]:
 @pytest.mark.slow
 def test_operation_is_fetched_by_id_until_it_settles(tmp_path: Path):
     """R2, R3: its last state comes by its id, and goes through land and merge like any other."""
-    options = Options(tells_unsettled=True)
+    options = Options(returns_unsettled=True)
     world = World(4, 1500.0, START, end=START + DAY)
     with account(world, START + DAY, tmp_path, options=options) as (emulator, settings):
         sync(settings, publishing=False)

@@ -159,7 +159,7 @@ def test_query_of_a_moved_archive_says_how_to_repair_it(
     lake = Lake(published(tmp_path / "old", record(1)).root.rename(tmp_path / "new"))
     with pytest.raises(
         ArchiveError,
-        match=r"(No files found|Cannot access file)(.|\n)*`email-archive publish` mends",
+        match=r"(No files found|Cannot access file)(.|\n)*`email-archive publish` updates",
     ):
         asking(lake)
 

@@ -392,7 +392,7 @@ def _options(lots: random.Random, seed: int, sid: str) -> Options:
         empty_pages=lots.random() < 0.3,
         records_key=lots.choice(["operations", "data"]),
         fading=lots.choice([timedelta(), 3 * _DAY]),
-        tells_unsettled=lots.random() < 0.3,
+        returns_unsettled=lots.random() < 0.3,
         faults=_faults(lots, seed),
     )
 

@@ -323,7 +323,7 @@ DELIVERY_BY_WEEKDAY_HOUR = Table(
 DELIVERY_ANOMALIES = Table(
     "delivery_anomalies",
     "warehouse",
-    "One row per account, UTC day of creation and rate that left its band",
+    "One row per account, UTC day of creation and rate outside its band",
     "Days whose delivery, open, undelivered or failure rate is outside the range expected from the 28 days "
     "before. A changing day is compared only by what can't become smaller: too many undelivered, failed or "
     "opened. A closed day is not compared by what may have come after its last scan: too few delivered or "

@@ -1,4 +1,5 @@
--- Grain: one row per account, UTC day of creation and rate that left its band, of each account's last days.
+-- Grain: one row per account, UTC day of creation and rate outside its band.
+-- The anomalies of each account's last days.
 WITH last_days AS (
     SELECT account_id, max(created_date) AS last_day
     FROM delivery_daily

@@ -1,4 +1,5 @@
--- Grain: one row per account. DuckDB takes the counts from the files' footers.
+-- Grain: one row per account.
+-- The number of rows of a table, from the footers of its files.
 SELECT account_id, count(*) AS row_count
 FROM $table
 GROUP BY account_id

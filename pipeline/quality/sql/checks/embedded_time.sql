@@ -1,8 +1,7 @@
--- Grain: one row per operation whose id names another time of creation than created_at.
--- The first ten of an id's digits are the Unix time in milliseconds, in base 32: a free cross-check.
--- A minute's tolerance, since the id is made somewhat before or after the record.
--- Seven of these digits tell the time to half a minute and are the same for all ids of that time: so most
--- are told together, in an eighth of the time that each by itself would take.
+-- Grain: one row per operation whose id has another creation time than created_at.
+-- The first ten digits of an id are the Unix time in milliseconds, in base 32. The tolerance is a minute, since the
+-- id is made before or after the record. All ids of about half a minute share the first seven digits, so most are
+-- compared in groups, which takes an eighth of the time.
 WITH beginnings AS (
     SELECT
         operation_id[17:23] AS beginning,
@@ -26,7 +25,7 @@ embedded_beginnings AS (
 doubtful AS (
     SELECT beginning
     FROM embedded_beginnings
-    -- 32768 ms follow; a second less than the tolerance, which counts whole seconds.
+    -- The group spans 32768 ms. 59 s, because date_diff below counts whole seconds.
     WHERE latest > embedded_from + INTERVAL 59 SECOND
         OR earliest < embedded_from + INTERVAL '32.768' SECOND - INTERVAL 59 SECOND
 ),
@@ -46,7 +45,7 @@ SELECT
     operation_id,
     'the id says that it was created at ' || embedded_at::VARCHAR AS problem
 FROM embedded
--- An id of another form names no time. Asked last: DuckDB would match every id first.
+-- Ids of another format have no time. Within CASE, so that DuckDB matches only these few ids.
 WHERE CASE
     WHEN abs(date_diff('second', embedded_at, created_at)) > 60 THEN regexp_matches(operation_id, $pattern)
     ELSE false

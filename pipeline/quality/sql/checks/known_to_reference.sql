@@ -1,5 +1,5 @@
--- Grain: one row per operation with something that the API's reference doesn't know.
--- Formats drift: all of it is kept, and somebody should look.
+-- Grain: one row per operation with drift.
+-- Statuses, fields and id formats that the API's reference does not know. They are kept.
 WITH named AS (
     SELECT
         operation_id,

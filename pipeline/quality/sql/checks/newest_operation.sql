@@ -1,6 +1,6 @@
--- Grain: one row per account that has been silent for longer than it ever was; none if all is usual.
--- Silence is the time since the newest operation's hour, at the account's latest scan; usual is the
--- longest time between two hours with operations in the 4 weeks before it, and 6 hours at the least.
+-- Grain: one row per account that has been without new operations for longer than usual.
+-- The time from the hour of the newest operation to the latest scan is compared with the longest time between two
+-- hours with operations in the 4 weeks before, or with 6 hours if that is longer.
 WITH moments AS (
     SELECT account_id, max(completed_at) AS as_of FROM coverage GROUP BY account_id
 ),

@@ -1,6 +1,6 @@
 -- Grain: one row per operation whose parts exceed its total.
--- The parts that no reading counts twice: an opened email may also be counted as delivered, and a
--- delivered one as sent, so of these only the larger is taken. In HUGEINT, which has room for any counts.
+-- An opened email may also be counted as delivered, and a delivered one as sent, so only the larger of delivered
+-- and opened is added, and sent is not. HUGEINT prevents an overflow.
 SELECT
     operation_id,
     total,

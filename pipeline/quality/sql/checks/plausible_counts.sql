@@ -1,5 +1,5 @@
--- Grain: one row per operation and count that is larger than is believed of one operation.
--- The delivery tables take such a count for absent.
+-- Grain: one row per operation and count above the largest plausible count.
+-- The delivery tables treat such a count as absent.
 WITH suspicious AS (
     SELECT operation_id, $names FROM operations WHERE greatest($names) > $most
 )

@@ -1,4 +1,5 @@
--- Grain: one row per record that could not be read.
+-- Grain: one row per record that could not be parsed.
+-- The record and the reason.
 SELECT
     coalesce(operation_id, '') AS operation_id,
     reason AS problem,
