@@ -181,7 +181,7 @@ def test_signalled_dagster_run_fails_at_once_without_retry(told: signal.Signals,
         process.send_signal(told)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
-    assert "stopped: what landed is in the archive" in errors
+    assert "stopped: landed scans are in the archive" in errors
     assert len(Lake(tmp_path / "data").pending()) == 1
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.FAILURE]
