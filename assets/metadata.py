@@ -1,4 +1,4 @@
-"""Metadata of assets, made from the schema."""
+"""Metadata of assets, generated from the schema."""
 
 from collections.abc import Mapping
 from datetime import date

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pipeline.report.figures import Figure
 
 MOST_BYTES = 200_000
-"""Of all pictures in one event, which is stored for every run. Ten charts take about 90 kB."""
+"""The most bytes of charts in one event, which is stored for every run. Ten charts take about 90 kB."""
 
 _WIDTH = 400
 

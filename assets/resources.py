@@ -40,7 +40,7 @@ class ArchiveResource(dg.ConfigurableResource[Lake]):
         return self.settings().first_final_scan
 
     def trusts_clock(self) -> bool:
-        """Whether the API's clock is not to be compared with this machine's."""
+        """Whether to use the API's clock without comparing it with this machine's."""
         return self.settings().trust_clock
 
     def lake(self) -> Lake:

@@ -192,7 +192,7 @@ def _never(states: pa.Table) -> pa.Array:
 
 
 def _rows_of(landed: pa.Table, table: Table, required: str, scan_id: str = "") -> pa.Table:
-    """The rows of a table that ride in a landed file: those that have the `required` column."""
+    """The rows of a table in a landed file: those whose `required` column is not NULL."""
     fields = _COLUMNS_OF[table]
     if fields[required] not in landed.schema.names:
         return table.arrow.empty_table()
