@@ -1,7 +1,7 @@
 """Commands that call the API: `sync` and `verify`."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,16 +19,21 @@ from pipeline.cli.options import (
 from pipeline.errors import UsageError
 from pipeline.terminal import say
 
+if TYPE_CHECKING:
+    from pipeline.sync_report import SyncReport
+
 
 def sync(
     data: DataOption = None,
     as_json: JsonOption = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="Scan all that the API may still know, due or not.")
+        bool, typer.Option("--all", help="Scan everything that the API still has, due or not.")
     ] = False,
     since: Annotated[
         datetime | None,
-        typer.Option(help="Scan what was created from then on (UTC), due or not.", formats=TIMES),
+        typer.Option(
+            help="Scan operations created from this time on (UTC), due or not.", formats=TIMES
+        ),
     ] = None,
     until: Annotated[
         datetime | None,
@@ -40,15 +45,15 @@ def sync(
     trust_clock: Annotated[
         bool,
         typer.Option(
-            "--trust-clock", help="Go by the API's clock, though this machine's shows another time."
+            "--trust-clock", help="Use the API's clock even if it differs from this machine's."
         ),
     ] = False,
 ) -> None:
     """Scan what is due and bring the archive up to date.
 
-    Young operations are scanned often, old ones rarely, and all once more before the API forgets them:
-    so run it often, every 10 minutes say. It makes one request when nothing is due.
-    Exits with 1 if a window could not be scanned or a day not merged; the rest is done all the same.
+    Young operations are scanned often, old ones rarely, and all of them again before the API drops them.
+    Run it often, for example every 10 minutes. It makes one request when nothing is due.
+    Exits with 1 if a window could not be scanned or a day not merged; everything else is still done.
 
     Example: email-archive sync --json | jq .new
     """
@@ -63,16 +68,24 @@ def sync(
     scope = _scope(everything, since, until)
     with observing() as observer:
         report = run(settings, scope=scope, observer=observer, publishing=publish)
-    summary = report.summary()
     if as_json:
-        typer.echo(json_figures(summary))
+        typer.echo(json_figures(report.summary()))
     else:
-        say(
-            f"{report.account_id}: {summary['operations_seen']} operations seen: {summary['new']} new, "
-            f"{summary['changed']} changed, {summary['unchanged']} unchanged; "
-            f"{summary['rejects']} rejects; {summary['requests']} requests, "
-            f"{summary['retries']} retries; {summary['seconds']} s"
-        )
+        say(_sentence(report))
+    _exit_if_failed(report)
+
+
+def _sentence(report: "SyncReport") -> str:
+    figures = report.summary()
+    return (
+        f"{report.account_id}: {figures['operations_seen']} operations seen: {figures['new']} new, "
+        f"{figures['changed']} changed, {figures['unchanged']} unchanged; "
+        f"{figures['rejects']} rejects; {figures['requests']} requests, "
+        f"{figures['retries']} retries; {figures['seconds']} s"
+    )
+
+
+def _exit_if_failed(report: "SyncReport") -> None:
     for failure in report.extraction.failures:
         complain(f"window {failure.window} failed and stays due: {failure.error}")
     for failed in report.lookups.failures:
@@ -90,7 +103,7 @@ def verify(
     since: Annotated[
         datetime | None,
         typer.Option(
-            help="Compare what was created from then on (UTC); by default 7 days ago.",
+            help="Compare operations created from this time on (UTC); by default 7 days ago.",
             formats=TIMES,
         ),
     ] = None,
@@ -128,7 +141,7 @@ def verify(
 
 
 def _scope(everything: bool, since: datetime | None, until: datetime | None) -> Any:
-    """What a sync is asked to scan."""
+    """What the options ask to scan, as a `Scope`."""
     from pipeline.sync import DUE, EVERYTHING, Range
 
     if since is None and until is None:

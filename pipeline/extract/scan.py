@@ -1,7 +1,7 @@
-"""Windows to scans: what the API answered, made into what can land.
+"""Scans: the complete listing of a window as tables that can land.
 
-A scan asks its window with a margin, drops what lies outside and what came twice (R7), and stamps
-every state with the moment when the scan began, by the API's clock (R10).
+A scan queries its window with a margin, drops records outside the window and duplicates (R7), and gives
+every state the time when the scan began, by the API's clock (R10).
 """
 
 import logging
@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -32,10 +33,10 @@ from pipeline.twilio.parsing import Reject, drift
 log = logging.getLogger(__name__)
 
 MAX_PAGES: Final = 2 * WINDOW_PAGES
-"""A window that fills more pages than this is cut while it runs."""
+"""A window with more pages than this is cut while it is listed."""
 
 _RESTARTS: Final = 2
-"""Listings that are begun anew after a refused page token, if the window can't be cut instead."""
+"""How often a listing is restarted after a refused page token, if the window can't be cut."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
@@ -79,19 +80,19 @@ def scan_window(
     on_page: Callable[[Page], None] = lambda _: None,
     max_pages: int = MAX_PAGES,
 ) -> ScanResult:
-    """List one window completely, or as far as its budget of pages goes.
+    """List one window completely, or up to its page budget.
 
     Args:
         client: the API.
         account_id: the account that the client's credentials read.
         window: what to list.
         on_page: called with each page as it arrives.
-        max_pages: the budget, in pages full of the window's own operations. A window that outgrows it
-            comes back with the parts to scan instead, as does one whose listing the API ends
-            early. A window of a second can't be cut, and is listed to its end.
+        max_pages: the budget, in full pages of the window's own operations. If the window outgrows it, or
+            the API ends the listing early, the result has the parts to scan instead. A window of one
+            second can't be cut and is listed to its end.
 
     Raises:
-        ApiError: a page could not be had; nothing of the window counts then.
+        ApiError: a page could not be fetched; nothing of the window is used.
     """
     began = time.monotonic()
     listed = _list_with_restarts(client, account_id, window, on_page, max_pages)
@@ -104,7 +105,7 @@ def scan_window(
     facts = ScanFacts(
         account_id=account_id,
         window=window,
-        # A page out of a cache is older than its turn: the scan is as old as its oldest page.
+        # A cached page may be older than the first one: a scan is as old as its oldest page.
         observed_at=observed_at,
         completed_at=max(page.observed_at for page in listed.pages),
         complete=is_complete,
@@ -125,7 +126,7 @@ def scan_window(
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """The pages of a window, of each the operations created in it, and how the listing ended."""
+    """The pages of a window, the operations of each that are in the window, and how the listing ended."""
 
     pages: Sequence[Page]
     found: Sequence[pa.Table]
@@ -140,7 +141,7 @@ def _list_with_restarts(
     on_page: Callable[[Page], None],
     max_pages: int,
 ) -> _Listed:
-    """List a window; begin anew where a token is refused, or pages of this size fail."""
+    """List a window. Restart if a page token is refused, or with smaller pages if pages fail."""
     requests = refused_tokens = 0
 
     def count(page: Page) -> None:
@@ -159,13 +160,13 @@ def _list_with_restarts(
             requests += error.attempts
             log.warning("%s", error, extra=_about(account_id, window, error))
         except ApiError as error:
-            # Whether a token may go with another page size is undocumented: the listing begins anew.
+            # It is not documented whether a token works with another page size, so the listing restarts.
             smaller = client.page_size.after_failure(size, error)
             if smaller is None:
                 raise
             requests += error.attempts
             log.warning(
-                "%s. Pages of %d operations fail; %s is listed anew with pages of %d, as if "
+                "%s. Pages of %d operations fail; %s is listed again with pages of %d, as if "
                 "EMAIL_ARCHIVE_PAGE_SIZE were %d",
                 *(error, size, window, smaller, smaller),
                 extra=_about(account_id, window, error),
@@ -184,8 +185,8 @@ def _list(
     can_be_cut = window.end - window.start > _SMALLEST
     listing = client.pages(window, page_size=page_size)
     while True:
-        # Pages that are empty, or full of what lies outside, tell how the API filters and not that
-        # the window is big: its parts would take just as many, and be cut without end.
+        # Pages without operations of the window show how the API filters, not that the window is big. Its
+        # parts would have as many such pages, and would be cut without end.
         may_be_cut = can_be_cut and any(table.num_rows for table in found)
         try:
             page = next(listing, None)
@@ -213,33 +214,20 @@ def scan_windows(
     concurrency: int,
     on_page: Callable[[Page], None] = lambda _: None,
 ) -> Generator[ScanResult | FailedScan, None, None]:
-    """List many windows at once on threads; give each as it is done, in no certain order.
+    """Scan many windows concurrently; yield each result as it is done, in no particular order.
 
-    A window that outgrows its budget comes as what was listed of it, and its parts are scanned before what
-    is not about to be.
-    A window that fails does not stop the others. Wrong credentials do: every window would fail.
-    At most 1.5 x `concurrency` scans are queued, running or unconsumed, and one more for each request that
-    many later ones have overtaken: so memory stays bounded, and threads have something to do for a while if
-    the caller has too. When it stops taking them, windows not yet begun are given up, and those under way are
-    not waited for: they end at their next page.
+    A window that outgrows its page budget yields what was listed of it; its parts are scanned next. A window
+    that fails does not stop the others.
+
+    To bound memory, at most 1.5 x `concurrency` scans are queued, running or unconsumed, plus one for each
+    request that many later ones have overtaken. Closing the generator cancels queued scans; running ones
+    end at their next page and are not waited for.
 
     Raises:
-        CredentialsError: the API refuses the credentials.
+        CredentialsError: the API refuses the credentials, so that every window would fail.
     """
     stop = threading.Event()
-
-    def tell(page: Page) -> None:
-        _raise_if(stop)
-        on_page(page)
-
-    def listed(window: Window) -> ScanResult | FailedScan:
-        try:
-            return scan_window(client, account_id, window, tell)
-        except CredentialsError:
-            raise
-        except ApiError as error:
-            return FailedScan(window, error)
-
+    scan = partial(_scan_or_failure, client, account_id, on_page=_unless(stop, on_page))
     queue = deque(windows)
     with workers(3 * concurrency, "scan") as pool:
         running: set[Future[ScanResult | FailedScan]] = set()
@@ -247,7 +235,7 @@ def scan_windows(
             while True:
                 most = concurrency + concurrency // 2 + client.overtaken
                 while len(running) < most and queue:
-                    running.add(pool.submit(listed, queue.popleft()))
+                    running.add(pool.submit(scan, queue.popleft()))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -256,25 +244,44 @@ def scan_windows(
                     if isinstance(outcome, ScanResult):
                         queue.extendleft(reversed(outcome.parts))
                     else:
-                        # Logged only if the caller takes it: what is given up has not failed.
-                        window, error = outcome.window, outcome.error
-                        about = {"event": "scan_failed", **_about(account_id, window, error)}
-                        log.warning("window %s failed: %s", window, error, extra=about)
+                        _log_failure(account_id, outcome)
                     yield outcome
-                    del outcome  # so that its memory is free as soon as the caller is done with it
+                    del outcome  # frees its memory as soon as the caller is done with it
         finally:
             stop.set()
             for future in running:
                 future.cancel()
 
 
+def _scan_or_failure(
+    client: OperationsClient, account_id: str, window: Window, on_page: Callable[[Page], None]
+) -> ScanResult | FailedScan:
+    try:
+        return scan_window(client, account_id, window, on_page)
+    except CredentialsError:
+        raise
+    except ApiError as error:
+        return FailedScan(window, error)
+
+
 class _StoppedError(Exception):
-    """Ends a scan that nobody waits for any more."""
+    """Ends a scan whose result is no longer wanted."""
 
 
-def _raise_if(stop: threading.Event) -> None:
-    if stop.is_set():
-        raise _StoppedError
+def _unless(stop: threading.Event, on_page: Callable[[Page], None]) -> Callable[[Page], None]:
+    """`on_page`, but raising `_StoppedError` once `stop` is set."""
+
+    def call(page: Page) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        on_page(page)
+
+    return call
+
+
+def _log_failure(account_id: str, failed: FailedScan) -> None:
+    about = {"event": "scan_failed", **_about(account_id, failed.window, failed.error)}
+    log.warning("window %s failed: %s", failed.window, failed.error, extra=about)
 
 
 def _log_scan(facts: ScanFacts, pages: Sequence[Page], seconds: float) -> None:
@@ -309,8 +316,8 @@ def _about(account_id: str, window: Window, error: ArchiveError) -> dict[str, ob
 
 
 def _inside(operations: pa.Table, window: Window) -> pa.Table:
-    """Those that were created in the window; nothing is copied if they came one after the other."""
-    # As numbers: of a page, making moments of them costs more than finding them.
+    """The operations created in the window. Nothing is copied if they are contiguous."""
+    # Compared as integers: converting a page's times to datetime costs more than the comparison.
     created_at = operations["created_at"].to_numpy().view(np.int64)
     start, end = (_microseconds(bound) for bound in (window.start, window.end))
     if not len(created_at) or (start <= created_at.min() and created_at.max() < end):
@@ -326,18 +333,18 @@ def _microseconds(moment: datetime) -> int:
 
 
 def _may_lie_in(reject: Reject, window: Window) -> bool:
-    """Whether a reject is this window's: it is unless its creation is known to lie elsewhere."""
+    """Whether a reject may belong to the window: its creation time is inside, or unknown."""
     return reject.created_at is None or window.start <= reject.created_at < window.end
 
 
 def _distinct(states: pa.Table) -> tuple[pa.Table, int]:
-    """The states, each once, and of how many operations they are.
+    """The states without duplicates, and the number of operations.
 
-    Two different states of one operation both stay: both were seen (R1).
+    Two different states of one operation are both kept: both were observed (R1).
     """
     ids = states["operation_id"].combine_chunks()
     if pc.all(pc.less(ids[:-1], ids[1:]), min_count=0).as_py():
-        return states, states.num_rows  # the order of most listings, seen without a hash table
+        return states, states.num_rows  # most listings are in this order: no hash table needed
     operations = pc.count_distinct(ids).as_py()
     if operations == states.num_rows:
         return states, operations
@@ -347,12 +354,12 @@ def _distinct(states: pa.Table) -> tuple[pa.Table, int]:
 
 
 def observed(states: pa.Table, observed_at: datetime, *, by_id: bool = False) -> pa.Table:
-    """Records, as `schema.RECORD_SCHEMA`, as the states that were seen then: `schema.OPERATIONS`.
+    """Records (`schema.RECORD_SCHEMA`) as states (`schema.OPERATIONS`).
 
     Args:
         states: the records.
-        observed_at: when they were seen.
-        by_id: whether they were fetched by id and not listed.
+        observed_at: when they were observed: UTC, by the API's clock.
+        by_id: whether they were looked up by id, and not listed.
     """
     columns = {name: states[name] for name in states.schema.names}
     columns["observed_at"] = _repeated(observed_at, states.num_rows)
@@ -361,7 +368,7 @@ def observed(states: pa.Table, observed_at: datetime, *, by_id: bool = False) ->
 
 
 def rejects_table(rejects: Sequence[Reject], observed_at: datetime) -> pa.Table:
-    """Rejects that came then, as `schema.REJECTS` without `scan_id`."""
+    """Rejects as `schema.REJECTS` without `scan_id`."""
     rows: list[dict[str, Any]] = [
         {
             "reason": reject.reason,
