@@ -6,6 +6,8 @@ DAGSTER_HOME := $(CURDIR)/.dagster
 UI_PORT ?= 3000
 export DAGSTER_DISABLE_TELEMETRY := yes
 demo ui: export DAGSTER_HOME := $(DAGSTER_HOME)
+# Otherwise each worker and each process of a test compiles all that it imports.
+test test-all: export PYTHONDONTWRITEBYTECODE :=
 
 VENV := .venv
 BIN := $(VENV)/bin

@@ -30,6 +30,15 @@ settings.register_profile(
 settings.load_profile("repeatable")
 
 
+def pytest_configure() -> None:
+    """Let no test wait for the disk.
+
+    A process that is killed loses nothing of the page cache, and power cuts are tested with a disk that keeps
+    only what was synced.
+    """
+    os.fsync = lambda _: None
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores: tests wait for servers and processes to begin."""
     return (os.cpu_count() or 1) + 1

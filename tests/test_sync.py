@@ -155,14 +155,15 @@ def test_archive_equals_the_truth_under_counting_and_unknown_fields(tmp_path: Pa
 def test_archive_outlives_the_api(tmp_path: Path):
     """R1: what the API forgets, or tells only in part, stays as it was last seen."""
     moments = [at("2026-11-10 23:59:59") + timedelta(hours=34 * n) for n in range(13)]
-    with account(WORLD, moments[0], tmp_path) as (emulator, settings):
+    world = World(5, 60.0, START)
+    with account(world, moments[0], tmp_path) as (emulator, settings):
         for moment in moments:
             emulator.clock.set(moment)
             assert sync_all(settings, publishing=moment == moments[-1]).ok
         assert moments[-1] > START + timedelta(days=17)
         assert unlike_truth(emulator, tmp_path, START, moments) == []
     warehouse = ask(Lake(tmp_path), "SELECT count(*) AS n FROM operations").to_pylist()
-    assert warehouse == [{"n": len(WORLD.existing(moments[-1]))}]
+    assert warehouse == [{"n": len(world.existing(moments[-1]))}]
 
 
 def test_operations_are_the_newest_states_of_history(tmp_path: Path):

@@ -109,8 +109,7 @@ def test_without_kept_rows_every_file_is_read(lake: Lake, damage: str):
     assert published(lake) == [(DAY, 1), (DAY + NEXT, 2)]
 
 
-@pytest.mark.parametrize("outdated", [1, 3, 12])
-def test_changed_partitions_are_replaced_and_others_stay(tmp_path: Path, outdated: int):
+def test_changed_partitions_are_replaced_and_others_stay(tmp_path: Path):
     days = [NOON + n * NEXT for n in range(14)]
     lake = derived(
         new_lake(tmp_path),
@@ -125,9 +124,10 @@ def test_changed_partitions_are_replaced_and_others_stay(tmp_path: Path, outdate
     )
     before = published(lake)
     assert [day for day, _ in before] == [noon.date() for noon in days]
-    others = {str(Partition(ACCOUNT, noon.date())): "another" for noon in days[:outdated]}
-    note_versions(lake, noted_versions(lake) | others)
-    assert published(lake) == before
+    for outdated in (1, 3, 12):
+        others = {str(Partition(ACCOUNT, noon.date())): "another" for noon in days[:outdated]}
+        note_versions(lake, noted_versions(lake) | others)
+        assert published(lake) == before
 
 
 def test_publish_killed_after_its_rows_repeats_safely(lake: Lake):

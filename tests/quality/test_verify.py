@@ -19,6 +19,7 @@ from pipeline.settings import Settings
 from pipeline.sync import Days, sync
 from pipeline.twilio.client import OperationsClient
 from tests.support.archives import account, rows, sync_all
+from tests.support.cases import some
 from tests.support.factories import ACCOUNT, NOON, at, body, landed, operation_id, record, scan
 from tests.support.scripted_api import Answer, Received, scripted
 
@@ -62,7 +63,7 @@ def test_just_synced_archive_is_current(archived: tuple[Emulator, Settings]):
     assert (found.start, found.end) == (NOW - 7 * DAY, NOW)
 
 
-@pytest.mark.parametrize("past_the_hour", [0, 1, 30, 59])
+@pytest.mark.parametrize("past_the_hour", some([0, 59, 1, 30], 2))
 def test_first_sync_takes_everything_the_api_knows(tmp_path: Path, past_the_hour: int):
     """The hour that was 7 days ago too: its last operations are younger than that."""
     now = START + 8 * DAY + 5 * HOUR + timedelta(minutes=past_the_hour)
