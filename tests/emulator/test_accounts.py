@@ -51,7 +51,7 @@ def test_each_account_sees_its_own_world_and_faults():
         assert http.get(operation, auth=(RECEIPTS.sid, RECEIPTS.auth_token)).status_code == 404
 
 
-def test_command_prints_a_configuration_that_works():
+def test_command_prints_a_working_configuration():
     command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
     command += ["--now", "2026-11-20 15:00:00"]
     command += ["--account", "marketing=300", "--account", "receipts=200,exclusive"]
@@ -75,6 +75,6 @@ def test_command_prints_a_configuration_that_works():
 
 
 @pytest.mark.parametrize("text", ["x", "x=", "x=0", "=1", "x=1,other", "a b=1", "x=1,"])
-def test_account_that_cannot_be_meant_is_refused(text: str):
+def test_unknown_or_ambiguous_account_is_refused(text: str):
     with pytest.raises(UsageError, match="NAME=PER_DAY"):
         EmulatedAccount.parse(text)
