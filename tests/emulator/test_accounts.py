@@ -75,6 +75,6 @@ def test_command_prints_a_working_configuration():
 
 
 @pytest.mark.parametrize("text", ["x", "x=", "x=0", "=1", "x=1,other", "a b=1", "x=1,"])
-def test_unknown_or_ambiguous_account_is_refused(text: str):
+def test_malformed_account_is_refused(text: str):
     with pytest.raises(UsageError, match="NAME=PER_DAY"):
         EmulatedAccount.parse(text)
