@@ -110,12 +110,9 @@ def scan_all(
     left = Counter(window.day for window in windows)
     outcome = ScanOutcome([], [])
     observer.planned(windows)
+    concurrency, on_page = settings.concurrency, observer.received
     results = scan_windows(
-        client,
-        settings.account_sid,
-        windows,
-        concurrency=settings.concurrency,
-        on_page=observer.received,
+        client, settings.account_sid, windows, concurrency=concurrency, on_page=on_page
     )
     # Closed explicitly, so that the threads stop sending requests if this function raises.
     with closing(results):
@@ -163,9 +160,8 @@ def look_up_due(
     """
     observer = observer or Observer()
     end = monotonic() + settings.lookup_timeout
-    policy = RefreshPolicy.of(settings)
-    due = _due_lookups(lake, settings, policy, now)
-    planned = lookups_within(due, policy, used)
+    due = _due_lookups(lake, settings, now)
+    planned = lookups_within(due, RefreshPolicy.of(settings), used)
     observer.looking_up(len(planned))
     done = Lookups()
     outcomes = look_up(
@@ -182,22 +178,25 @@ def look_up_due(
         land_lookups(lake, outcome)
         done += Lookups.of(outcome)
         observer.looked_up(outcome)
-    left = len(due) - done.completed - len(done.failures)
-    if left:
-        log.warning(
-            "%d lookups by id are due and left for the next run: %d failed, EMAIL_ARCHIVE_LOOKUP_TIMEOUT is "
-            "%g, EMAIL_ARCHIVE_MAX_REQUESTS is %d",
-            left,
-            len(done.failures),
-            settings.lookup_timeout,
-            settings.max_requests,
-        )
-    return done + Lookups(left=left)
+    done += Lookups(left=len(due) - done.completed - len(done.failures))
+    if done.left:
+        _warn_of_left(done, settings)
+    return done
 
 
-def _due_lookups(
-    lake: Lake, settings: Settings, policy: RefreshPolicy, now: datetime
-) -> list[PendingLookup]:
+def _warn_of_left(lookups: Lookups, settings: Settings) -> None:
+    log.warning(
+        "%d lookups by id are due and left for the next run: %d failed, EMAIL_ARCHIVE_LOOKUP_TIMEOUT is "
+        "%g, EMAIL_ARCHIVE_MAX_REQUESTS is %d",
+        lookups.left,
+        len(lookups.failures),
+        settings.lookup_timeout,
+        settings.max_requests,
+    )
+
+
+def _due_lookups(lake: Lake, settings: Settings, now: datetime) -> list[PendingLookup]:
+    policy = RefreshPolicy.of(settings)
     pending = read_pending_lookups(
         lake,
         settings.account_sid,

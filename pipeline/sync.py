@@ -79,17 +79,13 @@ def sync(
     wall_clock: Callable[[], datetime] = machine_time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> SyncReport:
-    """Scan what is due, and bring the archive up to date.
-
-    Scans are published before the lookups by id begin, which take one request per operation. If lookups
-    change anything, the sync publishes again.
+    """Scan what is due, publish, look up by id what is due, and publish again if that changed anything.
 
     Args:
         settings: credentials, the API's address, the archive's folder.
         scope: what to scan.
         observer: called at each step.
-        publishing: whether to derive the delivery tables and publish the warehouse. If not, the next sync
-            that publishes does it.
+        publishing: whether to derive the delivery tables and publish; if not, a later sync does.
         files: file operations; by default those of the local disk.
         sleep: waits so many seconds between the attempts of a request; by default it really waits.
         wall_clock: this machine's clock, which only guards the API's (R10).

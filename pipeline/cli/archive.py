@@ -22,7 +22,7 @@ from pipeline.terminal import say
 def publish(data: DataOption = None) -> None:
     """Rebuild the delivery tables and the warehouse.
 
-    Everything is derived from the lake anew: do it after moving the archive's folder.
+    Everything is derived again from the lake. Run it after moving the archive's folder.
 
     Example: email-archive publish --data /srv/archive
     """
@@ -48,8 +48,8 @@ def status(
 ) -> None:
     """Show what the archive holds, and whether anything is about to be lost.
 
-    Exits with 1 if something is at risk, was lost since the last sync, or if a wrong clock has dated scans:
-    let somebody know.
+    Exits with 1 if slots are at risk or were lost since the last sync, or if scans have wrong times: alert on
+    it.
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
@@ -78,25 +78,25 @@ def repair(
     data: DataOption = None,
     as_json: JsonOption = False,
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do it; without, only show what would be done.")
+        bool, typer.Option("--apply", help="Make the changes; by default they are only shown.")
     ] = False,
     after: Annotated[
         datetime | None,
         typer.Option(
-            help="Times after this (UTC) can't be right; by default an hour after this machine's clock.",
+            help="Times after this (UTC) are wrong; by default an hour after this machine's clock.",
             formats=TIMES,
         ),
     ] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(help="... nor times before this; by default any may be.", formats=TIMES),
+        typer.Option(help="... and times before this; by default none.", formats=TIMES),
     ] = None,
 ) -> None:
-    """Set aside scans that a wrong clock has dated.
+    """Remove scans with wrong times from the coverage.
 
-    Such scans are taken out of the coverage. The operations that they returned stay, dated by when they
-    were updated. All rows as they were are kept in .set-aside in the archive's folder.
-    Exits with 1 if there is something to do and it was not done.
+    The operations of these scans stay, with the time of their last update. The original rows are kept in
+    .set-aside in the archive's folder.
+    Exits with 1 if something has to be repaired and was not.
 
     Example: email-archive repair && email-archive repair --apply
     """
@@ -104,26 +104,19 @@ def repair(
     from pipeline.cli.rendering import json_figures
     from pipeline.extract.api_clock import machine_time
     from pipeline.model.times import iso_compact
-    from pipeline.quality.repair import (
-        Bounds,
-        Repair,
-        find,
-        require_some_possible,
-        summary_lines,
-    )
-    from pipeline.quality.repair import repair as mend
+    from pipeline.quality import repair as repairing
 
     lake, now = lake_at(data), machine_time()
-    bounds = Bounds.by(now, utc(after), utc(before))
-    done = Repair(find(lake, bounds))
+    bounds = repairing.Bounds.by(now, utc(after), utc(before))
+    done = repairing.Repair(repairing.find(lake, bounds))
     if apply:
         if after is None and before is None:
-            require_some_possible(done.found, lake)
-        done = mend(lake, bounds, iso_compact(now))
+            repairing.require_some_possible(done.found, lake)
+        done = repairing.repair(lake, bounds, iso_compact(now))
     if as_json:
         typer.echo(json_figures(done.as_json()))
     else:
-        for line in summary_lines(done):
+        for line in repairing.summary_lines(done):
             say(line)
     for error in done.errors:
         complain(f"not done: {error}")

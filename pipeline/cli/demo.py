@@ -8,7 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -63,10 +63,9 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         UsageError: `data` holds something that no demo made.
         ArchiveError: a sync failed.
     """
-    console = rendering.console(soft_wrap=True)
-    end = FIRST_DAY + timedelta(days=DAYS)
     data = ArchiveSettings.load(data=data).data
     _empty(data)
+    moments = list(_moments(FIRST_DAY + timedelta(days=DAYS)))
     with _emulator(per_day) as url:
         settings = Settings.load(
             account_sid=DEMO_ACCOUNT_SID,
@@ -75,26 +74,43 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
             data=data,
             trust_clock=True,  # a month passes in a minute
         )
-        moments = list(_moments(end))
-        with Progress(console=rendering.console(), transient=True) as progress:
-            playing = progress.add_task("playing 30 days", total=len(moments))
-            for moment in moments[:-1]:
-                _set_clock(url, moment)
-                # Facts are what can't be had again; what is derived from them is done once, at the end.
-                _check(sync(settings, scope=EVERYTHING, publishing=False))
-                progress.advance(playing)
-            _set_clock(url, moments[-1])
-            progress.update(playing, description="the last sync, as a Dagster job")
-            if with_dagster:
-                _run_dagster(settings, moments[-1])
-            else:
-                _check(sync(settings, scope=EVERYTHING))
-            progress.advance(playing)
+        _sync_at(moments, url, settings, with_dagster=with_dagster)
         known = _known_to_api(settings)
     lake = Lake.of(settings)
     _show_rates(lake)
+    if not _equals_truth(lake, World(SEED, per_day, FIRST_DAY, outage=OUTAGE), moments, known):
+        return False
+    console = rendering.console(soft_wrap=True)
+    written = report(lake)
+    console.print(printable(f"Open its report: {data / written.path.name}"))
+    console.print(printable(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}'))
+    return True
+
+
+def _sync_at(
+    moments: Sequence[datetime], url: str, settings: Settings, *, with_dagster: bool
+) -> None:
+    """Sync at each moment; the last sync may be the Dagster job."""
+    with Progress(console=rendering.console(), transient=True) as progress:
+        playing = progress.add_task("playing 30 days", total=len(moments))
+        for moment in moments[:-1]:
+            _set_clock(url, moment)
+            # Derived tables and the warehouse are made once, at the end.
+            _check(sync(settings, scope=EVERYTHING, publishing=False))
+            progress.advance(playing)
+        _set_clock(url, moments[-1])
+        progress.update(playing, description="the last sync, as a Dagster job")
+        if with_dagster:
+            _run_dagster(settings, moments[-1])
+        else:
+            _check(sync(settings, scope=EVERYTHING))
+        progress.advance(playing)
+
+
+def _equals_truth(lake: Lake, world: World, moments: Sequence[datetime], known: int) -> bool:
+    """Compare the archive with the truth, and print the result."""
+    console = rendering.console(soft_wrap=True)
     operations = _operations(lake)
-    world = World(SEED, per_day, FIRST_DAY, outage=OUTAGE)
     problems = differences(world, operations, FIRST_DAY, moments)
     console.print(
         f"The API still knows {known:,} operations of these 30 days; "
@@ -111,9 +127,6 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
         f"{operations.num_rows:,} of {operations.num_rows:,}, none missing."
     )
-    written = report(lake)
-    console.print(printable(f"Open its report: {data / written.path.name}"))
-    console.print(printable(f'Ask it: email-archive sql "FROM delivery_daily" --data {data}'))
     return True
 
 
