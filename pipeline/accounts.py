@@ -104,6 +104,23 @@ def chosen(accounts: Sequence[Account], names: Sequence[str]) -> tuple[Account, 
     return tuple(one for one in accounts if not names or {one.sid, one.name} & {*names})
 
 
+def active(accounts: Sequence[Account], names: Sequence[str]) -> list[Account]:
+    """The active ones of the accounts with these SIDs or names; all active ones if no name is given.
+
+    Raises:
+        UsageError: there is none of that name, or it is retired.
+    """
+    accounts = chosen(accounts, names)
+    for account in accounts if names else ():
+        if not account.is_active:
+            msg = (
+                f"{account} is retired: it is synced again after `email-archive accounts resume`, and "
+                "without `active = false` in its configuration"
+            )
+            raise UsageError(msg)
+    return [account for account in accounts if account.is_active]
+
+
 def remember(lake: Lake, accounts: Iterable[Account], now: datetime) -> None:
     """Note the configured accounts in the lake, for commands without configuration.
 

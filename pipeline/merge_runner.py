@@ -24,6 +24,10 @@ OnMerge: TypeAlias = Callable[[MergeReport], None]
 """Called with what merging a day did."""
 
 
+def _every(_: Partition) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class MergeResults:
     """What merging many days did.
@@ -62,7 +66,11 @@ class CompactionResults:
 
 
 def merge_pending(
-    lake: Lake, on_merge: OnMerge | None = None, *, deriving: bool = False
+    lake: Lake,
+    on_merge: OnMerge | None = None,
+    *,
+    deriving: bool = False,
+    only: Callable[[Partition], bool] = _every,
 ) -> MergeResults:
     """Merge every day that has something to merge, what earlier runs left included.
 
@@ -71,8 +79,9 @@ def merge_pending(
         on_merge: called with each day's report.
         deriving: whether each day's delivery tables are derived too, while its tables are at hand.
             What can't be derived stays due for `derive_pending`.
+        only: the partitions to merge.
     """
-    pending = sorted(lake.pending())
+    pending = sorted(filter(only, lake.pending()))
     if not pending:
         return MergeResults()
     with MergeRunner(lake, on_merge, deriving=deriving) as runner:
@@ -155,12 +164,17 @@ def _remove_unfinished(lake: Lake, partition: Partition) -> None:
             log.info("removed %s, which a killed run left", file, extra=about)
 
 
-def compact_pending(lake: Lake, merges: Iterable[MergeReport]) -> CompactionResults:
+def compact_pending(
+    lake: Lake,
+    merges: Iterable[MergeReport],
+    *,
+    only: Callable[[Partition], bool] = _every,
+) -> CompactionResults:
     """Compact every day that changes no more, as of the latest scan that was merged (R10)."""
     now = max((one.observed_at for one in merges if one.observed_at), default=None)
     compacted = 0
     errors: list[LakeError] = []
-    for partition in can_be_compacted(lake, now) if now else ():
+    for partition in filter(only, can_be_compacted(lake, now) if now else ()):
         try:
             compacted += compact(lake, partition)
         except LakeError as error:
@@ -169,7 +183,7 @@ def compact_pending(lake: Lake, merges: Iterable[MergeReport]) -> CompactionResu
     return CompactionResults(compacted, tuple(errors))
 
 
-def derive_pending(lake: Lake) -> tuple[LakeError, ...]:
+def derive_pending(lake: Lake, only: Callable[[Partition], bool] = _every) -> tuple[LakeError, ...]:
     """Derive every day whose operations changed since it was derived, in whatever run.
 
     Also those whose delivery tables an older version made, or did not make yet.
@@ -179,7 +193,7 @@ def derive_pending(lake: Lake) -> tuple[LakeError, ...]:
     """
     errors: list[LakeError] = []
     mark_outdated(lake)
-    stale = sorted(lake.with_work(DERIVE))
+    stale = sorted(filter(only, lake.with_work(DERIVE)))
     if not stale:
         return ()  # a connection costs more than all else of a sync with nothing due
     with connect(lake) as connection:

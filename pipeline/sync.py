@@ -7,6 +7,7 @@ Each step may be killed and repeated (R5): landed scans stay, the other windows 
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -14,6 +15,7 @@ from typing import Final, TypeAlias
 from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
 from pipeline.extract.planner import RefreshPolicy, left_over, plan_due
 from pipeline.extraction import extract, look_up_due
+from pipeline.lake.accounts import cared_for_by
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake, LakeError
@@ -78,6 +80,7 @@ def sync(
     sleep: Callable[[float], object] | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
     monotonic: Callable[[], float] = time.monotonic,
+    exclusive: AbstractContextManager[object] | None = None,
 ) -> SyncReport:
     """Scan what is due, publish, look up by id what is due, and publish again if that changed anything.
 
@@ -90,6 +93,8 @@ def sync(
         sleep: waits so many seconds between the attempts of a request; by default it really waits.
         wall_clock: this machine's clock, which only guards the API's (R10).
         monotonic: seconds on a monotonic clock, for the time limit of lookups.
+        exclusive: held while days are merged and tables are derived and published; never while the API is
+            waited for. Syncs of several accounts in one process share it.
 
     Returns:
         What was done. Failed windows are listed and stay due; the other windows are in the archive.
@@ -113,6 +118,7 @@ def sync(
             observer=observer or Observer(),
             publishing=publishing,
             monotonic=monotonic,
+            exclusive=exclusive or nullcontext(),
         )
     report = replace(report, seconds=monotonic() - began)
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
@@ -129,21 +135,33 @@ def _run(
     observer: Observer,
     publishing: bool,
     monotonic: Callable[[], float],
+    exclusive: AbstractContextManager[object],
 ) -> SyncReport:
     """All steps, once the archive is open and the API's time is known."""
+    is_ours = cared_for_by(lake, settings.account_sid)
     planned, extraction, merging = _scan_and_merge(
-        client, lake, settings, now, scope, observer=observer, deriving=publishing
+        client,
+        lake,
+        settings,
+        now,
+        scope,
+        observer=observer,
+        deriving=publishing,
+        is_ours=is_ours,
+        exclusive=exclusive,
     )
-    derived = _derive(lake) if publishing else Derivation()
+    with exclusive:
+        derived = _derive(lake, is_ours) if publishing else Derivation()
     used = sum(scan.requests for scan in extraction.scans)
     lookups = look_up_due(
         client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
     )
-    if lookups.landed:
-        merging += merge_pending(lake, observer.merged, deriving=publishing)
-    compacting = compact_pending(lake, merging.merges)
-    if publishing and (lookups.landed or compacting.compacted):
-        derived += _derive(lake)
+    with exclusive:
+        if lookups.landed:
+            merging += merge_pending(lake, observer.merged, deriving=publishing, only=is_ours)
+        compacting = compact_pending(lake, merging.merges, only=is_ours)
+        if publishing and (lookups.landed or compacting.compacted):
+            derived += _derive(lake, is_ours)
     future = scans_of_the_future(lake, settings.account_sid, now)
     return SyncReport(
         account_id=settings.account_sid,
@@ -168,19 +186,25 @@ def _scan_and_merge(
     *,
     observer: Observer,
     deriving: bool,
+    is_ours: Callable[[Partition], bool],
+    exclusive: AbstractContextManager[object],
 ) -> tuple["Plan", Extraction, MergeResults]:
     """Scan what is in `scope`, and merge each day as soon as all its windows are done."""
     # Scans that an earlier run landed count as coverage once they are merged.
-    earlier = merge_pending(lake, observer.merged, deriving=deriving)
+    with exclusive:
+        earlier = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours)
     planned = plan(lake, settings, now, scope)
     with MergeRunner(lake, observer.merged, deriving=deriving) as runner:
 
         def merge_day(partition: Partition) -> None:
             if lake.has_landed(partition):
-                merge_now_or_later(runner, partition)
+                with exclusive:
+                    merge_now_or_later(runner, partition)
 
         extraction = extract(client, lake, settings, planned.windows, observer, on_day=merge_day)
-    merging = earlier + runner.done + merge_pending(lake, observer.merged, deriving=deriving)
+    with exclusive:
+        later = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours)
+    merging = earlier + runner.done + later
     return planned, extraction, merging
 
 
@@ -260,9 +284,9 @@ def _end_of_today(now: datetime) -> datetime:
     return Window.of_day(now.date()).end
 
 
-def _derive(lake: Lake) -> Derivation:
+def _derive(lake: Lake, only: Callable[[Partition], bool]) -> Derivation:
     """Derive and publish. A day that fails stays due; nothing archived is lost."""
-    errors = derive_pending(lake)
+    errors = derive_pending(lake, only)
     try:
         return Derivation(errors, published=publish(lake, force=False))
     except LakeError as error:

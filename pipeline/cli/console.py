@@ -1,6 +1,6 @@
 """What the command shows of its work and of an archive: progress, status, verification."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import date, timedelta
@@ -27,17 +27,20 @@ from pipeline.twilio.client import Page
 
 
 @contextmanager
-def observing() -> Iterator[Observer]:
-    """An observer for a sync: a progress bar on a terminal, plain lines otherwise, on stderr.
+def observing() -> Iterator[Callable[[str], Observer]]:
+    """Observers for syncs: progress bars on a terminal, plain lines otherwise, on stderr.
 
     Where the log is JSON, it tells all that an observer would.
+
+    Yields:
+        The observer of an account, by the name to show; empty for a single account.
     """
     if logs.is_json():
-        yield Observer()
+        yield lambda _: Observer()
         return
     console = rendering.console(stderr=True)
     if not console.is_terminal:
-        yield _Lines(console)
+        yield lambda name: _Lines(console, name)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -47,12 +50,13 @@ def observing() -> Iterator[Observer]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bars(progress)
+        yield lambda name: _Bars(progress, name)
 
 
 class _Lines(Observer):
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, account: str) -> None:
         self._console = console
+        self._start = account and f"{account}: "
         self._lookups, self._looked_up = 0, 0
 
     def landed(self, facts: ScanFacts) -> None:
@@ -81,15 +85,16 @@ class _Lines(Observer):
         )
 
     def _say(self, line: str) -> None:
-        self._console.print(message(line), soft_wrap=True)
+        self._console.print(message(f"{self._start}{line}"), soft_wrap=True)
 
 
 class _Bars(Observer):
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, account: str) -> None:
         self._progress = progress
-        self._scanning = progress.add_task("scanning", total=None, detail="")
-        self._merging = progress.add_task("merging", total=None, detail="", visible=False)
-        self._looking_up = progress.add_task("looking up by id", detail="", visible=False)
+        self._start = start = account and f"{account}: "
+        self._scanning = progress.add_task(f"{start}scanning", total=None, detail="")
+        self._merging = progress.add_task(f"{start}merging", total=None, detail="", visible=False)
+        self._looking_up = progress.add_task(f"{start}looking up by id", detail="", visible=False)
         self._records = 0
         self._planned = 0
 
@@ -106,7 +111,7 @@ class _Bars(Observer):
 
     def failed(self, failure: FailedScan) -> None:
         self._progress.advance(self._scanning)
-        self._progress.console.print(f"failed {failure.window}")
+        self._progress.console.print(f"{self._start}failed {failure.window}")
 
     def looking_up(self, lookups: int) -> None:
         self._progress.update(self._looking_up, total=lookups, visible=lookups > 0)

@@ -23,6 +23,14 @@ DataOption = Annotated[
         "--data", help="The archive's folder; overrides EMAIL_ARCHIVE_DATA.", show_default=False
     ),
 ]
+AccountOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--account",
+        help="Only this account, by name or SID; repeat it for several. By default all.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")]
 
 

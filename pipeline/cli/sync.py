@@ -8,6 +8,7 @@ import typer
 from pipeline.cli.options import (
     FAILED,
     TIMES,
+    AccountOption,
     DataOption,
     JsonOption,
     check_range,
@@ -20,11 +21,15 @@ from pipeline.errors import UsageError
 from pipeline.terminal import say
 
 if TYPE_CHECKING:
+    from pipeline.accounts import Account
+    from pipeline.quality.verify import Verification
+    from pipeline.sync_accounts import AccountSync
     from pipeline.sync_report import SyncReport
 
 
 def sync(
     data: DataOption = None,
+    account: AccountOption = None,
     as_json: JsonOption = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Scan everything that the API still has, due or not.")
@@ -48,57 +53,95 @@ def sync(
             "--trust-clock", help="Use the API's clock even if it differs from this machine's."
         ),
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="Wait for another sync of the same account; without, it is left to that one.",
+        ),
+    ] = False,
 ) -> None:
     """Scan what is due and bring the archive up to date.
 
     Young operations are scanned often, old ones rarely, and all of them again before the API drops them.
     Run it often, for example every 10 minutes. It makes one request when nothing is due.
-    Exits with 1 if a window could not be scanned or a day not merged; everything else is still done.
+    Several accounts are synced side by side.
+    Exits with 1 if a window could not be scanned, a day not merged or an account not synced; everything
+    else is still done.
 
     Example: email-archive sync --json | jq .new
     """
     prepare()
+    from pipeline.accounts import load_accounts
     from pipeline.cli.console import observing
     from pipeline.cli.rendering import json_figures
-    from pipeline.settings import Settings
-    from pipeline.sync import sync as run
+    from pipeline.lake.layout import Lake
+    from pipeline.settings import ArchiveSettings
+    from pipeline.sync_accounts import sync_accounts, totals
 
-    trusting = {"trust_clock": True} if trust_clock else {}
-    settings = Settings.load(**data_setting(data), **trusting)
-    scope = _scope(everything, since, until)
+    overrides = data_setting(data) | ({"trust_clock": True} if trust_clock else {})
+    accounts = load_accounts(**overrides)
+    active = [one.settings for one in accounts if one.settings]
+    lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
+    is_alone = len(accounts) == 1
+    outcomes = []
     with observing() as observer:
-        report = run(settings, scope=scope, observer=observer, publishing=publish)
+        for outcome in sync_accounts(
+            lake,
+            accounts,
+            account or [],
+            scope=_scope(everything, since, until),
+            publishing=publish,
+            waiting=wait,
+            observer=lambda one: observer("" if is_alone else one.name),
+        ):
+            outcomes.append(outcome)
+            _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
     if as_json:
-        typer.echo(json_figures(report.summary()))
-    else:
-        say(_sentence(report))
-    _exit_if_failed(report)
-
-
-def _sentence(report: "SyncReport") -> str:
-    figures = report.summary()
-    return (
-        f"{report.account_id}: {figures['operations_seen']} operations seen: {figures['new']} new, "
-        f"{figures['changed']} changed, {figures['unchanged']} unchanged; "
-        f"{figures['rejects']} rejects; {figures['requests']} requests, "
-        f"{figures['retries']} retries; {figures['seconds']} s"
-    )
-
-
-def _exit_if_failed(report: "SyncReport") -> None:
-    for failure in report.extraction.failures:
-        complain(f"window {failure.window} failed and stays due: {failure.error}")
-    for failed in report.lookups.failures:
-        what = f"{failed.pending.subject} of {failed.pending.operation_id}"
-        complain(f"lookup of {what} failed and is retried at growing intervals: {failed.error}")
-    for error in report.errors:
-        complain(f"not done: {error}")
-    if not report.ok:
+        typer.echo(json_figures(totals(outcomes)))
+    elif not outcomes:
+        say("no account is active")
+    if not all(outcome.ok for outcome in outcomes):
         raise typer.Exit(FAILED)
+
+
+def _write_outcome(outcome: "AccountSync", *, is_alone: bool, as_json: bool) -> None:
+    """What was done for an account, and what failed of it."""
+    report = outcome.report
+    if is_alone and outcome.error:
+        raise outcome.error
+    start = "" if is_alone else f"{outcome.account.name}: "
+    if outcome.error:
+        complain(f"{start}{outcome.error}")
+    elif report is None:
+        complain(f"{outcome.account} is being synced by another process: see --wait")
+    else:
+        if not as_json:
+            _write_report(outcome.account, report)
+        for failure in report.extraction.failures:
+            complain(f"{start}window {failure.window} failed and stays due: {failure.error}")
+        for failed in report.lookups.failures:
+            what = f"{failed.pending.subject} of {failed.pending.operation_id}"
+            complain(
+                f"{start}lookup of {what} failed and is retried at growing intervals: {failed.error}"
+            )
+        for error in report.errors:
+            complain(f"{start}not done: {error}")
+
+
+def _write_report(account: "Account", report: "SyncReport") -> None:
+    summary = report.summary()
+    say(
+        f"{account}: {summary['operations_seen']} operations seen: {summary['new']} new, "
+        f"{summary['changed']} changed, {summary['unchanged']} unchanged; "
+        f"{summary['rejects']} rejects; {summary['requests']} requests, "
+        f"{summary['retries']} retries; {summary['seconds']} s"
+    )
 
 
 def verify(
     data: DataOption = None,
+    account: AccountOption = None,
     as_json: JsonOption = False,
     since: Annotated[
         datetime | None,
@@ -119,24 +162,49 @@ def verify(
     Example: email-archive verify --since 2026-11-20 --until 2026-11-21
     """
     prepare()
+    from pipeline.accounts import active, load_accounts
     from pipeline.cli import console
     from pipeline.cli.rendering import json_figures
     from pipeline.quality.verify import verify as compare
-    from pipeline.settings import Settings
+    from pipeline.side_by_side import side_by_side
 
-    settings = Settings.load(**data_setting(data))
+    configured = load_accounts(**data_setting(data))
+    accounts = active(configured, account or [])
+    is_alone = len(configured) == 1
     start, end = utc(since), utc(until)
     if start and end:
         check_range(start, end)
+
+    def work(one: "Account") -> "Verification":
+        assert one.settings is not None  # noqa: S101 - it is active
+        shown = observer("" if is_alone else one.name)
+        return compare(one.settings, start=start, end=end, observer=shown)
+
+    figures: list[dict[str, Any]] = []
     with console.observing() as observer:
-        found = compare(settings, start=start, end=end, observer=observer)
+        for outcome in side_by_side(accounts, work):
+            name, found = outcome.account.name, outcome.result
+            about = {"account_id": outcome.account.sid, "name": name}
+            if found is None:
+                if is_alone and outcome.error:
+                    raise outcome.error
+                complain(f"{name}: {outcome.error}")
+                figures.append(about | {"ok": False, "error": str(outcome.error)})
+                continue
+            figures.append(about | found.as_json())
+            if not as_json:
+                if not is_alone:
+                    say(str(outcome.account))
+                console.write_verification(found)
+            for failure in found.failures:
+                complain(
+                    f"{'' if is_alone else f'{name}: '}window {failure.window} failed: {failure.error}"
+                )
+    is_ok = all(one["ok"] for one in figures)
     if as_json:
-        typer.echo(json_figures(found.as_json()))
-    else:
-        console.write_verification(found)
-    for failure in found.failures:
-        complain(f"window {failure.window} failed: {failure.error}")
-    if not found.ok:
+        own = figures[0] if len(figures) == 1 else {}
+        typer.echo(json_figures(own | {"ok": is_ok, "accounts": figures}))
+    if not is_ok:
         raise typer.Exit(FAILED)
 
 

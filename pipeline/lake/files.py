@@ -232,7 +232,7 @@ class Files:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            log.warning("waiting for %s: another process holds %s", what, lock_file)
+            log.warning("waiting for %s: another run holds %s", what, lock_file)
             lock.acquire()
         try:
             yield

@@ -87,7 +87,7 @@ def test_lock_of_another_process_is_waited_for_with_a_message(
         logging.getLogger("pipeline.lake.files").removeHandler(handler)
     process.join()
     assert [entry.getMessage() for entry in caplog.records] == [
-        f"waiting for the day: another process holds {lock_file}"
+        f"waiting for the day: another run holds {lock_file}"
     ]
 
 

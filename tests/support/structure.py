@@ -17,10 +17,10 @@ LEVELS = [
     {"settings"},
     {"lake", "twilio", "emulator"},
     {"accounts", "extract", "marts"},
-    {"outputs", "merge_runner", "observer", "sync_report"},
+    {"outputs", "merge_runner", "observer", "side_by_side", "sync_report"},
     {"access", "extraction"},
     {"report", "sync", "rebuild"},
-    {"quality"},
+    {"quality", "sync_accounts"},
     {"cli", "assets"},
 ]
 

@@ -1,0 +1,291 @@
+"""A sync of several accounts: side by side, and none changes what another one gets (R12)."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from pipeline.access.query import ask
+from pipeline.accounts import Account
+from pipeline.emulator import Clock, Emulator, Faults, Options, World, running
+from pipeline.errors import UsageError
+from pipeline.lake import parquet
+from pipeline.lake.accounts import read_accounts
+from pipeline.lake.layout import Lake
+from pipeline.model.schema import HISTORY, OPERATIONS
+from pipeline.settings import Settings
+from pipeline.sync import EVERYTHING, sync
+from pipeline.sync_accounts import AccountSync, sync_accounts, totals
+from pipeline.twilio.errors import CredentialsError
+from tests.support.archives import rows
+from tests.support.command import run, started
+from tests.support.factories import at
+from tests.support.scripted_api import Answer, Received, scripted
+
+START, NOW = at("2026-11-12"), at("2026-11-14 15:00")
+SIDS = {name: f"AC{digit * 32}" for name, digit in [("good", "a"), ("other", "b"), ("third", "c")]}
+WORLDS = {name: World(seed, 60.0, START) for seed, name in enumerate(SIDS)}
+
+
+@contextmanager
+def emulated(data: Path, faults: Faults | None = None) -> Iterator[tuple[Emulator, list[Account]]]:
+    """Three accounts at one address; `faults` are of the last."""
+    options = [Options(account_sid=sid, auth_token=f"token of {sid}") for sid in SIDS.values()]
+    options[-1] = replace(options[-1], faults=faults)
+    worlds = list(WORLDS.values())
+    with running(
+        worlds[0],
+        clock=Clock(NOW),
+        options=options[0],
+        others=list(zip(worlds[1:], options[1:], strict=True)),
+    ) as emulator:
+        yield (
+            emulator,
+            [
+                Account(
+                    sid,
+                    name,
+                    is_active=True,
+                    settings=Settings(data=data, api_url=emulator.url, trust_clock=True, **fields),
+                )
+                for (name, sid), fields in zip(SIDS.items(), map(credentials, options), strict=True)
+            ],
+        )
+
+
+def credentials(options: Options) -> dict[str, Any]:
+    return {"account_sid": options.account_sid, "auth_token": options.auth_token}
+
+
+def with_settings(account: Account, **fields: Any) -> Account:
+    assert account.settings
+    return replace(account, settings=account.settings.model_copy(update=fields))
+
+
+def synced(data: Path, accounts: list[Account], **arguments: Any) -> dict[str, AccountSync]:
+    found = sync_accounts(Lake(data), accounts, scope=EVERYTHING, **arguments)
+    return {one.account.name: one for one in found}
+
+
+def stored(data: Path, account: str) -> list[dict[str, Any]]:
+    """An account's operations and their history, wherever they are."""
+    lake = Lake(data)
+    return [
+        row
+        for table in (OPERATIONS, HISTORY)
+        for partition in lake.partitions(table.name)
+        if partition.account_id == SIDS[account]
+        for row in parquet.read(lake.part(table, partition), table.arrow).to_pylist()
+    ]
+
+
+def alone(data: Path, account: Account) -> list[dict[str, Any]]:
+    """What an account's own sync stores in an archive of its own."""
+    only = with_settings(account, data=data)
+    assert only.settings
+    assert sync(only.settings, scope=EVERYTHING, publishing=False).ok
+    return stored(data, account.name)
+
+
+def test_accounts_are_stored_as_each_would_be_alone(tmp_path: Path):
+    """R12"""
+    with emulated(tmp_path / "lake") as (_, accounts):
+        done = synced(tmp_path / "lake", accounts)
+        assert all(one.ok for one in done.values())
+        for account in accounts:
+            assert stored(tmp_path / "lake", account.name) == alone(
+                tmp_path / account.name, account
+            )
+    counts = ask(
+        Lake(tmp_path / "lake"), "SELECT account_id, count(*) AS n FROM operations GROUP BY 1"
+    )
+    assert counts.num_rows == 3
+    assert rows(tmp_path / "lake", OPERATIONS).num_rows == sum(counts["n"].to_pylist())
+
+
+def test_wrong_credentials_leave_the_others_as_they_are(tmp_path: Path):
+    """R12"""
+    with emulated(tmp_path) as (_, accounts):
+        accounts[1] = with_settings(accounts[1], auth_token=SecretStr("wrong"))
+        done = synced(tmp_path, accounts)
+    assert {name: one.ok for name, one in done.items()} == {
+        "good": True,
+        "other": False,
+        "third": True,
+    }
+    assert isinstance(done["other"].error, CredentialsError)
+    figures = totals(list(done.values()))
+    assert not figures["ok"]
+    assert figures["new"] == len(rows(tmp_path, OPERATIONS))
+
+
+def test_throttled_account_delays_no_other(tmp_path: Path):
+    """R12: the others are done and published while it still waits."""
+    waits, others_done = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        waits.set()
+        assert others_done.wait(60)
+
+    throttling = Faults(rates={"429": 1.0})
+    with emulated(tmp_path, throttling) as (_, accounts):
+        accounts[-1] = with_settings(accounts[-1], retry_attempts=2)
+        names = []
+        for outcome in sync_accounts(Lake(tmp_path), accounts, scope=EVERYTHING, sleep=sleep):
+            names.append(outcome.account.name)
+            if len(names) == 2:
+                assert waits.wait(60)
+                published = ask(Lake(tmp_path), "SELECT DISTINCT account_id FROM operations")
+                assert set(published["account_id"].to_pylist()) == {SIDS["good"], SIDS["other"]}
+                others_done.set()
+            assert outcome.ok == (outcome.account.name != "third")
+    assert names[-1] == "third"
+
+
+def test_hanging_server_delays_no_other(tmp_path: Path):
+    """R12: the others are done and published while its response is waited for."""
+    hangs, others_done = threading.Event(), threading.Event()
+
+    def answer(_: Received) -> Answer:
+        hangs.set()
+        assert others_done.wait(60)
+        return Answer(status=401)
+
+    with emulated(tmp_path) as (_, accounts), scripted(answer) as server:
+        accounts[1] = with_settings(accounts[1], api_url=server.url)
+        names = []
+        for outcome in sync_accounts(Lake(tmp_path), accounts, scope=EVERYTHING):
+            names.append(outcome.account.name)
+            if len(names) == 2:
+                assert hangs.wait(60)
+                published = ask(Lake(tmp_path), "SELECT DISTINCT account_id FROM delivery_daily")
+                assert set(published["account_id"].to_pylist()) == {SIDS["good"], SIDS["third"]}
+                others_done.set()
+    assert names[-1] == "other"
+
+
+def test_damaged_day_of_an_account_fails_its_own_sync_alone(tmp_path: Path):
+    """R12"""
+    with emulated(tmp_path) as (_, accounts):
+        assert all(one.ok for one in synced(tmp_path, accounts).values())
+        lake = Lake(tmp_path)
+        mine = next(p for p in lake.partitions(HISTORY.name) if p.account_id == SIDS["other"])
+        lake.part(HISTORY, mine).write_bytes(b"damaged")
+        done = synced(tmp_path, accounts)
+    assert {name for name, one in done.items() if not one.ok} == {"other"}
+
+
+def test_second_sync_of_an_account_lists_nothing(tmp_path: Path):
+    with emulated(tmp_path) as (emulator, accounts):
+        lake = Lake(tmp_path).open()
+        with lake.files.locked(lake.lock_file(f"sync-{SIDS['good']}"), "the sync"):
+            done = synced(tmp_path, accounts[:1])
+        assert emulator.requests == []
+        assert done["good"].ok
+        assert done["good"].summary()["is_being_synced"]
+        assert synced(tmp_path, accounts[:1])["good"].report
+
+
+def test_sync_can_wait_for_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with emulated(tmp_path) as (_, accounts):
+        lake = Lake(tmp_path).open()
+        held = lake.files.locked(lake.lock_file(f"sync-{SIDS['good']}"), "the sync")
+        done: dict[str, AccountSync] = {}
+        waiting = threading.Thread(
+            target=lambda: done.update(synced(tmp_path, accounts[:1], waiting=True))
+        )
+        with held:
+            waiting.start()
+            while "waiting for the sync of good" not in caplog.text:
+                assert waiting.is_alive()
+            assert not done
+        waiting.join()
+    assert done["good"].report
+
+
+def test_retired_account_is_synced_no_more_until_resumed(tmp_path: Path):
+    with emulated(tmp_path) as (emulator, accounts):
+        assert all(one.ok for one in synced(tmp_path, accounts).values())
+        lake = Lake(tmp_path)
+        assert [one.name for one in read_accounts(lake).values()] == list(SIDS)
+        accounts[1] = replace(accounts[1], is_active=False, settings=None)
+        emulator.requests.clear()
+        assert set(synced(tmp_path, accounts)) == {"good", "third"}
+        assert [n for n, one in read_accounts(lake).items() if one.retired_at] == [SIDS["other"]]
+        with pytest.raises(UsageError, match=r"other .* is retired"):
+            synced(tmp_path, accounts, names=["other"])
+
+
+# The command.
+
+
+def configured(folder: Path, accounts: list[Account]) -> dict[str, str]:
+    """The configuration of accounts in `folder`, and the variables that it names."""
+    variables = {"EMAIL_ARCHIVE_DATA": str(folder / "data")}
+    lines = []
+    for account in accounts:
+        assert account.settings
+        variables[f"{account.name.upper()}_TOKEN"] = account.settings.basic_auth()[1]
+        lines += ["[[accounts]]", f'sid = "{account.sid}"', f'name = "{account.name}"']
+        lines += [f'api_url = "{account.settings.api_url}"']
+        lines += [f'auth_token_env = "{account.name.upper()}_TOKEN"']
+    (folder / "email-archive.toml").write_text("\n".join(lines))
+    return variables
+
+
+def test_command_syncs_all_or_the_named_accounts(tmp_path: Path):
+    with emulated(tmp_path) as (_, accounts):
+        variables = configured(tmp_path, accounts)
+        done = run("sync", "--account", "good", "--json", cwd=tmp_path, **variables)
+        assert done.returncode == 0
+        first = json.loads(done.stdout)
+        assert [one["name"] for one in first["accounts"]] == ["good"]
+        assert first["new"] == first["accounts"][0]["new"] > 0
+        variables["OTHER_TOKEN"] = "wrong"
+        done = run("sync", "--json", cwd=tmp_path, **variables)
+        assert done.returncode == 1
+        assert "other: " in done.stderr
+        assert "wrong" not in done.stdout + done.stderr  # R11
+        figures = json.loads(done.stdout)
+        assert {one["name"]: one["ok"] for one in figures["accounts"]} == {
+            "good": True,
+            "other": False,
+            "third": True,
+        }
+        done = run("verify", "--account", SIDS["third"], "--json", cwd=tmp_path, **variables)
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["account_id"] == SIDS["third"]
+        done = run("verify", cwd=tmp_path, **variables)
+        assert done.returncode == 1
+        done = run("sync", "--account", "nobody", cwd=tmp_path, **variables)
+        assert done.returncode == 2
+        assert "good" in done.stderr
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_a_sync_of_several_accounts(tmp_path: Path, stop: signal.Signals):
+    hangs = threading.Semaphore(0)
+    ended = threading.Event()
+
+    def answer(_: Received) -> Answer:
+        hangs.release()
+        ended.wait(120)
+        return Answer(status=401)
+
+    with emulated(tmp_path) as (_, accounts), scripted(answer) as server:
+        hanging = [with_settings(one, api_url=server.url) for one in accounts]
+        command = started("sync", cwd=tmp_path, **configured(tmp_path, hanging))
+        for _ in accounts:
+            assert hangs.acquire(timeout=60)
+        command.send_signal(stop)
+        _, errors = command.communicate(timeout=30)  # 5 seconds on an idle machine
+        ended.set()
+    assert command.returncode == 128 + stop
+    assert f"stopped by {stop.name}" in errors
