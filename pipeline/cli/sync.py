@@ -23,6 +23,7 @@ from pipeline.terminal import say
 if TYPE_CHECKING:
     from pipeline.accounts import Account
     from pipeline.quality.verify import Verification
+    from pipeline.side_by_side import Outcome
     from pipeline.sync_accounts import AccountSync
     from pipeline.sync_report import SyncReport
 
@@ -84,19 +85,20 @@ def sync(
     active = [one.settings for one in accounts if one.settings]
     lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
     is_alone = len(accounts) == 1
-    outcomes = []
     with observing() as observer:
-        for outcome in sync_accounts(
-            lake,
-            accounts,
-            account or [],
-            scope=_scope(everything, since, until),
-            publishing=publish,
-            waiting=wait,
-            observer=lambda one: observer("" if is_alone else one.name),
-        ):
-            outcomes.append(outcome)
-            _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
+        outcomes = list(
+            sync_accounts(
+                lake,
+                accounts,
+                account or [],
+                scope=_scope(everything, since, until),
+                publishing=publish,
+                waiting=wait,
+                observer=lambda one: observer("" if is_alone else one.name),
+            )
+        )
+    for outcome in outcomes:
+        _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
     if as_json:
         typer.echo(json_figures(totals(outcomes)))
     elif not outcomes:
@@ -180,32 +182,42 @@ def verify(
         shown = observer("" if is_alone else one.name)
         return compare(one.settings, start=start, end=end, observer=shown)
 
-    figures: list[dict[str, Any]] = []
     with console.observing() as observer:
-        for outcome in side_by_side(accounts, work):
-            name, found = outcome.account.name, outcome.result
-            about = {"account_id": outcome.account.sid, "name": name}
-            if found is None:
-                if is_alone and outcome.error:
-                    raise outcome.error
-                complain(f"{name}: {outcome.error}")
-                figures.append(about | {"ok": False, "error": str(outcome.error)})
-                continue
-            figures.append(about | found.as_json())
-            if not as_json:
-                if not is_alone:
-                    say(str(outcome.account))
-                console.write_verification(found)
-            for failure in found.failures:
-                complain(
-                    f"{'' if is_alone else f'{name}: '}window {failure.window} failed: {failure.error}"
-                )
+        outcomes = list(side_by_side(accounts, work))
+    for outcome in outcomes:
+        _write_comparison(outcome, is_alone=is_alone, as_json=as_json)
+    figures = [_figures(outcome) for outcome in outcomes]
     is_ok = all(one["ok"] for one in figures)
     if as_json:
         own = figures[0] if len(figures) == 1 else {}
         typer.echo(json_figures(own | {"ok": is_ok, "accounts": figures}))
     if not is_ok:
         raise typer.Exit(FAILED)
+
+
+def _write_comparison(outcome: "Outcome[Verification]", *, is_alone: bool, as_json: bool) -> None:
+    """How an account compares, and what could not be compared."""
+    from pipeline.cli import console
+
+    start = "" if is_alone else f"{outcome.account.name}: "
+    if outcome.result is None:
+        if is_alone and outcome.error:
+            raise outcome.error
+        complain(f"{start}{outcome.error}")
+        return
+    if not as_json:
+        if not is_alone:
+            say(str(outcome.account))
+        console.write_verification(outcome.result)
+    for failure in outcome.result.failures:
+        complain(f"{start}window {failure.window} failed: {failure.error}")
+
+
+def _figures(outcome: "Outcome[Verification]") -> dict[str, Any]:
+    about = {"account_id": outcome.account.sid, "name": outcome.account.name}
+    if outcome.result is None:
+        return about | {"ok": False, "error": str(outcome.error)}
+    return about | outcome.result.as_json()
 
 
 def _scope(everything: bool, since: datetime | None, until: datetime | None) -> Any:
