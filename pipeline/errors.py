@@ -1,17 +1,17 @@
-"""The root of every error that this package raises on purpose.
+"""The base classes of the errors that this package raises.
 
-An ``ArchiveError`` is a message for a person: what was expected, what came, what to do. The command
-prints it without a traceback. Anything else that escapes is a bug and shows its traceback.
+The message of an ``ArchiveError`` says what was expected, what came and what to do. The command prints it
+without a traceback. Any other exception is a bug and shows its traceback.
 """
 
 
 class ArchiveError(Exception):
-    """An error whose text is complete: the command shows it as it is, and exits with 1."""
+    """An expected error: the command prints its message and exits with 1."""
 
 
 class UsageError(ArchiveError):
-    """The caller asked for something that cannot be meant: the command exits with 2."""
+    """The arguments or settings make no sense: the command exits with 2."""
 
 
 class SettingsError(UsageError):
-    """A setting is missing or malformed; the text names the variable, what it expects, and the mend."""
+    """A setting is missing or malformed; the message names the variable, what is expected and what to do."""

@@ -1,8 +1,8 @@
-"""SIGTERM and Ctrl-C: the process ends within 3 seconds, wherever it is, with 143 or 130.
+"""SIGTERM and Ctrl-C end the process within 3 seconds, with 143 or 130.
 
-Nothing has to be finished first: any step may be killed (R5). The main thread gets an exception, so that it
-removes the file that it is writing. It may wait for an answer or be inside a library instead: so another
-thread ends the process a little later.
+Any step may be killed (R5), so nothing has to be finished. The main thread gets an exception and removes
+the file that it is writing. If it is waiting for a response or inside a library, another thread ends the
+process shortly afterwards.
 """
 
 import os
@@ -19,7 +19,7 @@ _GRACE_SECONDS: Final = 2.0
 
 
 class Stopped(BaseException):
-    """The process received a signal to stop; no handler of errors must hold it up."""
+    """The process received a signal to stop. Not an `Exception`, so that no error handler catches it."""
 
 
 class StopSignals:
@@ -65,7 +65,7 @@ class StopSignals:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without waiting for threads, which may wait for an answer for a minute."""
+    """End the process without waiting for threads, which may wait for a response for a minute."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()

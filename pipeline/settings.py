@@ -62,7 +62,7 @@ _RENAMED: Final = {
     "EMAIL_ARCHIVE_REFRESH": "EMAIL_ARCHIVE_REFRESH_INTERVALS",
     "EMAIL_ARCHIVE_RETRY_SECONDS": "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
 }
-"""Old names of variables and the new ones. The old names are accepted, with a warning."""
+"""Old and new names of variables. The old names are accepted, with a warning."""
 
 
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:

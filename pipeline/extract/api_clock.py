@@ -1,4 +1,4 @@
-"""Is the API's clock right? It decides what is stored; this machine's only guards it (R10)."""
+"""Checks the API's clock, which decides what is stored, against this machine's and the last scan (R10)."""
 
 import logging
 from collections.abc import Callable
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class ClockError(ArchiveError):
-    """The API's clock can't be right, or was not when the archive was written."""
+    """The API's clock is implausible, or was when the archive was written."""
 
 
 def machine_time() -> datetime:
@@ -33,13 +33,13 @@ def api_time(
     """The API's time, by one request: the `now` of a run.
 
     Args:
-        client: the API, not asked for anything yet.
+        client: the API.
         lake: the archive, whose last scan tells which clock is wrong if they differ.
         settings: the account, and whether the API's clock is trusted whatever it shows.
         wall_clock: this machine's clock.
 
     Raises:
-        ClockError: it can't be right.
+        ClockError: it is implausible.
     """
     now = client.clock()
     if not settings.trust_clock:
@@ -48,7 +48,7 @@ def api_time(
 
 
 def check(now: datetime, *, machine: datetime, last_scan: datetime | None) -> None:
-    """Raise if the API's clock can't be right; warn if it is this machine's that can't.
+    """Raise if the API's clock is implausible; warn if this machine's is.
 
     Where they differ by more than `CLOCK_MARGIN`, the archive's last scan decides: the API is believed if its
     clock is nearer to that scan than this machine's, not before it, and within the retention after it.
@@ -87,10 +87,9 @@ def check(now: datetime, *, machine: datetime, last_scan: datetime | None) -> No
 
 
 def scans_of_the_future(lake: Lake, account_id: str, now: datetime) -> ClockError | None:
-    """What to tell of an archive with scans that the API's clock has not reached; None if it has none.
+    """The error for an archive with scans later than the API's clock; None if it has none.
 
-    Looked for on the days that are scanned now, and on later ones: a run that went by a clock that was ahead
-    scanned those.
+    Checks the days within the retention and later ones, which a run with a fast clock has scanned.
 
     Args:
         lake: the archive.

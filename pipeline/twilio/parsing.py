@@ -1,8 +1,8 @@
-"""Bytes of a response to Arrow.
+"""Parses response bodies into Arrow tables.
 
-A page that is as the reference describes it is read at once (`page`). Any other is read record by record:
-one bad record costs one reject and never a page, and nothing that is not understood becomes an empty
-result (R9).
+A page that matches the reference is parsed at once (`page`). Any other is parsed record by record: a bad
+record becomes one reject and does not fail its page. Nothing that is not understood becomes an empty result
+(R9).
 """
 
 import json
@@ -31,12 +31,12 @@ from pipeline.twilio.errors import DamagedResponseError, UnexpectedResponseError
 from pipeline.twilio.page import read_page
 
 _RECORDS_KEYS: Final = ("operations", "data")
-"""Where a page keeps its records; a sibling resource's guide shows `data`."""
+"""Fields that may hold a page's records; the guide of a related resource uses `data`."""
 
 _ERRORS_KEYS: Final = ("errors", "data")
 _CODE_KEYS: Final = ("code", "errorCode", "error_code")
 _MESSAGE_KEYS: Final = ("message", "errorMessage", "error_message", "description", "detail")
-"""Where an error may keep its code and message: as the API's own envelope, and as others do."""
+"""Fields that may hold an error's code and message: those of the API's envelope, and common others."""
 
 _SHOWN: Final = 120
 _JSON: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
@@ -49,13 +49,13 @@ _TO_BRACKET: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    r"""One record that could not be read.
+    r"""One record that could not be parsed.
 
     Attributes:
         reason: what was expected and what came.
         raw: the record as the API sent it; bytes that are not UTF-8 are written ``\xNN``.
-        operation_id: its id, where that could be read.
-        created_at: its creation in UTC, where that could be read.
+        operation_id: its id, if that could be parsed.
+        created_at: its creation time in UTC, if that could be parsed.
     """
 
     reason: str
@@ -66,13 +66,13 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class ParsedPage:
-    """What one response holds.
+    """The content of a page.
 
     Attributes:
-        operations: the records that could be read, as `schema.RECORD_SCHEMA`, in the page's order.
-        rejects: those that could not.
+        operations: the records that could be parsed, as `schema.RECORD_SCHEMA`, in the page's order.
+        rejects: the others.
         next_token: the token of the next page; None at the end of the listing.
-        records: how many records came: ``operations.num_rows + len(rejects)``.
+        records: the number of records: ``operations.num_rows + len(rejects)``.
     """
 
     operations: pa.Table
@@ -83,11 +83,11 @@ class ParsedPage:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRecord:
-    """One error of an operation; the reference does not say what it looks like.
+    """One error of an operation. The reference does not document its fields.
 
     Attributes:
-        code: its code as text, where one could be found.
-        message: its message, where one could be found.
+        code: its code as text; None if none was found.
+        message: its message; None if none was found.
         raw: the error as the API sent it.
     """
 
@@ -98,7 +98,7 @@ class ErrorRecord:
 
 @dataclass(frozen=True, slots=True)
 class ParsedErrors:
-    """What a response about an operation's errors holds.
+    """The content of a response about an operation's errors.
 
     Attributes:
         errors: the errors, in the response's order.
@@ -161,8 +161,8 @@ def parse_operation(body: bytes) -> ParsedPage:
 def parse_errors(body: bytes) -> ParsedErrors:
     """Parse the response about an operation's errors, whatever JSON it is.
 
-    A list is taken for errors, and so is one in `errors` or `data`; anything else that is not empty
-    is one error by itself.
+    A list, or a list in `errors` or `data`, is a list of errors. Any other JSON that is not empty is one
+    error.
 
     Raises:
         DamagedResponseError: it is not JSON.
@@ -216,7 +216,7 @@ def _page_of(texts: Sequence[str], next_token: str | None) -> ParsedPage:
 
 
 def _reject(reason: str, text: str) -> Reject:
-    """A reject, with what can be read of the record: a text that occurs once."""
+    """A reject, with its id and creation time if each occurs once and can be parsed."""
     parts = _parts(text)
     names = Counter(name for name, _ in parts)
     known = {n: json.loads(t) for n, t in parts if names[n] == 1 and t.startswith('"')}
