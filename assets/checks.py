@@ -1,23 +1,24 @@
-"""Asset checks of the data, on the days of the run."""
+"""Asset checks: of a partition's rows in each run, of the whole archive every hour."""
 
 from collections.abc import Iterator
-from datetime import date
-from typing import Any
+from datetime import UTC, date, datetime
+from typing import Final
 
 import dagster as dg
 import pyarrow as pa
 
 from assets.keys import asset_key
 from assets.resources import ArchiveResource
+from assets.scans import SCANS
 from pipeline.extract.api_clock import machine_time
 from pipeline.lake.layout import Lake, LakeError
+from pipeline.model.records import Partition
 from pipeline.model.schema import COVERAGE, OPERATIONS
-from pipeline.model.windows import days_between
+from pipeline.model.windows import RETENTION
 from pipeline.outputs.counting import readings
 from pipeline.quality.anomalies import latest_anomalies
 from pipeline.quality.checks import (
     CHECKS,
-    Check,
     Findings,
     deadlines_missed,
     failing_rows,
@@ -25,90 +26,76 @@ from pipeline.quality.checks import (
     lost_lately,
     scanned_after,
     silent_accounts,
+    unsynced_accounts,
 )
 
 _SHOWN = 20
 
 
-FRESH = "newest_operation_fresh"
+_OF_ROWS: Final = [check for check in CHECKS if not check.is_across_days]
+_ACROSS_DAYS: Final = [check for check in CHECKS if check.is_across_days]
 
-
-@dg.multi_asset_check(
-    name="operations_checks",
-    specs=[
-        *(
-            dg.AssetCheckSpec(one.name, asset=asset_key(OPERATIONS.name), description=one.meaning)
-            for one in CHECKS
-        ),
-        dg.AssetCheckSpec(
-            FRESH,
-            asset=asset_key(OPERATIONS.name),
-            description="New operations arrive: no account has been without any for much longer than before.",
-        ),
-    ],
-    can_subset=True,
+ROWS: Final = dg.AssetCheckSpec(
+    "rows_as_expected",
+    asset=asset_key(OPERATIONS.name),
+    description="\n".join(f"- {one.name}: {one.meaning}" for one in _OF_ROWS),
 )
-def of_operations(
-    context: dg.AssetCheckExecutionContext, archive: ArchiveResource
-) -> Iterator[dg.AssetCheckResult]:
-    """All of `pipeline.quality.checks` in one step: it reads the days once and stores fewer events."""
-    lake = archive.lake()
-    wanted = _selected(context)
-    chosen = [check for check in CHECKS if check.name in wanted]
-    days = _days(context, lake)
-    # An unreadable file prevents the checks of its own table only.
-    errors: list[LakeError] = []
-    for table in dict.fromkeys(check.table for check in chosen):
-        of_table = [check for check in chosen if check.table == table]
-        try:
-            failing = failing_rows(lake, of_table, days)
-        except LakeError as error:
-            errors.append(error)
-        else:
-            for check in of_table:
-                yield _of_rows(check, failing[check.name])
-    if FRESH in wanted:
-        try:
-            yield _of_silence(silent_accounts(lake).to_pylist())
-        except LakeError as error:
-            errors.append(error)
-    if errors:
-        raise dg.Failure("\n".join(map(str, errors)), allow_retries=False)
 
 
-def _selected(context: dg.AssetCheckExecutionContext) -> set[str]:
-    return {key.name for key in context.selected_asset_check_keys}
-
-
-def _of_silence(silent: list[dict[str, Any]]) -> dg.AssetCheckResult:
+def rows_as_expected(lake: Lake, partition: Partition) -> dg.AssetCheckResult:
+    """All of `pipeline.quality.checks` on one partition: one event, since Dagster stores each for long."""
+    try:
+        failing = {
+            name: rows for name, rows in failing_rows(lake, _OF_ROWS, [partition]).items() if rows
+        }
+    except LakeError as error:
+        raise dg.Failure(str(error)) from None
+    errors = [check.name for check in _OF_ROWS if check.is_error and check.name in failing]
     return dg.AssetCheckResult(
-        check_name=FRESH,
-        passed=not silent,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={"accounts": dg.MetadataValue.json(silent)},
-    )
-
-
-def _of_rows(check: Check, failing: pa.Table) -> dg.AssetCheckResult:
-    rows = failing.slice(0, _SHOWN).to_pylist()
-    return dg.AssetCheckResult(
-        check_name=check.name,
-        passed=failing.num_rows == 0,
-        severity=dg.AssetCheckSeverity.ERROR if check.is_error else dg.AssetCheckSeverity.WARN,
-        description=f"{failing.num_rows} failing rows: {check.meaning}" if rows else None,
+        check_name=ROWS.name,
+        asset_key=ROWS.asset_key,
+        passed=not failing,
+        severity=dg.AssetCheckSeverity.ERROR if errors else dg.AssetCheckSeverity.WARN,
+        description=", ".join(f"{name}: {rows.num_rows} rows" for name, rows in failing.items()),
         metadata={
-            "failing_rows": failing.num_rows,
-            "examples": dg.MetadataValue.json([{n: str(v) for n, v in r.items()} for r in rows]),
+            name: dg.MetadataValue.json(
+                [{n: str(v) for n, v in row.items()} for row in rows.slice(0, _SHOWN).to_pylist()]
+            )
+            for name, rows in failing.items()
         },
     )
 
 
-def _days(context: dg.AssetCheckExecutionContext, lake: Lake) -> list[date]:
-    """The days of the run; all days of the archive if the check runs alone."""
-    if context.has_partition_key or context.has_partition_key_range:
-        days = context.partition_key_range
-        return days_between(date.fromisoformat(days.start), date.fromisoformat(days.end))
-    return sorted({partition.day for partition in lake.partitions(OPERATIONS.name)})
+@dg.asset_check(
+    asset=asset_key(OPERATIONS.name),
+    description="\n".join(one.meaning for one in _ACROSS_DAYS) + " Of the last 8 days.",
+)
+def ids_unique(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Ids that several days of an account have: the API moved an operation."""
+    lake = archive.lake()
+    partitions = list(lake.partitions(OPERATIONS.name))
+    last = max((one.day for one in partitions), default=date.min)
+    recent = [one for one in partitions if last - one.day <= RETENTION]
+    rows = pa.concat_tables(failing_rows(lake, _ACROSS_DAYS, recent).values())
+    return dg.AssetCheckResult(
+        passed=rows.num_rows == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"operations": dg.MetadataValue.json(rows.slice(0, _SHOWN).to_pylist())},
+    )
+
+
+@dg.asset_check(
+    asset=asset_key(OPERATIONS.name),
+    description="New operations arrive: no account has been without any for much longer than before.",
+)
+def newest_operation_fresh(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Accounts without new operations."""
+    silent = silent_accounts(archive.lake()).to_pylist()
+    return dg.AssetCheckResult(
+        passed=not silent,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"accounts": dg.MetadataValue.json(silent)},
+    )
 
 
 GAPS = "no_gaps"
@@ -143,8 +130,10 @@ def of_coverage(
     context: dg.AssetCheckExecutionContext, archive: ArchiveResource
 ) -> Iterator[dg.AssetCheckResult]:
     """Lost slots, slots whose final scan is overdue, and accounts with scans in the future."""
-    wanted = _selected(context)
-    states = latest_states(archive.lake())
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    # Judged by the clock: an account that nobody scans any more loses slots too.
+    now = datetime.min.replace(tzinfo=UTC) if archive.trusts_clock() else machine_time()
+    states = latest_states(archive.lake(), now)
     if GAPS in wanted:
         yield _of_slots(GAPS, lost_lately(states), "lost")
     if DEADLINES in wanted:
@@ -158,6 +147,21 @@ def of_coverage(
             severity=dg.AssetCheckSeverity.ERROR,
             metadata={"last_scans": dg.MetadataValue.json(future)},
         )
+
+
+@dg.asset_check(
+    asset=SCANS,
+    description="Every active account was scanned in the last 6 hours, by this machine's clock.",
+)
+def accounts_synced(archive: ArchiveResource) -> dg.AssetCheckResult:
+    """Active accounts that nobody syncs."""
+    # An emulator's clock shows any time.
+    late = {} if archive.trusts_clock() else unsynced_accounts(archive.lake(), machine_time())
+    return dg.AssetCheckResult(
+        passed=not late,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"accounts": dg.MetadataValue.json(late)},
+    )
 
 
 @dg.asset_check(
@@ -207,4 +211,11 @@ def _of_slots(name: str, findings: Findings, what: str) -> dg.AssetCheckResult:
     )
 
 
-checks = [of_operations, of_coverage, rates_as_usual, reading_decided]
+hourly_checks = [
+    accounts_synced,
+    of_coverage,
+    ids_unique,
+    newest_operation_fresh,
+    rates_as_usual,
+    reading_decided,
+]

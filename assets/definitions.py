@@ -1,34 +1,61 @@
 """The definitions that Dagster loads. Tests build them with other resources."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection, Mapping
+from datetime import date
 from typing import Any
 
 import dagster as dg
 
-from assets.checks import checks
-from assets.extraction import landed_scans
-from assets.marts import marts
+from assets.checks import hourly_checks
+from assets.partitions import partitions
 from assets.report import report
 from assets.resources import ArchiveResource, TwilioResource
+from assets.retention import retention_job, retention_schedule
 from assets.schedules import report_job, report_schedule, sync_job, sync_schedule
-from assets.tables import lake_tables
-from assets.warehouse import warehouse
+from assets.tables import partition_assets
+from assets.warehouse import VIEWS, outputs_sensor, warehouse
+from pipeline.accounts import load_accounts
+from pipeline.errors import ArchiveError
+from pipeline.lake.layout import Lake
+from pipeline.model.schema import COVERAGE
+from pipeline.settings import ArchiveSettings
+
+log = logging.getLogger(__name__)
 
 
-def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """All assets, checks, jobs and schedules.
+def build_definitions(
+    account_ids: Collection[str], first_day: date, resources: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """All assets, checks, jobs, schedules and sensors.
 
     Args:
+        account_ids: the accounts that have partitions.
+        first_day: the first day that they have.
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
     """
+    tables = partition_assets(partitions(account_ids, first_day))
     return dg.Definitions(
-        assets=[landed_scans, lake_tables, marts, warehouse, report],
-        asset_checks=checks,
-        jobs=[sync_job, report_job],
-        schedules=[sync_schedule, report_schedule],
+        assets=[tables, *VIEWS, warehouse, report],
+        asset_checks=hourly_checks,
+        jobs=[sync_job, report_job, retention_job],
+        schedules=[sync_schedule(first_day), report_schedule, retention_schedule],
+        sensors=[outputs_sensor],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )
 
 
-defs = build_definitions()
+def known_accounts(settings: ArchiveSettings) -> set[str]:
+    """The accounts that are configured, and those that the archive has."""
+    try:
+        configured = {one.sid for one in load_accounts(data=settings.data)}
+    except ArchiveError as error:
+        # The definitions load without credentials: a run says what is missing.
+        log.warning("no account is configured yet: %s", error)
+        configured = set()
+    return configured | {one.account_id for one in Lake.of(settings).partitions(COVERAGE.name)}
+
+
+_settings = ArchiveSettings.load()
+defs = build_definitions(known_accounts(_settings), _settings.first_day)

@@ -1,21 +1,51 @@
-"""Metadata of assets, generated from the schema."""
+"""Specs of assets, made from the schema. What never changes is here, so that events carry counts alone."""
 
-from collections.abc import Mapping
-from datetime import date
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import dagster as dg
 
+from assets.keys import asset_key
 from pipeline.model.schema import Table
 
-
-def days_of(keys: list[str]) -> list[date]:
-    """The days of partition keys."""
-    return [date.fromisoformat(key) for key in keys]
+OWNERS: Final = ("team:email-archive",)
 
 
-def describe(table: Table) -> dict[str, Any]:
-    """A table's columns as definition metadata, with type, meaning and unit."""
+def spec(
+    table: Table,
+    sources: Iterable[Table] = (),
+    *,
+    deps: Iterable[dg.AssetKey] = (),
+    group: str,
+    kinds: Iterable[str],
+    skippable: bool = False,
+) -> dg.AssetSpec:
+    """The asset of a table.
+
+    Args:
+        table: the table.
+        sources: the tables that it is made of.
+        deps: what it is made of beside them.
+        group: its group.
+        kinds: what it is made with.
+        skippable: whether a run may leave it as it is.
+    """
+    sources = tuple(sources)
+    return dg.AssetSpec(
+        asset_key(table.name),
+        deps=[*deps, *(asset_key(source.name) for source in sources)],
+        description=table.comment,
+        group_name=group,
+        kinds=set(kinds),
+        owners=OWNERS,
+        tags={"email_archive/layer": group},
+        metadata=_columns(table) | _lineage(table, sources),
+        skippable=skippable,
+    )
+
+
+def _columns(table: Table) -> dict[str, Any]:
+    """A table's columns, with type, meaning and unit."""
     columns = [
         dg.TableColumn(
             column.name,
@@ -28,20 +58,16 @@ def describe(table: Table) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns=columns)}
 
 
-def row_count(rows: int) -> dict[str, Any]:
-    """The rows of one partition."""
-    return {"dagster/partition_row_count": dg.MetadataValue.int(rows)}
-
-
-def add_per_day(
-    context: dg.AssetExecutionContext,
-    metadata: Mapping[date, Mapping[str, Any]],
-    asset_key: dg.AssetKey | None = None,
-) -> None:
-    """Add each day's metadata to its materialization, in a run over a range of days."""
-    for day, entries in metadata.items():
-        context.add_asset_metadata(
-            dict(entries),
-            asset_key=asset_key,
-            partition_key=day.isoformat(),
-        )
+def _lineage(table: Table, sources: Iterable[Table]) -> dict[str, Any]:
+    """The columns that a table's columns are the sums of, or are the same as: those of the same name."""
+    names = {source: {column.name for column in source.published} for source in sources}
+    deps = {
+        column.name: [
+            dg.TableColumnDep(asset_key(source.name), column.name)
+            for source, known in names.items()
+            if column.name in known
+        ]
+        for column in table.published
+    }
+    found = {name: made_of for name, made_of in deps.items() if made_of}
+    return {"dagster/column_lineage": dg.TableColumnLineage(found)} if found else {}

@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, JsonValue
 
-from pipeline.errors import SettingsError
+from pipeline.accounts import Account, load_accounts
+from pipeline.errors import ArchiveError
 from pipeline.lake.layout import Lake
 from pipeline.lake.migration import up_to_date
 from pipeline.settings import ArchiveSettings, Settings
@@ -67,27 +68,41 @@ class TwilioResource(dg.ConfigurableResource[Settings]):
     )
     api_url: str | None = Field(default=None, description="Overrides EMAIL_ARCHIVE_API_URL.")
 
-    def settings(self, data: Path, *, trust_clock: bool | None = None) -> Settings:
-        """The settings for the archive in `data`.
+    def accounts(self, archive: ArchiveResource) -> tuple[Account, ...]:
+        """The account that is given here, or those that are configured.
 
         Raises:
-            dg.Failure: one is missing or malformed; a retry would not help.
+            SettingsError: one message of all that is missing or malformed.
+        """
+        given = _given(
+            account_sid=self.account_sid,
+            auth_token=self.auth_token,
+            api_key_sid=self.api_key_sid,
+            api_key_secret=self.api_key_secret,
+            api_url=self.api_url,
+        )
+        where = _given(data=archive.root(), trust_clock=archive.trusts_clock())
+        if not given:
+            return load_accounts(**where)
+        settings = Settings.load(**given, **where)
+        sid = settings.account_sid
+        return (Account(sid, sid, is_active=True, settings=settings),)
+
+    def settings(self, archive: ArchiveResource, account_id: str) -> Settings:
+        """The settings of an account.
+
+        Raises:
+            dg.Failure: they are missing or malformed, or the account is not synced any more.
         """
         try:
-            return Settings.load(
-                data=data,
-                **_given(
-                    account_sid=self.account_sid,
-                    auth_token=self.auth_token,
-                    api_key_sid=self.api_key_sid,
-                    api_key_secret=self.api_key_secret,
-                    api_url=self.api_url,
-                    trust_clock=trust_clock,
-                ),
-            )
-        except SettingsError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            found = [one for one in self.accounts(archive) if one.sid == account_id]
+        except ArchiveError as error:
+            raise dg.Failure(str(error)) from None
+        if not found or not found[0].settings:
+            msg = f"{account_id} is no active account of the configuration"
+            raise dg.Failure(msg)
+        return found[0].settings
 
 
-def _given(**values: str | bool | None) -> dict[str, Any]:
+def _given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}

@@ -1,31 +1,54 @@
-"""Run `sync_job` over a range of days, on DAGSTER_HOME: ``python -m assets.run FIRST LAST [--report]``.
+"""Run the jobs over days, on DAGSTER_HOME: ``python -m assets.run FIRST LAST [--report]``.
 
-It scans all of these days, as materializing them by hand does. With `--report`, `report_job` follows.
+Each day of each account is scanned whole, by a run of its own, as materializing it by hand does. The
+warehouse follows; with `--report` the report too.
 """
 
 import sys
 from datetime import date
+from itertools import product
 
 import dagster as dg
 
-from assets.definitions import defs
-from assets.schedules import range_tags
+from assets.definitions import defs, known_accounts
+from assets.keys import asset_key
+from assets.partitions import key_of
+from assets.tables import STOPPED
 from pipeline import process
 from pipeline.interruption import leave
+from pipeline.model.records import Partition
+from pipeline.model.windows import days_between
+from pipeline.settings import ArchiveSettings
 
 
 def run(first: date, last: date, *, with_report: bool = False) -> bool:
-    """Run the jobs over ``[first, last]``; return whether all succeeded."""
-    tags = range_tags(first.isoformat(), last.isoformat())
+    """Run the jobs over ``[first, last]``, the newest day first; return whether all succeeded."""
+    accounts = sorted(known_accounts(ArchiveSettings.load()))
+    sync = defs.resolve_job_def("sync_job")
+    warehouse = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection={asset_key("warehouse")}
+    )
+    results: list[dg.ExecuteInProcessResult] = []
     with dg.DagsterInstance.get() as instance:
-        result = defs.resolve_job_def("sync_job").execute_in_process(
-            instance=instance, tags=tags, raise_on_error=False
-        )
-        if result.success and with_report:
-            result = defs.resolve_job_def("report_job").execute_in_process(
-                instance=instance, raise_on_error=False
+        for account, day in product(accounts, reversed(days_between(first, last))):
+            key = key_of(Partition(account, day))
+            results.append(
+                sync.execute_in_process(instance=instance, partition_key=key, raise_on_error=False)
             )
-    return result.success
+            if _was_stopped(results[-1]):
+                return False
+        results.append(warehouse.execute_in_process(instance=instance, raise_on_error=False))
+        if with_report and all(one.success for one in results):
+            report = defs.resolve_job_def("report_job")
+            results.append(report.execute_in_process(instance=instance, raise_on_error=False))
+    return all(one.success for one in results)
+
+
+def _was_stopped(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether a signal ended a run, which Dagster makes a failure of its step."""
+    return not result.success and any(
+        STOPPED in str(event.event_specific_data) for event in result.all_node_events
+    )
 
 
 if __name__ == "__main__":

@@ -1,31 +1,116 @@
 """The jobs and their schedules."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import dagster as dg
 from dagster import AssetSelection
 
+from assets.checks import hourly_checks
 from assets.keys import asset_key
-from assets.partitions import FIRST_DAY
+from assets.partitions import key_of
 from assets.resources import ArchiveResource, TwilioResource
+from assets.retention import FINISHED
+from assets.tables import DUE, SPECS
+from pipeline.accounts import Account
+from pipeline.errors import ArchiveError
 from pipeline.lake.coverage import latest_scan
 from pipeline.lake.layout import Lake
-from pipeline.sync import plan
+from pipeline.model.records import Partition
+from pipeline.settings import Settings
+from pipeline.sync_partition import due_partitions
+from pipeline.twilio.client import OperationsClient
 
-RANGE_START = "dagster/asset_partition_range_start"
-RANGE_END = "dagster/asset_partition_range_end"
+NOT_FINISHED: Final = [status for status in dg.DagsterRunStatus if status not in FINISHED]
+TICK: Final = timedelta(minutes=10)
+ACCOUNT_TAG: Final = "email_archive/account"
+"""The tag of a run with its account: a run queue can limit how many runs of one account are under way."""
+
 
 sync_job = dg.define_asset_job(
     "sync_job",
-    selection=AssetSelection.all() - AssetSelection.assets(asset_key("report")),
-    description="Scan the days of the run and bring the archive and the warehouse up to date.",
+    selection=AssetSelection.assets(*(spec.key for spec in SPECS))
+    - AssetSelection.checks(*hourly_checks),
+    description="Scan, merge and derive one partition: an account's day.",
     executor_def=dg.in_process_executor,
 )
 
+
+def sync_schedule(first_day: date) -> dg.ScheduleDefinition:
+    """The schedule of that job; `first_day` is the first that has partitions."""
+
+    @dg.schedule(
+        name="sync_schedule",
+        job=sync_job,
+        cron_schedule="*/10 * * * *",
+        execution_timezone="UTC",
+        description="Every 10 minutes: one run for each account's day that has something due.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, archive: ArchiveResource, twilio: TwilioResource
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        active = [one for one in twilio.accounts(archive) if one.settings and one.is_active]
+        due = {one: _due(context, one, tick) for one in active}
+        # Dagster has no partition of a day that has not begun by this machine's clock.
+        keys = {
+            key_of(partition): account
+            for account in due
+            for partition in due[account]
+            if first_day <= partition.day <= tick.date()
+        }
+        under_way = _under_way(context.instance)
+        requests = [
+            dg.RunRequest(
+                run_key=f"{tick.isoformat()} {key}",
+                partition_key=key,
+                tags={**DUE, ACCOUNT_TAG: account.name},
+            )
+            for key, account in keys.items()
+            if key not in under_way
+        ]
+        return requests or dg.SkipReason("nothing is due that is not under way")
+
+    return schedule
+
+
+def _due(
+    context: dg.ScheduleEvaluationContext, account: Account, tick: datetime
+) -> list[Partition]:
+    """What is due of an account; nothing if it can't be told, which keeps no other account waiting (R12)."""
+    settings = account.settings
+    assert settings  # noqa: S101 - the caller chose accounts that have some
+    lake = Lake.of(settings)
+    try:
+        return due_partitions(lake, settings, _now(lake, settings, tick))
+    except ArchiveError as error:
+        context.log.warning("%s: %s", account, error)
+        return []
+
+
+def _now(lake: Lake, settings: Settings, tick: datetime) -> datetime:
+    """About the API's time: the tick's, or a moment after the latest scan if that is later.
+
+    A run plans again by the API's clock, and compares it with this machine's (R10). Where the settings trust
+    any clock, as of an emulator, it is asked for here too.
+    """
+    if settings.trust_clock:
+        with OperationsClient(settings) as client:
+            return client.clock()
+    latest = latest_scan(lake, settings.account_sid)
+    return tick if latest is None or latest <= tick else latest + TICK
+
+
+def _under_way(instance: dg.DagsterInstance) -> set[str]:
+    """The partitions that have a run that is queued or running."""
+    unfinished = dg.RunsFilter(job_name="sync_job", statuses=NOT_FINISHED)
+    return {run.tags.get("dagster/partition", "") for run in instance.get_runs(unfinished)}
+
+
 report_job = dg.define_asset_job(
     "report_job",
-    selection=AssetSelection.assets(asset_key("report")),
-    description="Write the report of the warehouse.",
+    selection=AssetSelection.assets(asset_key("report")) | AssetSelection.checks(*hourly_checks),
+    description="Write the report of the warehouse, and check the archive as a whole.",
     executor_def=dg.in_process_executor,
 )
 
@@ -34,52 +119,10 @@ report_job = dg.define_asset_job(
     job=report_job,
     cron_schedule="5 * * * *",
     execution_timezone="UTC",
-    description="Write the report every hour.",
+    description="Write the report and check the archive every hour.",
 )
 def report_schedule(archive: ArchiveResource) -> dg.RunRequest | dg.SkipReason:
     """One run per hour, once there is a warehouse."""
     if not Lake(archive.root()).warehouse.exists():
         return dg.SkipReason("there is no warehouse yet")
     return dg.RunRequest()
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make a run cover all days from `first` to `last`."""
-    return {RANGE_START: first, RANGE_END: last}
-
-
-SCOPE = "email_archive/scope"
-"""A run with this tag scans what is due; a run without it scans all of its days."""
-
-SCOPE_DUE = "due"
-TICK = timedelta(minutes=10)
-
-
-@dg.schedule(
-    job=sync_job,
-    cron_schedule="*/10 * * * *",
-    execution_timezone="UTC",
-    description="Every 10 minutes: one run over the days with due windows; no run if there are none.",
-)
-def sync_schedule(
-    context: dg.ScheduleEvaluationContext, archive: ArchiveResource, twilio: TwilioResource
-) -> dg.RunRequest | dg.SkipReason:
-    """One run over the days with due windows.
-
-    The days are an estimate by this machine's clock. The run plans again by the API's clock (R10). If the
-    machine's clock is behind the latest scan, the estimate uses that scan's time.
-    """
-    tick = context.scheduled_execution_time.astimezone(UTC)
-    lake = Lake(archive.root())
-    settings = twilio.settings(lake.root)
-    latest = latest_scan(lake, settings.account_sid)
-    now = tick if latest is None or latest <= tick else latest + TICK
-    windows = plan(lake, settings, now).windows
-    if not windows:
-        return dg.SkipReason("nothing is due")
-    # Dagster's last partition is today by the machine's clock, which may differ from the API's.
-    last = f"{tick.date()}"
-    days = sorted(min(max(f"{window.day}", FIRST_DAY), last) for window in windows)
-    return dg.RunRequest(
-        run_key=tick.isoformat(), tags=range_tags(days[0], days[-1]) | {SCOPE: SCOPE_DUE}
-    )

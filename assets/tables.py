@@ -1,102 +1,137 @@
-"""The lake's tables: landed scans, merged day by day."""
+"""The lake's tables: a run scans, merges, derives and checks one partition."""
 
 from collections.abc import Iterator
-from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
+from assets.checks import ROWS, rows_as_expected
 from assets.keys import asset_key
-from assets.metadata import add_per_day, days_of, describe, row_count
-from assets.partitions import daily
-from assets.resources import ArchiveResource
+from assets.metadata import spec
+from assets.partitions import partition_of
+from assets.resources import ArchiveResource, TwilioResource
+from assets.scans import (
+    EVERY_WINDOW,
+    SCANS,
+    SPEC,
+    every_window_scanned,
+    scan_metadata,
+    warn_of_old_day,
+)
+from pipeline.errors import ArchiveError
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
-from pipeline.lake.merge import MergeReport
-from pipeline.merge_runner import compact_pending, merge_pending, remove_unfinished
-from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, Table
-
-TABLES = (OPERATIONS, HISTORY, COVERAGE)
-EVERY_DAY = "every_day_merged"
-
-
-@dg.multi_asset(
-    partitions_def=daily,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    specs=[
-        dg.AssetSpec(
-            asset_key(table.name),
-            deps=[asset_key("landed_scans")],
-            description=table.comment,
-            group_name="lake",
-            kinds={"parquet"},
-            metadata=describe(table),
-        )
-        for table in TABLES
-    ],
-    check_specs=[
-        dg.AssetCheckSpec(
-            EVERY_DAY,
-            asset=asset_key(OPERATIONS.name),
-            description="All landed files were merged. A damaged or foreign file blocks its day only.",
-        )
-    ],
+from pipeline.model.records import Partition
+from pipeline.model.schema import (
+    COVERAGE,
+    FACTS,
+    MART_INPUTS,
+    OPERATIONS,
+    SHOWN_MARTS,
+    SLOT_COVERAGE,
+    Table,
 )
-def lake_tables(
-    context: dg.AssetExecutionContext, archive: ArchiveResource
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-    """Merge landed files into each day's operations, history and coverage."""
-    lake = archive.lake()
-    remove_unfinished(lake)
-    # Derives the delivery tables too, while the day's tables are open.
-    merging = merge_pending(lake, deriving=True)
-    for error in merging.errors:
-        context.log.error(str(error))
-    for error in compact_pending(lake, merging.merges).errors:
-        context.log.error(str(error))
-    merges = {report.partition.day: report for report in merging.merges}
-    days = days_of(list(context.partition_keys))
-    for table in TABLES:
-        metadata = {day: _metadata(lake, table, day, merges.get(day)) for day in days}
-        add_per_day(context, metadata, asset_key(table.name))
-    for day, report in merges.items():
-        if day not in days:
-            # Lookups by id of older operations, or files that a killed run left.
-            _log_materialization(context, lake, day, report)
-    for table in TABLES:
-        yield dg.MaterializeResult(asset_key=asset_key(table.name))
-    # A failed check does not fail the run: the other days are still published.
-    yield dg.AssetCheckResult(
-        check_name=EVERY_DAY,
-        asset_key=asset_key(OPERATIONS.name),
-        passed=not merging.errors,
-        severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"errors": dg.MetadataValue.json([str(error) for error in merging.errors])},
+from pipeline.sync_partition import PartitionReport, derive_again, sync_partition
+
+STOPPED: Final = (
+    "stopped: landed scans are in the archive, scans under way were dropped and stay due"
+)
+"""The message of a run that a signal ended."""
+
+DUE: Final = {"email_archive/scope": "due"}
+"""The tags of a run that scans what is due, and materializes the tables that changed. One without them scans
+the whole day, and materializes all that was selected."""
+
+_DERIVED: Final = {SLOT_COVERAGE: (COVERAGE,), **{mart: MART_INPUTS[mart] for mart in SHOWN_MARTS}}
+TABLES: Final = (*FACTS, *_DERIVED)
+
+SPECS: Final = (
+    SPEC,
+    *(
+        spec(table, deps=[SCANS], group="lake", kinds={"parquet"}, skippable=True)
+        for table in FACTS
+    ),
+    *(
+        spec(table, sources, group="marts", kinds={"duckdb", "parquet"}, skippable=True)
+        for table, sources in _DERIVED.items()
+    ),
+)
+
+
+def partition_assets(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefinition:
+    """The assets that one run brings up to date for its partition."""
+
+    @dg.multi_asset(
+        name="sync_partition",
+        partitions_def=partitions,
+        specs=SPECS,
+        check_specs=[EVERY_WINDOW, ROWS],
+        can_subset=True,
     )
+    def one_partition(
+        context: dg.AssetExecutionContext, archive: ArchiveResource, twilio: TwilioResource
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        """Scan, merge and derive a partition; without the scans only merge and derive it."""
+        partition, lake = partition_of(context), archive.lake()
+        is_by_hand = not DUE.items() <= context.run.tags.items()
+        report = None
+        if SCANS in context.selected_asset_keys:
+            report = _sync(context, archive, twilio, partition, is_whole=is_by_hand)
+            if is_by_hand or report.extraction.scans:
+                yield dg.MaterializeResult(asset_key=SCANS, metadata=scan_metadata(report))
+        elif context.selected_asset_keys:
+            _derive(lake, partition)
+        for table in TABLES:
+            is_new = is_by_hand or (report and table in report.changed)
+            if is_new and asset_key(table.name) in context.selected_asset_keys:
+                yield _materialized(lake, partition, table, report)
+        selected = context.selected_asset_check_keys
+        if report and EVERY_WINDOW.key in selected:
+            yield every_window_scanned(report)
+        if ROWS.key in selected:
+            yield rows_as_expected(lake, partition)
+        if report and (
+            report.errors or (report.extraction.failures and not report.extraction.scans)
+        ):
+            failures = [*report.errors, *(one.error for one in report.extraction.failures)]
+            raise dg.Failure("\n".join(map(str, failures)))
+
+    return one_partition
 
 
-def _log_materialization(
-    context: dg.AssetExecutionContext, lake: Lake, day: date, report: MergeReport
-) -> None:
-    """Record the merge of a day outside the run's range."""
-    for table in TABLES:
-        metadata = _metadata(lake, table, day, report)
-        context.log_event(
-            dg.AssetMaterialization(
-                asset_key(table.name), partition=day.isoformat(), metadata=metadata
-            )
-        )
+def _sync(
+    context: dg.AssetExecutionContext,
+    archive: ArchiveResource,
+    twilio: TwilioResource,
+    partition: Partition,
+    *,
+    is_whole: bool,
+) -> PartitionReport:
+    settings = twilio.settings(archive, partition.account_id)
+    try:
+        report = sync_partition(settings, partition, is_whole=is_whole)
+    except ArchiveError as error:
+        raise dg.Failure(str(error)) from None
+    except dg.DagsterExecutionInterruptedError:
+        raise dg.Failure(STOPPED) from None
+    warn_of_old_day(context, partition, report)
+    return report
 
 
-def _metadata(lake: Lake, table: Table, day: date, report: MergeReport | None) -> dict[str, Any]:
-    metadata = describe(table) | row_count(rows_of_day(lake, table, day))
-    if table is OPERATIONS:
+def _derive(lake: Lake, partition: Partition) -> None:
+    try:
+        derive_again(lake, partition)
+    except ArchiveError as error:
+        raise dg.Failure(str(error)) from None
+
+
+def _materialized(
+    lake: Lake, partition: Partition, table: Table, report: PartitionReport | None
+) -> dg.MaterializeResult[Any]:
+    metadata: dict[str, Any] = {
+        "dagster/partition_row_count": parquet.count(lake.part(table, partition))
+    }
+    if table is OPERATIONS and report:
         for name in ("new", "changed", "unchanged", "new_rejects"):
-            metadata[name] = dg.MetadataValue.int(getattr(report, name) if report else 0)
-    return metadata
-
-
-def rows_of_day(lake: Lake, table: Table, day: date) -> int:
-    """The rows of a day in a table, of all accounts."""
-    partitions = (p for p in lake.partitions(table.name) if p.day == day)
-    return sum(parquet.count(lake.part(table, partition)) for partition in partitions)
+            metadata[name] = sum(getattr(merge, name) for merge in report.merges)
+    return dg.MaterializeResult(asset_key=asset_key(table.name), metadata=metadata)

@@ -145,6 +145,7 @@ def look_up_due(
     used: int = 0,
     observer: Observer | None = None,
     monotonic: Callable[[], float] = time.monotonic,
+    day: date | None = None,
 ) -> Lookups:
     """Look up operations by id as far as they are due and the budget allows, and land the responses.
 
@@ -157,10 +158,11 @@ def look_up_due(
         observer: called with each batch.
         monotonic: seconds on a monotonic clock. No lookup is started once `settings.lookup_timeout` have
             passed; those in flight are finished.
+        day: only operations created on this UTC day; by default those of any day.
     """
     observer = observer or Observer()
     end = monotonic() + settings.lookup_timeout
-    due = _due_lookups(lake, settings, now)
+    due = [one for one in due_lookups_of(lake, settings, now) if day in (None, one.partition.day)]
     planned = lookups_within(due, RefreshPolicy.of(settings), used)
     observer.looking_up(len(planned))
     done = Lookups()
@@ -195,7 +197,8 @@ def _warn_of_left(lookups: Lookups, settings: Settings) -> None:
     )
 
 
-def _due_lookups(lake: Lake, settings: Settings, now: datetime) -> list[PendingLookup]:
+def due_lookups_of(lake: Lake, settings: Settings, now: datetime) -> list[PendingLookup]:
+    """The lookups by id of an account's operations that are due, the most urgent first."""
     policy = RefreshPolicy.of(settings)
     pending = read_pending_lookups(
         lake,

@@ -61,8 +61,8 @@ class CompactionResults:
         errors: what could not be compacted, and why; it stays as it is.
     """
 
-    compacted: int
-    errors: tuple[LakeError, ...]
+    compacted: int = 0
+    errors: tuple[LakeError, ...] = ()
 
 
 def merge_pending(
@@ -130,6 +130,11 @@ class MergeRunner:
             if self._on_merge:
                 self._on_merge(report)
 
+    def merge_landed(self, partition: Partition) -> None:
+        """Merge a day if something landed for it."""
+        if self._lake.has_landed(partition):
+            self.merge(partition)
+
     def _derive(self, partition: Partition) -> None:
         try:
             derive_merged(self._lake, partition, self._connection())
@@ -172,9 +177,14 @@ def compact_pending(
 ) -> CompactionResults:
     """Compact every day that changes no more, as of the latest scan that was merged (R10)."""
     now = max((one.observed_at for one in merges if one.observed_at), default=None)
+    return compact_days(lake, filter(only, can_be_compacted(lake, now) if now else ()))
+
+
+def compact_days(lake: Lake, partitions: Iterable[Partition]) -> CompactionResults:
+    """Compact some days."""
     compacted = 0
     errors: list[LakeError] = []
-    for partition in filter(only, can_be_compacted(lake, now) if now else ()):
+    for partition in partitions:
         try:
             compacted += compact(lake, partition)
         except LakeError as error:

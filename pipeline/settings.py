@@ -7,7 +7,7 @@ value without quoting it.
 import difflib
 import logging
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -102,6 +102,10 @@ class ArchiveSettings(BaseSettings):
         "DAGSTER_HOME",
         Path(".dagster"),
         description="Where Dagster keeps its runs; the demo's last sync is recorded there.",
+    )
+    first_day: date = Field(date(2026, 1, 1), description="The first day of Dagster's partitions.")
+    dagster_retention_days: int = Field(
+        30, ge=1, description="Days that Dagster keeps the runs of this project."
     )
     final_scans: str = Field(
         DEFAULT_FINAL_SCANS,

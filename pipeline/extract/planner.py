@@ -1,11 +1,11 @@
-"""Plans scans and lookups: which slots are due, in which windows, and which lookups by id are due.
+"""When a slot is due, and the windows that scan what is due; when to ask about single operations.
 
-Pure functions of coverage, policy and now (R10).
+Pure: coverage, policy and now go in (R10).
 
-A slot is scanned often while it is young, rarely later, and always again before its deadline (final
-scans). Refreshes are aligned: the slots of a tier become due at the same moments, the multiples of its
-interval, so that neighbours share a window and a sync merges few days. Due slots are joined into few
-windows where the last scans found little, and split into several where they found much.
+A slot is scanned often while it is young and changes, rarely later, and always once more before its
+deadline: the final scans. Refreshes are aligned: the slots of a tier become due at the same moments, the
+multiples of its interval, so that neighbours share a window and a sync merges few days. What is due is
+joined into few windows where the last scans found little, and cut into several where they found much.
 """
 
 import math
@@ -21,11 +21,11 @@ from pipeline.model.windows import RETENTION, SLOT, Window, deadline
 from pipeline.settings import Settings
 
 WINDOW_PAGES: Final = 10
-"""Pages that a window should have: few, so that a failed page wastes little work."""
+"""Pages that a window should take: few enough to lose little when one of them fails."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLY: Final = timedelta(seconds=30)
-"""A sync this shortly before a multiple counts as one after it, since clocks differ a little."""
+"""A sync this shortly before a multiple counts as one after it: clocks differ a little."""
 
 _LATE_ERRORS: Final = timedelta(days=1)
 _NOT_DUE: Final = 2
@@ -46,15 +46,17 @@ class RefreshPolicy:
 
     Attributes:
         tiers: by age, youngest first. The age of a slot is the time since its start.
-        final_scans: times before its deadline at which a slot is due again.
-        window_rows: most operations that a window should have.
-        page_rows: operations per page, so per request.
-        requests: about how many requests one sync may make; None for any number.
-        lookups_from: how long before its deadline the lookups of an unsettled operation begin.
-        lookups_every: the first interval between lookups of an operation.
-        lookups_growth: the interval grows to this share of the time since the first lookup was due.
-        lookups_early: share of the interval after which a lookup counts as due, so that a sync that runs
-            a second early makes it.
+        final_scans: before its deadline a slot is due once more when so much time is left.
+        window_rows: operations that one window should hold at the most.
+        page_rows: operations on a page: what one request brings.
+        requests: about how many requests one run may make; None for any number.
+        lookups_from: how long before its deadline an operation that is not settled begins to be asked
+            about by its id.
+        lookups_every: how soon an operation that is not settled is asked about again by its id, at
+            first.
+        lookups_growth: the part of the time since then that the interval grows to.
+        lookups_early: the part of that interval after which an operation already counts as due. Syncs
+            come at intervals of their own, and one that comes a second too soon should not be wasted.
         errors: whether the errors of failures are looked up.
     """
 
@@ -71,7 +73,7 @@ class RefreshPolicy:
 
     @classmethod
     def of(cls, settings: Settings) -> "RefreshPolicy":
-        """The policy of the settings."""
+        """The policy that a user has set."""
         return cls(
             tiers=tuple(Tier(*tier) for tier in settings.refresh_tiers),
             final_scans=settings.final_scan_times,
@@ -106,9 +108,9 @@ class DueSlot:
 def due_slots(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[DueSlot]:
     """The slots that are due at `now`, the most urgent first.
 
-    Slots that have not begun are never due. A slot without final scan is due once more for an hour after its
-    deadline, while its last operations are younger than 7 days: a first sync, or one after an outage,
-    gets what is left of it.
+    Slots that have not begun never are. One past its deadline is once more, while its last operations
+    are younger than 7 days, if it had no final scan: a first sync, or one after an outage, takes what is
+    left of it.
     """
     return sorted(due for one in slots if (due := _due(one, policy, now)) is not None)
 
@@ -133,8 +135,8 @@ def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | N
         return DueSlot(0, left.total_seconds(), one.slot, one.operations)
     if covered is None:
         return DueSlot(1, -math.inf, one.slot, one.operations)
-    # Operations created after the last scan are younger than their slot. Their interval is that of the age
-    # that the slot had at the last scan.
+    # What was created after the last scan is younger than its slot: it waits no longer than it would
+    # had the slot not just ended.
     age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
     every = policy.every(age)
     if _multiples(every, now) <= _multiples(every, covered):
@@ -156,8 +158,8 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
         now: the API's time.
 
     Returns:
-        Windows without overlap, the most urgent first; none if nothing is due. They cover the due slots, and
-        other slots only where that saves a request.
+        Windows without overlap, the most urgent first; none if nothing is due. They hold the due slots,
+        and others only where taking those along saves a request.
     """
     every = list(slots)
     known = {one.slot: one.operations for one in every}
@@ -173,7 +175,7 @@ def plan_due(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime
 def left_over(
     slots: Iterable[SlotCoverage], windows: Iterable[Window], policy: RefreshPolicy, now: datetime
 ) -> int:
-    """How many due slots are left for the next run, since the request budget is spent."""
+    """How many due slots the planned windows leave for the next run, since the budget is spent."""
     planned = {slot for window in windows for slot in window.slots()}
     return sum(due.slot not in planned for due in due_slots(slots, policy, now))
 
@@ -237,7 +239,7 @@ def _runs(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
 
 
 def _between(before: datetime, after: datetime, known: Mapping[datetime, float]) -> list[DueSlot]:
-    """The slots between two, which are not due. One of unknown size is not worth joining."""
+    """The slots between two, which are not due. One of unknown size is no bargain."""
     hours = range(1, (after - before) // SLOT)
     slots = (before + n * SLOT for n in hours)
     return [DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf)) for slot in slots]
@@ -248,7 +250,7 @@ def _rows(group: Iterable[DueSlot]) -> float:
 
 
 def _requests(group: Iterable[DueSlot], policy: RefreshPolicy) -> int:
-    """About how many requests the windows of these slots need."""
+    """About how many requests the windows of these slots take."""
     return max(math.ceil(_rows(group) / policy.page_rows), 1)
 
 
@@ -304,9 +306,9 @@ def _is_due(one: PendingLookup, policy: RefreshPolicy, now: datetime) -> bool:
 def lookups_within(
     due: Sequence[PendingLookup], policy: RefreshPolicy, used: int
 ) -> Sequence[PendingLookup]:
-    """As many of the lookups as the request budget allows after `used` requests.
+    """As many of the lookups as the budget still allows once `used` requests are made.
 
-    A tenth of the budget is reserved for lookups, so that an account that is too big for it makes some.
+    A tenth of it is theirs in any case: an account that is too big for its budget would never ask.
     """
     if policy.requests is None:
         return due

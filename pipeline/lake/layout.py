@@ -174,6 +174,11 @@ class Lake:
             with suppress(FileNotFoundError):
                 yield partition, os.stat(path)  # noqa: PTH116 - see above
 
+    def versions(self, partition: Partition) -> dict[Table, str]:
+        """The version of each of a partition's tables that is there."""
+        files = {table: self.part(table, partition) for table in (*LAKE_TABLES, *MARTS)}
+        return {t: file_version(file.stat()) for t, file in files.items() if file.exists()}
+
     def pending(self) -> set[Partition]:
         """The partitions with landed scans that are not merged."""
         return {p for p in self.partitions("landing") if self.has_landed(p)}
@@ -264,6 +269,15 @@ class Lake:
         account, day = _account_id(partition), partition.day.isoformat()
         # One call with all parts: a year of days needs thousands of paths.
         return self.root.joinpath(folder, f"account_id={account}", f"created_date={day}", *below)
+
+
+def file_version(stat: os.stat_result) -> str:
+    """Identifies one version of a file: inode, size and times.
+
+    A replaced file has another inode. A file system may reuse an inode within one tick of its clock, so size
+    and ctime are compared too.
+    """
+    return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _may_exist(path: Path) -> bool:

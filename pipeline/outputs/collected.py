@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.lake import engine, parquet
-from pipeline.lake.layout import Lake
+from pipeline.lake.layout import Lake, file_version
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
     COUNTING_EVIDENCE,
@@ -63,15 +63,8 @@ def noted(lake: Lake) -> dict[str, Any]:
 
 
 def versions(lake: Lake, table: Table) -> Versions:
-    """The version of each partition's file: inode, size and times.
-
-    A replaced file has another inode. A file system may reuse an inode within one tick of its clock, so size
-    and ctime are compared too.
-    """
-    return {
-        partition: f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        for partition, stat in lake.files_of(table)
-    }
+    """The version of each partition's file."""
+    return {partition: file_version(stat) for partition, stat in lake.files_of(table)}
 
 
 def collect(

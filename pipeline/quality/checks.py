@@ -6,14 +6,17 @@ changed or erred, and names the operations. Each is one SQL file in ``sql/checks
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 
 from pipeline.lake import engine, parquet
+from pipeline.lake.accounts import retired_accounts
+from pipeline.lake.coverage import latest_scan
 from pipeline.lake.layout import Lake
+from pipeline.model.records import Partition
 from pipeline.model.schema import (
     COUNT_NAMES,
     COVERAGE,
@@ -29,6 +32,7 @@ from pipeline.model.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
 from pipeline.outputs.collected import slot_states
 from pipeline.outputs.views import ask_lake
 
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
 _ACCOUNT: Final = "account_id"
 _ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
@@ -37,6 +41,10 @@ _AT_ONCE: Final = 2_000_000
 
 _GRACE_HOURS: Final = 1.0
 """How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
+
+
+UNSYNCED_AFTER: Final = timedelta(hours=6)
+"""How old the latest scan of an active account may be: a sync is due every 10 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +115,15 @@ CHECKS = (
 )
 
 
-def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> dict[str, pa.Table]:
-    """The rows of some days that fail checks; what the checks look at is read once for all of them.
+def failing_rows(
+    lake: Lake, checks: Sequence[Check], partitions: Iterable[Partition]
+) -> dict[str, pa.Table]:
+    """The rows of some partitions that fail checks; the columns are read once for all checks.
 
     Args:
         lake: the archive.
         checks: some of `CHECKS`.
-        days: the UTC days of creation to look at, of all accounts.
+        partitions: those to look at.
 
     Returns:
         For each check by its name at least ``operation_id`` and ``problem``, in a lasting order within what
@@ -122,7 +132,7 @@ def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> d
     Raises:
         LakeError: a file is damaged, or is not of this archive.
     """
-    wanted = set(days)
+    wanted = set(partitions)
     failing: dict[str, list[pa.Table]] = {check.name: [] for check in checks}
     with engine.connect(spill=lake.spill) as connection:
         for table in dict.fromkeys(check.table for check in checks):
@@ -142,15 +152,15 @@ def failing_rows(lake: Lake, checks: Sequence[Check], days: Iterable[date]) -> d
 
 
 def _rows(
-    lake: Lake, table: Table, columns: Container[str], days: Container[date]
+    lake: Lake, table: Table, columns: Container[str], wanted: Container[Partition]
 ) -> Iterator[pa.Table]:
-    """What a table has of some days, with its accounts: many days at once, if they are small."""
+    """What a table has of some partitions, with their accounts: many at once, if they are small."""
     names = [name for name in table.names if name in columns]
     fields = [table.arrow.field(name) for name in names]
     parts = [pa.schema([*fields, pa.field(_ACCOUNT, _ACCOUNTS)]).empty_table()]
     count = 0
     for partition in lake.partitions(table.name):
-        if partition.day in days:
+        if partition in wanted:
             rows = parquet.read(lake.part(table, partition), table.arrow, names)
             places = pa.repeat(pa.scalar(0, pa.int32()), rows.num_rows)
             accounts = pa.DictionaryArray.from_arrays(places, [partition.account_id])
@@ -195,13 +205,16 @@ class Findings:
     is_error: bool
 
 
-def latest_states(lake: Lake) -> list[dict[str, Any]]:
-    """The state of every slot at its account's latest scan: rows of `schema.COVERAGE_SLOTS`.
+def latest_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
+    """The state of every slot at `now`, or at its account's latest scan if that is later.
+
+    Returns:
+        Rows of `schema.COVERAGE_SLOTS`.
 
     Raises:
         LakeError: a file is damaged, or is not of this archive.
     """
-    states: list[dict[str, Any]] = slot_states(lake, datetime.min.replace(tzinfo=UTC)).to_pylist()
+    states: list[dict[str, Any]] = slot_states(lake, now).to_pylist()
     return states
 
 
@@ -255,3 +268,22 @@ def silent_accounts(lake: Lake) -> pa.Table:
     """
     query = engine.sql("pipeline.quality", "checks/newest_operation")
     return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)
+
+
+def unsynced_accounts(lake: Lake, now: datetime) -> dict[str, str]:
+    """The active accounts without a scan in the last hours, and when their latest was.
+
+    Args:
+        lake: the archive.
+        now: the time by a clock, and not by the scans: those of an account that nobody syncs stand still.
+    """
+    retired = retired_accounts(lake)
+    latest = {
+        account_id: latest_scan(lake, account_id)
+        for account_id in {one.account_id for one in lake.partitions(COVERAGE.name)} - retired
+    }
+    return {
+        account_id: moment.isoformat()
+        for account_id, moment in sorted(latest.items())
+        if moment and now - moment > UNSYNCED_AFTER
+    }

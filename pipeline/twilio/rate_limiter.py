@@ -1,4 +1,4 @@
-"""Limits the requests in flight and the rate of requests."""
+"""How many requests are under way at once, and how many begin in a second."""
 
 import logging
 import math
@@ -18,36 +18,36 @@ log = logging.getLogger(__name__)
 _FIRST: Final = 2
 _TOO_MANY, _UNAVAILABLE = 429, 503
 _GROWTH: Final = 0.001
-"""Share by which each response raises the rate; doubled after 400 responses in a row without refusal."""
+"""What a response adds to the rate, as a share; twice as much after 400 without a refusal, and so on."""
 
 _PAUSE: Final = 1.0
-"""Seconds that requests are delayed after a 429 without Retry-After."""
+"""Seconds that a 429 without Retry-After holds requests back."""
 
 _BURST: Final = 0.5
-"""Burst that an API is expected to accept after a pause, in seconds of its rate (token bucket)."""
+"""Seconds of its rate that an API is expected to admit at once after a pause, as token buckets do."""
 
 _FEW: Final = 8
-"""With fewer requests between two refusals, no rate can be measured."""
+"""So few requests between two refusals tell no rate yet."""
 
 _MANY: Final = 60
-"""With more requests between two refusals, they are not taken to be random."""
+"""So many requests between two refusals do not tell that these come at random."""
 
 _RECENT: Final = 60
 _DENSE: Final = 5
-"""With as many refusals among the recent responses, they are not random."""
+"""So many refusals among the recent responses are not at random."""
 
 _OVERTAKEN: Final = 3
-"""Multiple of the ceiling: a request overtaken by more later ones may never get a response."""
+"""Times the ceiling: a request that so many later ones have overtaken may never be answered."""
 
 
 @dataclass(slots=True)
 class Request:
-    """A request in flight.
+    """A request under way.
 
     Attributes:
-        number: consecutive number, in order of start.
-        began: start, on the limiter's clock.
-        overtaken: how many later requests have ended before it.
+        number: requests are numbered as they begin.
+        began: on the limiter's clock.
+        overtaken: how many that began later have got a response before it.
     """
 
     number: int
@@ -56,24 +56,24 @@ class Request:
 
 
 class RateLimiter:
-    """Limits the requests of all threads of a client.
+    """Bounds requests for all threads of a client.
 
-    The limit of requests in flight grows by one with each response, up to the ceiling. The rate is not
-    limited until the API refuses a request with 429 or 503. Then:
+    Requests under way grow by one with each response, up to the ceiling. Their rate is not limited until the
+    API refuses one with 429 or 503. Then:
 
-    - All requests wait for its Retry-After; after a 429 without one, for a second.
-    - The rate is set to what the API accepted since the previous refusal, and grows slowly.
-    - If refusals do not become rarer at the lower rate, they are random. The rate limit is removed, and a
-      refusal delays only its own request, until 5 of 60 responses are refusals.
+    - All requests wait until its Retry-After has passed; after a 429 without one, for a second.
+    - The rate becomes what the API has borne since the refusal before, and grows slowly from there.
+    - If refusals did not become rarer at the lower rate, they have nothing to do with it: it is lifted, and
+      from then on a refusal is left to the request that met it, until there are 5 in 60 responses.
 
-    A request that many later ones have overtaken no longer counts as in flight, so that a request without
-    response takes no slot until it times out. There are at most as many of these as the ceiling.
+    A request that many later ones have overtaken does not count as under way: one that is never answered
+    takes no place until it times out. At most as many as the ceiling are so.
 
     Args:
-        ceiling: requests in flight at most.
-        sleep: waits a number of seconds. If it returns early, the rest counts as waited.
-        longest: longest pause in seconds that Retry-After may ask for; a longer one is an error.
-        clock: seconds of a monotonic clock.
+        ceiling: requests under way at once, at the most.
+        sleep: waits so many seconds. One that returns early is taken for having waited.
+        longest: seconds that a Retry-After holds requests back at the most; a longer one is an error.
+        clock: seconds that only go on.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class RateLimiter:
         self._under_way: dict[int, Request] = {}
         self._begun = 0
         self._accepted_in_a_row = 0
-        # Since the last change of the rate: the first request, and how many were refused. Before it: how
-        # many were accepted between refusals. And whether a lower rate did not help.
+        # What tells whether to slow down: the requests since the last slow-down, the first of them, those
+        # refused; how many were borne before it; and whether slowing down did not help.
         self._first: Request | None = None
         self._refused = self._spacing = 0
         self._is_random = False
@@ -103,13 +103,13 @@ class RateLimiter:
 
     @property
     def overtaken(self) -> int:
-        """Requests in flight that do not count."""
+        """Requests under way that do not count."""
         with self._changed:
             return len(self._under_way) - self._counted()
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Wait until a request may start, and note how it ends.
+        """Wait until a request may begin, and learn from how it ends.
 
         Raises:
             RetriableApiError: the API asked for a longer pause than this limiter waits.
@@ -128,20 +128,20 @@ class RateLimiter:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Release all waiting requests: they find that the client is closed."""
+        """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def wait(self, seconds: float) -> None:
-        """Wait between two attempts of a request."""
+        """Wait between two tries of a request."""
         began = self._clock()
         self._sleep(seconds)
         with self._changed:
             self._skipped += max(seconds - (self._clock() - began), 0.0)
 
     def _acquire(self) -> Request:
-        """Wait until a request may start. Threads start in order of arrival."""
+        """Wait until a request may begin. Threads begin in the order in which they came."""
         turn = object()
         with self._changed:
             self._queue.append(turn)
@@ -171,16 +171,16 @@ class RateLimiter:
         log.warning(msg, extra={"event": "held_back", "wait_seconds": round(pause, 3)})
         return RetriableApiError(msg, retry_after=timedelta(seconds=pause))
 
-    # The rules. Times are on the limiter's clock.
+    # The rules, on the limiter's clock.
 
     def delay(self) -> float | None:
-        """Seconds until a request may start; None if another one must end first."""
+        """Seconds until a request may begin; None if one that is under way has to end first."""
         if self._counted() >= self._limit or len(self._under_way) >= 2 * self._ceiling:
             return None
         return max(self._resume_at - self._now(), self._next_at - self._now(), 0.0)
 
     def begin(self) -> Request:
-        """Note that a request starts."""
+        """Note that a request begins."""
         now = self._now()
         self._begun += 1
         request = self._under_way[self._begun] = Request(self._begun, now)
@@ -190,7 +190,7 @@ class RateLimiter:
         return request
 
     def end(self, request: Request, status: int | None, retry_after: timedelta | None) -> None:
-        """Note that a request has ended, with the status of its response or None."""
+        """Note that a request has ended: with a response's status, or None without a response."""
         del self._under_way[request.number]
         for other in self._under_way.values():
             other.overtaken += other.number < request.number
@@ -236,7 +236,7 @@ class RateLimiter:
         self._recent.clear()
 
     def _counted(self) -> int:
-        """Requests in flight, without those that many others have overtaken."""
+        """Requests under way, but for those that many others have overtaken."""
         many = _OVERTAKEN * self._ceiling
         return sum(request.overtaken < many for request in self._under_way.values())
 

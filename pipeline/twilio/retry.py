@@ -1,8 +1,8 @@
-"""Retries: which errors are retried, and after which wait.
+"""When a request is repeated, and how long to wait before.
 
-Retry-After is honoured, with jitter so that many clients do not return at the same moment. After a
-Retry-After of 0 the ordinary wait applies. A Retry-After that is a date is compared with the ``Date`` of the
-same response, not with this machine's clock (R10).
+What the server asks for with Retry-After is honoured, with jitter on top so that many clients don't come
+back at one moment; 0 is answered with the ordinary wait and never with a spin. A Retry-After that is a date
+is taken against the same response's ``Date``: the machine's own clock decides nothing (R10).
 """
 
 import logging
@@ -37,20 +37,20 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 def with_retries(
     request: Callable[[], T], *, attempts: int, budget: float, sleep: Callable[[float], None]
 ) -> tuple[T, int]:
-    """Call `request` until it succeeds, fails for good, or the attempts are used up.
+    """Call `request` until it succeeds, may not be repeated, or the tries are exhausted.
 
     Args:
         request: what to call.
-        attempts: the most calls, the first included.
-        budget: seconds that the waits between attempts may add up to.
-        sleep: waits a number of seconds.
+        attempts: how often it is tried, the first time included.
+        budget: seconds that the waits between tries may add up to.
+        sleep: waits so many seconds.
 
     Returns:
-        Its result, and the number of attempts.
+        Its result, and how many tries it took.
 
     Raises:
-        RetriableApiError: the last one; its message has the number of attempts and the total wait.
-        ApiError: at once, if retrying does not help.
+        RetriableApiError: the last one, with the number of tries and the waiting in its message.
+        ApiError: at once, whatever is not worth repeating.
     """
     retrying = Retrying(
         retry=retry_if_exception_type(RetriableApiError),
@@ -71,18 +71,18 @@ def with_retries(
 
 
 class stop_before_waiting(stop_base):  # noqa: N801 - named as tenacity's own
-    """Stop before the total wait exceeds a number of seconds."""
+    """Stop before the waits add up to more than a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
     def __call__(self, retry_state: RetryCallState) -> bool:
-        """Whether the next wait would exceed it."""
+        """Whether the next wait would be too much."""
         return retry_state.idle_for + retry_state.upcoming_sleep > self.seconds
 
 
 class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity's own
-    """Wait for Retry-After plus up to 10 %, and at least as long as `otherwise`."""
+    """Wait as long as Retry-After asks and up to a tenth longer, and never shorter than `otherwise`."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self.otherwise = otherwise
@@ -115,7 +115,7 @@ def _log(state: RetryCallState) -> None:
 
 
 def _error(state: RetryCallState) -> RetriableApiError:
-    """The error of an attempt; tenacity calls its callbacks only for retriable ones."""
+    """Why a try failed; tenacity's callbacks are only called for these."""
     error = state.outcome.exception() if state.outcome else None
     if not isinstance(error, RetriableApiError):
         raise TypeError
@@ -132,10 +132,10 @@ def _tries(error: RetriableApiError, waited: float) -> str:
 
 
 def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | None:
-    """The wait of a Retry-After header: seconds, or a date compared with the response's own `date`.
+    """What a Retry-After header asks for: seconds, or a date against the response's own `date`.
 
     Returns:
-        The wait, 0 or more; None if the header is absent or invalid.
+        A wait of 0 or more; None if the header is absent or can't be read.
     """
     if value is None:
         return None
@@ -148,9 +148,9 @@ def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | N
     return max(moment - date, timedelta())
 
 
-@lru_cache(maxsize=16)  # consecutive responses often have the same date
+@lru_cache(maxsize=16)  # many responses have the date of the one before
 def parse_http_date(value: str | None) -> datetime | None:
-    """An HTTP date in UTC; None if it is absent or invalid."""
+    """An HTTP date in UTC; None if it is absent or can't be read."""
     try:
         moment = parsedate_to_datetime(value or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""HTTP requests to one server: persistent connections, proxies, limits on time and size of a response.
+"""HTTP requests to one server: kept-alive connections, proxies, and bounds on time and size of a response.
 
-This uses urllib3 and no higher-level client: every request carries credentials, so redirects, cookies,
-`.netrc` and proxies from the environment must not apply.
+urllib3 alone, and not a client on top of it: credentials go with every request, and so redirects, cookies,
+`.netrc` and proxies out of the environment are not wanted.
 """
 
 import base64
@@ -40,7 +40,7 @@ class Response:
 
     Attributes:
         status: its status code.
-        headers: by lower-case name; the last value of a repeated header.
+        headers: by lower-case name; of a repeated header the last.
         body: decompressed.
     """
 
@@ -51,13 +51,13 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a request.
+    """What a request may take.
 
     Attributes:
         connect_seconds: for connecting, and for TLS.
-        read_seconds: until the next bytes of a response.
+        read_seconds: between two pieces of a response.
         response_seconds: for a whole response, headers and body.
-        response_bytes: size of a body, before and after decompression.
+        response_bytes: of a body, before and after decompression.
     """
 
     connect_seconds: float
@@ -67,19 +67,19 @@ class Limits:
 
 
 class Transport:
-    """Sends requests to one server. Thread-safe: each thread uses a connection of its own.
+    """Sends requests to one server. Many threads may do so at once, on a connection each.
 
-    Certificates are verified against the machine's trust store. Redirects are returned, not followed.
+    Certificates are verified by the authorities that the machine trusts. Redirects are responses like others.
 
     Args:
         url: the server's address; its path is not used.
         headers: sent with every request.
-        limits: time and size limits of each request.
-        connections: how many are kept open at most.
+        limits: what a request may take.
+        connections: that are kept alive at the most.
         proxy: an http, https or socks5 URL; None for none.
 
     Raises:
-        FatalApiError: the proxy URL is invalid or of another scheme.
+        FatalApiError: the proxy is of another kind.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class Transport:
         self._pool = pool
 
     def close(self) -> None:
-        """Close idle connections now, and the others after their responses."""
+        """Close what is idle now; what is in use is closed after its response."""
         self._pool.close()
 
     def get(self, target: str) -> Response:
-        """Send a GET request for a path with its query, and read the complete response.
+        """Request a path with its query, and read the whole response.
 
         Raises:
-            RetriableApiError: no connection, or an incomplete response.
+            RetriableApiError: no connection, or no whole response.
             ResponseTooLargeError: a body larger than the limit.
         """
         status = None
@@ -146,7 +146,7 @@ class Transport:
 
     def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status < _OK:
-            # http.client returns it as the response, and the real response as that of the next request.
+            # http.client takes it for the response, and would take the response for that of the next request.
             msg = f"expected a response; got an interim one, {response.status}, that was not asked for"
             raise RetriableApiError(msg)
         limit = self._limits.response_bytes
@@ -161,7 +161,7 @@ class Transport:
         while chunk := response.read(_CHUNK, decode_content=False):
             received += len(chunk)
             try:
-                # One byte beyond the limit shows that it is exceeded.
+                # One byte beyond the limit is enough to know that it is passed.
                 parts.append(
                     chunk if is_plain else decompressor.decompress(chunk, limit + 1 - size)
                 )
@@ -183,7 +183,7 @@ class Transport:
 
 
 def _cut_off(message: str, status: int | None) -> ApiError:
-    """The error for a response that ended early: before its headers, or within its body."""
+    """The error for a response that ended too early: before its headers, or within its body."""
     if status is None:
         return RetriableApiError(message)
     return DamagedResponseError(message, status=status)
@@ -213,7 +213,7 @@ def _proxy_address(url: str) -> SplitResult:
         address = urlsplit(url)
         is_known = address.scheme in _PORTS and bool(address.hostname) and address.port != 0
         kind = f"{address.scheme}://" if address.hostname else "one without a host"
-    except ValueError:  # its message may contain part of a password
+    except ValueError:  # its message may show a part of a password
         is_known, kind = False, "one whose port is no number from 1 to 65535"
     if not is_known:
         msg = (
@@ -226,17 +226,17 @@ def _proxy_address(url: str) -> SplitResult:
 
 
 class _Bounded:
-    """Mixin for a connection: each response must be complete within a time limit.
+    """Makes a connection's responses end by a deadline.
 
     Attributes:
-        seconds: from the request to the end of the body.
+        seconds: from the request to the end of the response's body.
     """
 
     seconds: ClassVar[float]
     sock: Any
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
-        """Called by http.client for each response."""
+        """What http.client calls for each response."""
         response = HTTPResponse(sock, *args, **kwargs)
         reader = _DeadlineReader(response.fp.detach(), sock, self.seconds)
         response.fp = io.BufferedReader(reader)
@@ -244,9 +244,9 @@ class _Bounded:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can be reused: no unexpected data has arrived.
+        """Whether the connection can be used again: nothing has come that was not asked for.
 
-        urllib3 checks the socket only, and not the data that TLS has already decrypted.
+        urllib3 looks at the socket alone, and not at what TLS has decrypted already.
         """
         sock = getattr(self.sock, "sslobj", self.sock)
         has_more = hasattr(sock, "pending") and sock.pending()

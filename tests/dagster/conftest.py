@@ -1,4 +1,4 @@
-"""An instance, an emulated account, and a run of all days."""
+"""An instance, an emulated account, and runs of all days."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from pipeline.emulator import Emulator
-from tests.dagster.runs import NOW, WORLD, Done, definitions, run_job
+from tests.dagster.runs import NOW, WORLD, Done, definitions, publish, sync_days
 from tests.support.archives import account
 
 
@@ -28,4 +28,4 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     data = tmp_path_factory.mktemp("done")
     with account(WORLD, NOW, data) as (emulator, settings), dg.DagsterInstance.ephemeral() as one:
         defs = definitions(data, emulator.url, settings.account_sid)
-        yield Done(emulator, data, defs, one, run_job(one, defs))
+        yield Done(emulator, data, defs, one, [*sync_days(one, defs), publish(one, defs)])

@@ -1,41 +1,27 @@
-"""What Dagster loads: the graph, its partitions, schedule and metadata, without credentials."""
+"""What Dagster loads: the graph, its partitions, schedules and metadata, without credentials."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from assets.definitions import build_definitions, defs
-from assets.partitions import daily
+from assets.keys import asset_key
+from assets.partitions import key_of
 from assets.resources import ArchiveResource, TwilioResource
-from assets.tables import TABLES
+from assets.tables import DUE, TABLES
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
 from pipeline.model.records import Partition
-from pipeline.model.schema import SHOWN_MARTS
+from pipeline.model.schema import PUBLISHED
 from pipeline.model.windows import Window, retained_days
 from pipeline.outputs.warehouse import publish
-from pipeline.quality.checks import CHECKS
-from tests.support.factories import ACCOUNT, NOON, at, landed, scan
+from tests.support.factories import ACCOUNT, NOON, OTHER_ACCOUNT, at, landed, scan
 
-GRAPH = {
-    "landed_scans": set(),
-    "operations": {"landed_scans"},
-    "history": {"landed_scans"},
-    "coverage": {"landed_scans"},
-    "delivery_hourly": {"operations"},
-    "operation_sizes": {"operations"},
-    "delivery_curve": {"history"},
-    "warehouse": {
-        "delivery_hourly",
-        "operation_sizes",
-        "delivery_curve",
-        "history",
-        "coverage",
-    },
-    "report": {"warehouse"},
-}
+FIRST_DAY = date(2026, 11, 1)
 
 
 def name(key: dg.AssetKey) -> str:
@@ -45,94 +31,126 @@ def name(key: dg.AssetKey) -> str:
     return last
 
 
-def spec(key: str) -> dg.AssetSpec:
-    (found,) = [one for one in defs.resolve_all_asset_specs() if name(one.key) == key]
-    return found
+SPECS = {name(one.key): one for one in defs.resolve_all_asset_specs()}
+
+
+def sources(key: str) -> set[str]:
+    return {name(dep.asset_key) for dep in SPECS[key].deps}
 
 
 def test_definitions_load_without_credentials():
-    dg.Definitions.validate_loadable(build_definitions())
+    dg.Definitions.validate_loadable(build_definitions([], FIRST_DAY))
 
 
-def test_graph_is_the_way_of_the_data():
-    graph = {
-        name(one.key): {name(dep.asset_key) for dep in one.deps}
-        for one in defs.resolve_all_asset_specs()
-    }
-    assert graph == GRAPH
+def test_every_published_table_is_an_asset():
+    tables = {table.name for table in PUBLISHED}
+    assert set(SPECS) == tables | {"landed_scans", "warehouse", "report"}
+    assert sources("warehouse") == tables
 
 
-def test_assets_have_groups_kinds_and_descriptions():
-    groups = {name(one.key): one.group_name for one in defs.resolve_all_asset_specs()}
-    assert groups == {
-        "landed_scans": "extraction",
-        "operations": "lake",
-        "history": "lake",
-        "coverage": "lake",
-        "delivery_hourly": "marts",
-        "operation_sizes": "marts",
-        "delivery_curve": "marts",
-        "warehouse": "warehouse",
-        "report": "warehouse",
-    }
-    for one in defs.resolve_all_asset_specs():
+@pytest.mark.parametrize(
+    ("asset", "made_of"),
+    [
+        ("operations", {"landed_scans"}),
+        ("rejects", {"landed_scans"}),
+        ("delivery_curve", {"history"}),
+        ("delivery_hourly", {"operations"}),
+        ("delivery_daily", {"delivery_hourly", "slot_coverage", "counting"}),
+        ("coverage_slots", {"slot_coverage", "coverage"}),
+        ("report", {"warehouse"}),
+    ],
+)
+def test_graph_follows_the_data(asset: str, made_of: set[str]):
+    assert sources(asset) == made_of
+
+
+def test_assets_say_what_they_are():
+    for one in SPECS.values():
         assert one.kinds
         assert one.description
+        assert one.owners
+        assert one.tags["email_archive/layer"] == one.group_name
 
 
-@pytest.mark.parametrize("table", [*TABLES, *SHOWN_MARTS], ids=lambda table: table.name)
-def test_asset_has_the_name_and_columns_of_its_table(table):
-    found = spec(table.name)
-    schema = found.metadata["dagster/column_schema"]
-    assert [(column.name, column.type, column.description) for column in schema.columns] == [
-        (column.name, column.sql_type, column.comment) for column in table.published
+@pytest.mark.parametrize("table", PUBLISHED, ids=lambda table: table.name)
+def test_asset_has_the_columns_of_its_table(table):
+    schema = SPECS[table.name].metadata["dagster/column_schema"]
+    assert schema.columns[0].description
+    if table in TABLES:
+        assert [column.name for column in schema.columns] == [c.name for c in table.published]
+
+
+def test_columns_name_those_they_are_made_of():
+    lineage = SPECS["delivery_hourly"].metadata["dagster/column_lineage"].deps_by_column
+    (source,) = lineage["delivered"]
+    assert (source.asset_key, source.column_name) == (asset_key("operations"), "delivered")
+
+
+def test_today_is_a_partition_of_each_account():
+    job = build_definitions([ACCOUNT, OTHER_ACCOUNT], FIRST_DAY).resolve_job_def("sync_job")
+    assert job.partitions_def
+    keys = job.partitions_def.get_partition_keys(current_time=at("2026-11-02 23:59"))
+    assert keys == [
+        f"{account}|{day}"
+        for account in sorted([ACCOUNT, OTHER_ACCOUNT])
+        for day in ("2026-11-01", "2026-11-02")
     ]
-    assert found.description == table.comment
-
-
-def test_days_are_utc_and_today_is_a_partition():
-    assert daily.timezone == "UTC"
-    now = datetime(2026, 11, 20, 23, 59, tzinfo=UTC)
-    assert daily.get_partition_keys(now)[-1] == "2026-11-20"
-    assert daily.get_partition_keys(datetime(2026, 11, 21, tzinfo=UTC))[-1] == "2026-11-21"
-
-
-def test_range_of_days_is_one_run():
-    for definition in defs.assets or []:
-        assert isinstance(definition, dg.AssetsDefinition)
-        if definition.partitions_def is not None:
-            assert definition.backfill_policy == dg.BackfillPolicy.single_run()
 
 
 def test_report_waits_for_a_warehouse(tmp_path: Path):
     resources = {"archive": ArchiveResource(data=str(tmp_path))}
-    schedule = build_definitions(resources).resolve_schedule_def("report_schedule")
+    schedule = build_definitions([], FIRST_DAY, resources).resolve_schedule_def("report_schedule")
     context = dg.build_schedule_context(resources=resources)
     assert not schedule.evaluate_tick(context).run_requests
     publish(Lake(tmp_path).open())
     assert len(schedule.evaluate_tick(context).run_requests or []) == 1
 
 
-def tick(data: Path, moment: str) -> dg.RunRequest | None:
-    """What the schedule wants at a moment; None if nothing."""
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """An instance on the disk, which a schedule can open."""
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as instance:
+        yield instance
+
+
+def tick(data: Path, moment: str, instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    """What the schedule requests at a moment."""
     resources = {
         "archive": ArchiveResource(data=str(data)),
         "twilio": TwilioResource(account_sid=ACCOUNT, auth_token="t"),
     }
-    context = dg.build_schedule_context(scheduled_execution_time=at(moment), resources=resources)
-    wanted = (
-        build_definitions(resources).resolve_schedule_def("sync_schedule").evaluate_tick(context)
-    )
-    return next(iter(wanted.run_requests or []), None)
+    return request(build_definitions([ACCOUNT], FIRST_DAY, resources), resources, moment, instance)
 
 
-def days(request: dg.RunRequest | None) -> tuple[str, str]:
-    assert request
-    assert request.tags["email_archive/scope"] == "due"
-    return (
-        request.tags["dagster/asset_partition_range_start"],
-        request.tags["dagster/asset_partition_range_end"],
-    )
+def request(
+    definitions: dg.Definitions,
+    resources: Mapping[str, Any],
+    moment: str,
+    instance: dg.DagsterInstance,
+) -> list[dg.RunRequest]:
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=definitions.get_repository_def(),
+        scheduled_execution_time=at(moment),
+        resources=dict(resources),
+    ) as context:
+        found = definitions.resolve_schedule_def("sync_schedule").evaluate_tick(context)
+    return list(found.run_requests or [])
+
+
+def days(requests: Iterable[dg.RunRequest]) -> list[str]:
+    found = [str(one.partition_key) for one in requests]
+    assert all(one.startswith(f"{ACCOUNT}|") for one in found)
+    return [one.split("|")[1] for one in found]
+
+
+def covered(folder: Path) -> Path:
+    """An archive that was synced at noon."""
+    lake = Lake(folder).open()
+    for day in retained_days(NOON):
+        landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
+        merge(lake, Partition(ACCOUNT, day))
+    return folder
 
 
 def test_schedule_ticks_every_10_minutes():
@@ -141,54 +159,94 @@ def test_schedule_ticks_every_10_minutes():
     assert schedule.execution_timezone == "UTC"
 
 
-def test_schedule_requests_days_with_something_due(tmp_path: Path):
-    assert days(tick(tmp_path, "2026-11-20 14:10")) == ("2026-11-13", "2026-11-20")
+def test_schedule_requests_a_run_for_each_due_partition(tmp_path: Path, stored: dg.DagsterInstance):
+    requests = tick(tmp_path, "2026-11-20 14:10", stored)
+    assert days(requests) == [f"2026-11-{n}" for n in range(13, 21)]
+    assert all(DUE.items() <= one.tags.items() for one in requests)
 
 
-def test_schedule_requests_young_days_once_the_others_are_covered(tmp_path: Path):
-    lake = Lake(tmp_path).open()
-    for day in retained_days(NOON):
-        landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
-        merge(lake, Partition(ACCOUNT, day))
-    assert tick(tmp_path, "2026-11-20 12:05") is None
-    assert days(tick(tmp_path, "2026-11-20 12:10")) == ("2026-11-20", "2026-11-20")
-    # An hour on, 13 November 15:00 has 2 hours left: its last scan is due.
-    assert days(tick(tmp_path, "2026-11-20 13:00")) == ("2026-11-13", "2026-11-20")
+def test_schedule_requests_young_days_once_the_others_are_covered(
+    tmp_path: Path, stored: dg.DagsterInstance
+):
+    data = covered(tmp_path)
+    assert tick(data, "2026-11-20 12:05", stored) == []
+    assert days(tick(data, "2026-11-20 12:10", stored)) == ["2026-11-20"]
+    # An hour on, 13 November 15:00 has 2 hours left, and 14 November 00:00 has less than 12.
+    due = ["2026-11-13", "2026-11-14", "2026-11-20"]
+    assert days(tick(data, "2026-11-20 13:00", stored)) == due
 
 
-def test_schedule_requests_no_day_before_the_first_partition(tmp_path: Path):
-    assert days(tick(tmp_path, "2026-01-03 13:00"))[0] == "2026-01-01"
+def test_schedule_requests_what_an_earlier_run_left(tmp_path: Path, stored: dg.DagsterInstance):
+    """R5: a run that was killed after its scan landed; nothing of that day is due any more."""
+    lake = Lake(covered(tmp_path))
+    landed(lake, scan([], observed_at=NOON, window=Window.of_day(date(2026, 11, 2))))
+    assert days(tick(tmp_path, "2026-11-20 12:05", stored)) == ["2026-11-02"]
 
 
-@pytest.mark.parametrize("clock", ["2026-11-17 12:00", "2026-11-20 12:05", "2026-11-23 12:00"])
-def test_clock_wrong_by_days_still_requests_a_run(clock: str, tmp_path: Path):
-    """R10: a wrong clock costs runs that find nothing, and never one that was needed."""
-    lake = Lake(tmp_path).open()
-    for day in retained_days(NOON):
-        landed(lake, scan([], observed_at=NOON, window=Window.of_day(day)))
-        merge(lake, Partition(ACCOUNT, day))
-    request = tick(tmp_path, clock)
-    if clock == "2026-11-20 12:05":
-        assert request is None
-    else:
-        assert days(request)[1] <= clock[:10]  # a day that Dagster has as a partition
+def test_schedule_requests_no_day_without_a_partition(tmp_path: Path, stored: dg.DagsterInstance):
+    assert days(tick(tmp_path, "2026-11-03 13:00", stored)) == [
+        "2026-11-01",
+        "2026-11-02",
+        "2026-11-03",
+    ]
 
 
-def test_each_tick_is_its_own_run(tmp_path: Path):
-    requests = [tick(tmp_path, f"2026-11-20 {hour}:00") for hour in (13, 14)]
-    assert len({request.run_key for request in requests if request}) == 2
+def test_schedule_requests_nothing_under_way(tmp_path: Path, stored: dg.DagsterInstance):
+    data = covered(tmp_path)
+    job = build_definitions([ACCOUNT], FIRST_DAY).resolve_job_def("sync_job")
+    key = key_of(Partition(ACCOUNT, date(2026, 11, 20)))
+    run = stored.create_run_for_job(
+        job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key}
+    )
+    assert days(tick(data, "2026-11-20 13:00", stored)) == ["2026-11-13", "2026-11-14"]
+    stored.report_run_canceled(run)
+    assert days(tick(data, "2026-11-20 13:00", stored))[-1] == "2026-11-20"
 
 
-def test_freshness_is_judged_beside_the_checks():
-    """A policy judges the asset and not its partitions: both are needed."""
-    assert spec("landed_scans").freshness_policy is not None
+def test_clock_behind_the_archive_requests_what_is_due_after_it(
+    tmp_path: Path, stored: dg.DagsterInstance
+):
+    """R10: of the days that have begun by this machine's clock; the run says which clock is wrong."""
+    data = covered(tmp_path)
+    assert set(days(tick(data, "2026-11-17 12:00", stored))) <= {
+        f"2026-11-{n}" for n in range(10, 18)
+    }
 
 
-def test_every_data_check_is_an_asset_check():
+def test_each_tick_is_its_own_run(tmp_path: Path, stored: dg.DagsterInstance):
+    keys = {
+        one.run_key for hour in (13, 14) for one in tick(tmp_path, f"2026-11-20 {hour}:00", stored)
+    }
+    assert len(keys) == 16
+
+
+def test_damaged_account_keeps_no_other_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: dg.DagsterInstance
+):
+    """R12."""
+    data = covered(tmp_path / "data")
+    lake = Lake(data)
+    (damaged, *_) = lake.partitions("slot_coverage")
+    lake.part(next(t for t in TABLES if t.name == "slot_coverage"), damaged).write_bytes(b"x")
+    (tmp_path / "email-archive.toml").write_text(
+        f'[[accounts]]\nsid = "{ACCOUNT}"\nname = "first"\nauth_token_env = "TOKEN"\n'
+        f'[[accounts]]\nsid = "{OTHER_ACCOUNT}"\nname = "second"\nauth_token_env = "TOKEN"\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKEN", "t")
+    resources = {"archive": ArchiveResource(data=str(data)), "twilio": TwilioResource()}
+    definitions = build_definitions([ACCOUNT, OTHER_ACCOUNT], FIRST_DAY, resources)
+    requests = request(definitions, resources, "2026-11-20 14:10", stored)
+    assert {one.tags["email_archive/account"] for one in requests} >= {"second"}
+
+
+def test_all_checks_are_known_by_name():
     names = {key.name for key in defs.resolve_asset_graph().asset_check_keys}
-    assert names == {check.name for check in CHECKS} | {
+    assert names == {
         "every_window_scanned",
-        "every_day_merged",
+        "rows_as_expected",
+        "ids_unique",
+        "accounts_synced",
         "no_gaps",
         "deadlines_held",
         "no_future_scans",

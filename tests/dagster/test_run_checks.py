@@ -8,15 +8,23 @@ import pytest
 
 from assets.checks import rates_as_usual, reading_decided
 from assets.resources import ArchiveResource
-from pipeline.emulator import Emulator
+from pipeline.emulator import Emulator, World
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days
 from pipeline.outputs.warehouse import publish
-from pipeline.quality.checks import CHECKS
-from tests.dagster.runs import Done, definitions, failed_checks, run_checks, run_job
-from tests.support.factories import ACCOUNT, at, body, derived, record, scan
-from tests.support.scripted_api import Answer, Received, scripted
+from tests.dagster.runs import (
+    Done,
+    definitions,
+    failed_checks,
+    failure,
+    run_checks,
+    sync,
+    sync_days,
+)
+from tests.support.archives import account
+from tests.support.factories import ACCOUNT, DAY, at, body, derived, record, scan
+from tests.support.scripted_api import Answer, scripted
 
 
 def test_lost_slots_fail_the_check_with_their_names(
@@ -24,86 +32,88 @@ def test_lost_slots_fail_the_check_with_their_names(
 ):
     """R4: off for 9 days; what was lost is said, and is not claimed by the scan that came too late."""
     emulator, defs = emulated
-    assert run_job(instance, defs).success
+    sync_days(instance, defs)
     emulator.clock.step(timedelta(days=9))
-    days = [day.isoformat() for day in retained_days(emulator.clock.now())]
-    result = run_job(instance, defs, days[0], days[-1])
-    failed = failed_checks(result)
-    assert set(failed) == {"no_gaps"}
+    sync_days(instance, defs, retained_days(emulator.clock.now()))
+    failed = failed_checks(run_checks(instance, defs, ("coverage", "no_gaps")))
     assert failed["no_gaps"].severity == dg.AssetCheckSeverity.ERROR
     # From the hour under way, 14 November 15:00, to the last whose deadline had passed.
     assert failed["no_gaps"].metadata["slots"].value == 49
     assert "2026-11-14T15:00Z" in str(failed["no_gaps"].metadata["examples"].value)
 
 
+def test_coverage_is_judged_by_the_clock(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R4: nobody has synced since, which is long ago for any machine's clock."""
+    emulator, defs = emulated
+    with account(World(5, 20.0, at("2020-11-20")), at("2020-11-21"), tmp_path) as (old, settings):
+        assert sync(instance, definitions(tmp_path, old.url, settings.account_sid)).success
+    wary = definitions(tmp_path, emulator.url, settings.account_sid, trust_clock=False)
+    found = run_checks(instance, wary, ("landed_scans", "accounts_synced"))
+    (check,) = found.get_asset_check_evaluations()
+    assert not check.passed
+    assert settings.account_sid in str(check.metadata["accounts"].value)
+    assert not failed_checks(run_checks(instance, defs, ("landed_scans", "accounts_synced")))
+
+
 def test_all_checks_pass_on_sound_data(done: Done):
-    evaluations = done.result.get_asset_check_evaluations()
-    assert {one.check_name: one.passed for one in evaluations} == {
-        "every_window_scanned": True,
-        "every_day_merged": True,
-        "operation_ids": True,
-        "parts_within_total": True,
-        "plausible_counts": True,
-        "known_to_reference": True,
-        "embedded_time": True,
-        "rejects": True,
-        "rates_as_usual": True,
-        "reading_decided": True,
-        "no_gaps": True,
-        "deadlines_held": True,
-        "no_future_scans": True,
-        "newest_operation_fresh": True,
+    names = {
+        "every_window_scanned",
+        "rows_as_expected",
+        "ids_unique",
+        "accounts_synced",
+        "no_gaps",
+        "deadlines_held",
+        "no_future_scans",
+        "newest_operation_fresh",
+        "rates_as_usual",
+        "reading_decided",
     }
+    assert not any(failed_checks(result) for result in done.results)
+    whole = run_checks(
+        done.instance,
+        done.defs,
+        *(
+            (key.asset_key.path[-1], key.name)
+            for key in done.defs.resolve_asset_graph().asset_check_keys
+            if key.name in names - {"every_window_scanned", "rows_as_expected"}
+        ),
+    )
+    assert {one.check_name for one in whole.get_asset_check_evaluations()} == names - {
+        "every_window_scanned",
+        "rows_as_expected",
+    }
+    assert not failed_checks(whole)
 
 
-def test_check_can_be_run_by_itself(done: Done):
-    """Several are one step, of which any part can be wanted; over all days that the archive has."""
-    for check in (
-        ("operations", "rejects"),
-        ("operations", "operation_ids"),
-        ("operations", "newest_operation_fresh"),
-        ("coverage", "no_gaps"),
-        ("coverage", "deadlines_held"),
-    ):
-        evaluations = run_checks(done.instance, done.defs, check).get_asset_check_evaluations()
-        assert [(one.asset_key.path[-1], one.check_name) for one in evaluations] == [check]
-        assert evaluations[0].passed
-
-
-def test_damaged_table_prevents_no_check_of_another(
+def test_damaged_table_fails_the_check_of_rows(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     """R9."""
     _, defs = emulated
-    assert run_job(instance, defs).success
+    assert sync(instance, defs).success
     lake = Lake(tmp_path)
-    (partition, *_) = lake.partitions(OPERATIONS.name)
+    (partition,) = lake.partitions(OPERATIONS.name)
     damaged = lake.part(REJECTS, partition)
     damaged.parent.mkdir(parents=True, exist_ok=True)
     damaged.write_bytes(b"no Parquet")
-    names = {check.name for check in CHECKS} | {"newest_operation_fresh"}
-    result = run_checks(instance, defs, *(("operations", name) for name in names))
+    result = sync(instance, defs, is_due=True)
     assert not result.success
-    evaluated = {one.check_name for one in result.get_asset_check_evaluations()}
-    assert evaluated == names - {"rejects"}
+    assert "rejects" in failure(result)
 
 
 def test_odd_data_warn_and_do_not_fail_the_run(tmp_path: Path, instance: dg.DagsterInstance):
     """R9: rejects and the unknown are seen, with the rows that are meant."""
     odd = [record(1, status="PAUSED", region="us1"), record(2, stats={"sent": -1}), record(3)]
-
-    def answer(request: Received) -> Answer:
-        is_day = request.query.get("startDate", "").startswith("2026-11-19T23:59:59")
-        return Answer(body(odd if is_day else []))
-
-    with scripted(answer) as server:
-        defs = definitions(tmp_path, server.url, ACCOUNT)
-        result = run_job(instance, defs, "2026-11-13", "2026-11-20")
+    with scripted(lambda _: Answer(body(odd))) as server:
+        result = sync(instance, definitions(tmp_path, server.url, ACCOUNT), DAY)
     assert result.success
-    failed = failed_checks(result)
-    assert set(failed) == {"known_to_reference", "rejects"}
-    assert {one.severity for one in failed.values()} == {dg.AssetCheckSeverity.WARN}
-    assert "PAUSED" in str(failed["known_to_reference"].metadata["examples"].value)
+    (found,) = failed_checks(result).values()
+    assert found.check_name == "rows_as_expected"
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert "PAUSED" in str(found.metadata["known_to_reference"].value)
+    assert found.metadata["rejects"].value
 
 
 def test_impossible_counts_are_an_error_of_their_check(
@@ -111,12 +121,10 @@ def test_impossible_counts_are_an_error_of_their_check(
 ):
     impossible = record(1, stats={"total": 1, "queued": 5})
     with scripted([Answer(body([impossible]))]) as server:
-        defs = definitions(tmp_path, server.url, ACCOUNT)
-        result = run_job(instance, defs, "2026-11-20", "2026-11-20")
-    failed = failed_checks(result)
-    # The other days were never listed, and their first hours are about to be forgotten.
-    assert set(failed) == {"parts_within_total", "deadlines_held"}
-    assert failed["parts_within_total"].severity == dg.AssetCheckSeverity.ERROR
+        result = sync(instance, definitions(tmp_path, server.url, ACCOUNT), DAY)
+    (found,) = failed_checks(result).values()
+    assert found.metadata["parts_within_total"].value
+    assert found.severity == dg.AssetCheckSeverity.ERROR
 
 
 @pytest.mark.parametrize("days", [21, pytest.param(33, marks=pytest.mark.slow)])

@@ -1,234 +1,187 @@
-"""Real runs of the Dagster job against the emulator: what they do, record, and never reveal."""
+"""Real runs of the Dagster jobs against the emulator: what they do and record."""
 
-import base64
-import re
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.execution.api import execute_run_iterator
 
 from assets.keys import asset_key
-from assets.resources import ArchiveResource, TwilioResource
-from assets.schedules import SCOPE, SCOPE_DUE, range_tags
+from assets.retention import delete_runs
+from assets.tables import TABLES
 from pipeline.access.query import ask
-from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator
-from pipeline.lake.coverage import read_slots
+from pipeline.emulator import Emulator
 from pipeline.lake.layout import Lake
-from pipeline.model.schema import (
-    COVERAGE,
-    DELIVERY_HOURLY,
-    OPERATION_ERRORS,
-    OPERATIONS,
-    SHOWN_MARTS,
+from pipeline.model.schema import DELIVERY_HOURLY, OPERATION_ERRORS, OPERATIONS
+from tests.dagster.runs import (
+    DAYS,
+    NOW,
+    START,
+    WORLD,
+    Done,
+    account_of,
+    metadata,
+    publish,
+    sync,
+    sync_days,
 )
-from pipeline.model.windows import retained_days
-from tests.dagster.runs import DAYS, NOW, START, WORLD, Done, definitions, metadata, run_job
-from tests.support.archives import account, rows, unlike_truth
+from tests.support.archives import rows, unlike_truth
 from tests.support.factories import at
 
+YESTERDAY = date(2026, 11, 13)
 
-def test_job_brings_the_archive_from_the_api_to_sql(done: Done):
-    assert done.result.success
+
+def test_runs_bring_the_archive_from_the_api_to_sql(done: Done):
+    assert all(result.success for result in done.results)
     assert unlike_truth(done.emulator, done.data, START, [NOW]) == []
     counted = ask(Lake(done.data), "SELECT sum(operations)::BIGINT AS n FROM delivery_daily")
     assert counted.to_pylist() == [{"n": len(WORLD.existing(NOW))}]
 
 
-def summaries(caplog: pytest.LogCaptureFixture) -> int:
-    """How many days' delivery tables were derived since the last question."""
-    told = [one for one in caplog.records if getattr(one, "event", "") == "derive"]
-    caplog.clear()
-    return len(told)
-
-
-def as_launched(instance: dg.DagsterInstance, job: dg.JobDefinition) -> None:
-    """A run as the schedule and the web page launch it: one that is created first, here over all days."""
-    run = instance.create_run_for_job(job, tags=range_tags(DAYS[0], DAYS[-1]))
-    events = list(execute_run_iterator(InMemoryJob(job), run, instance))
-    assert events[-1].event_type_value == "PIPELINE_SUCCESS"
-
-
-def test_delivery_tables_are_derived_once_per_run_and_again_alone(
-    tmp_path: Path,
-    instance: dg.DagsterInstance,
-    emulated: tuple[Emulator, dg.Definitions],
-    caplog: pytest.LogCaptureFixture,
-):
-    _, defs = emulated
-    alone = dg.define_asset_job("alone", selection=[asset_key(mart.name) for mart in SHOWN_MARTS])
-    defs = dg.Definitions.merge(defs, dg.Definitions(jobs=[alone]))
-    caplog.set_level("INFO", "pipeline.marts.derive")
-    assert run_job(instance, defs).success
-    lake = Lake(tmp_path)
-    parts = [lake.part(DELIVERY_HOURLY, partition) for partition in lake.partitions("history")]
-    assert summaries(caplog) == len(parts) == 5
-    as_launched(instance, defs.resolve_job_def("sync_job"))
-    assert summaries(caplog) == 0
-    as_launched(instance, defs.resolve_job_def("alone"))
-    assert summaries(caplog) == 5
-    parts[0].unlink()
-    as_launched(instance, defs.resolve_job_def("sync_job"))
-    assert summaries(caplog) == 1
-    assert all(part.exists() for part in parts)
-
-
 def test_every_day_is_materialized_with_its_own_figures(done: Done):
-    instance = done.instance
     last = WORLD.existing(NOW).stop
     expected = {}
-    for day in retained_days(NOW):
+    for day in DAYS:
         numbers = WORLD.numbers(at(f"{day}"), at(f"{day}") + timedelta(days=1))
         expected[f"{day}"] = max(min(numbers.stop, last) - numbers.start, 0)
-    operations = metadata(instance, "operations")
-    assert {
-        day: values["dagster/partition_row_count"] for day, values in operations.items()
-    } == expected
-    assert {day: values["new"] for day, values in operations.items()} == expected
-    assert {values["changed"] for values in operations.values()} == {0}
-    schema = operations[DAYS[0]]["dagster/column_schema"]
-    assert [column.name for column in schema.columns][:3] == [
-        "account_id",
-        "created_date",
-        "operation_id",
-    ]
-    scans = metadata(instance, "landed_scans")
-    assert {day: values["operations"] for day, values in scans.items()} == expected
-    assert {(values["requests"], values["retries"]) for values in scans.values()} == {(1, 0)}
-    for key in (
-        "history",
-        "coverage",
-        "delivery_hourly",
-        "operation_sizes",
-        "delivery_curve",
-    ):
-        assert set(metadata(instance, key)) == set(DAYS)
+    operations = metadata(done.instance, "operations")
+    assert {d: v["dagster/partition_row_count"] for d, v in operations.items()} == expected
+    assert {d: v["new"] for d, v in operations.items()} == expected
+    assert {v["changed"] for v in operations.values()} == {0}
+    scans = metadata(done.instance, "landed_scans")
+    assert {d: v["operations"] for d, v in scans.items()} == expected
+    assert {(v["requests"], v["retries"]) for v in scans.values()} == {(1, 0)}
+    for table in TABLES:
+        assert set(metadata(done.instance, table.name)) == set(expected)
 
 
-@pytest.mark.slow
-def test_report_is_written_and_its_charts_are_shown(
+def test_run_by_hand_touches_its_day_alone(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
-    _, defs = emulated
-    assert run_job(instance, defs).success
-    assert not (tmp_path / "report.html").exists()  # a run every ten minutes is not to draw
-    draw = defs.resolve_job_def("report_job")
-    assert draw.execute_in_process(instance=instance, raise_on_error=False).success
-    (shown,) = metadata(instance, "report").values()
-    assert shown["path"] == str(tmp_path / "report.html")
-    assert shown["bytes"] == (tmp_path / "report.html").stat().st_size
-    keys = {key for key, value in shown.items() if "data:image" in str(value)}
-    assert keys == {
-        *("volume", "delivery_rate", "open_rate", "undelivered_rate", "failure_rate"),
-        *("sizes", "coverage"),
-        # On the fifth day no hour is past its deadline: there is nothing of curves and weekdays yet.
-    }
-    for key in keys:
-        sentence, *_, picture = shown[key].split("\n\n")
-        assert sentence.endswith(".")
-        data = re.search(r"\(data:image/png;base64,(.*)\)$", picture)
-        assert data
-        assert base64.b64decode(data[1]).startswith(b"\x89PNG")
-    assert sum(len(shown[key]) for key in keys) < 200_000
+    """The whole day is scanned at once, and the errors of its operations alone are looked up."""
+    emulator, defs = emulated
+    assert sync(instance, defs, date(2026, 11, 12)).success
+    listed = [one for one in emulator.requests if one.path == "/v1/Emails/Operations"]
+    assert [one.query.get("startDate") for one in listed] == [None, "2026-11-11T23:59:59Z"]
+    day = WORLD.numbers(at("2026-11-12"), at("2026-11-13"))
+    assert rows(tmp_path, OPERATIONS).num_rows == len(day)
+    looked_up = {one.path.split("/")[-2] for one in emulator.requests if "Errors" in one.path}
+    assert looked_up == set(rows(tmp_path, OPERATION_ERRORS)["operation_id"].to_pylist())
+    assert {one.day for one in Lake(tmp_path).partitions("coverage")} == {date(2026, 11, 12)}
+
+
+def test_scheduled_run_scans_what_is_due_by_the_apis_clock(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R10: the run plans again, whatever the tick took for due."""
+    emulator, defs = emulated
+
+    def listings() -> list[str | None]:
+        listed = [one for one in emulator.requests if one.path == "/v1/Emails/Operations"]
+        return [one.query.get("startDate") for one in listed]
+
+    assert sync(instance, defs, is_due=True).success
+    assert listings() == [None, "2026-11-13T23:59:59Z"]
+    emulator.clock.step(timedelta(minutes=5))
+    assert sync(instance, defs, is_due=True).success
+    assert listings()[2:] == [None]  # the clock alone
+    emulator.clock.step(timedelta(minutes=5))
+    assert sync(instance, defs, is_due=True).success
+    assert listings()[3:] == [None, "2026-11-14T14:59:59Z"]
+
+
+def test_scheduled_run_materializes_what_changed(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    emulator, defs = emulated
+    assert sync(instance, defs, YESTERDAY).success
+    emulator.clock.step(timedelta(minutes=1))
+    nothing_due = sync(instance, defs, YESTERDAY, is_due=True)
+    assert nothing_due.success
+    assert nothing_due.get_asset_materialization_events() == []
+    emulator.clock.step(timedelta(hours=3))
+    changed = sync(instance, defs, YESTERDAY, is_due=True).get_asset_materialization_events()
+    names = {one.asset_key.path[-1] for one in changed if one.asset_key}
+    assert {"landed_scans", "coverage", "slot_coverage", "operations"} < names
+    assert "rejects" not in names
 
 
 def test_second_run_counts_changed_and_unchanged(
     instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     emulator, defs = emulated
-    run_job(instance, defs)
+    days = (YESTERDAY, DAYS[-1])
+    sync_days(instance, defs, days)
     emulator.clock.step(timedelta(hours=3))
-    run_job(instance, defs)
-    today = metadata(instance, "operations")[DAYS[-1]]
-    before = metadata(instance, "operations")[DAYS[-2]]
+    sync_days(instance, defs, days)
+    found = metadata(instance, "operations")
+    today, before = found[f"{DAYS[-1]}"], found[f"{YESTERDAY}"]
     assert today["new"] > 0
     assert before["new"] == 0
     assert before["changed"] + before["unchanged"] == before["dagster/partition_row_count"]
 
 
-def test_one_day_by_hand_scans_all_of_it_now(
+def test_delivery_tables_are_derived_again_by_themselves(
     tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
     emulator, defs = emulated
-    job = defs.resolve_job_def("sync_job")
-    assert job.execute_in_process(instance=instance, partition_key="2026-11-12").success
-    windows = [request.query.get("startDate") for request in emulator.requests]
-    assert windows == [None, "2026-11-11T23:59:59Z"]
-    day = WORLD.numbers(at("2026-11-12"), at("2026-11-13"))
-    assert rows(tmp_path, OPERATIONS).num_rows == len(day)
+    assert sync(instance, defs, YESTERDAY).success
+    lake = Lake(tmp_path)
+    (partition,) = lake.partitions("history")
+    part = lake.part(DELIVERY_HOURLY, partition)
+    before = part.read_bytes()
+    part.unlink()
+    requests = len(emulator.requests)
+    result = sync(instance, defs, YESTERDAY, assets=["delivery_hourly"])
+    assert result.success
+    (event,) = result.get_asset_materialization_events()
+    assert event.asset_key == asset_key("delivery_hourly")
+    assert part.read_bytes() == before
+    assert len(emulator.requests) == requests
 
 
-def test_run_of_the_schedule_scans_what_is_due_and_nothing_else(
+def test_warehouse_is_requested_once_after_partitions_changed(
     instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
-    """R10: the run plans by the API's clock, whatever days the tick guessed."""
-    emulator, defs = emulated
-    job = defs.resolve_job_def("sync_job")
-    tags = range_tags(DAYS[0], DAYS[-1]) | {SCOPE: SCOPE_DUE}
+    _, defs = emulated
+    wanted = asset_key("warehouse")
 
-    def listings() -> list[str | None]:
-        asked = [one for one in emulator.requests if one.path == "/v1/Emails/Operations"]
-        return [one.query.get("startDate") for one in asked]
+    def evaluate(cursor: object = None) -> dg.EvaluateAutomationConditionsResult:
+        return dg.evaluate_automation_conditions(
+            defs, instance, asset_selection=dg.AssetSelection.assets(wanted), cursor=cursor
+        )
 
-    assert job.execute_in_process(instance=instance, tags=tags).success
-    assert len(listings()) == 9
-    emulator.clock.step(timedelta(minutes=5))
-    assert job.execute_in_process(instance=instance, tags=tags).success
-    assert listings()[9:] == [None]  # the clock alone
-    emulator.clock.step(timedelta(minutes=5))
-    assert job.execute_in_process(instance=instance, tags=tags).success
-    assert listings()[10:] == [None, "2026-11-14T14:59:59Z"]
+    before = evaluate()
+    assert before.total_requested == 0
+    sync_days(instance, defs, DAYS[-2:])
+    after = evaluate(before.cursor)
+    assert after.total_requested == 1
+    again = evaluate(after.cursor)
+    assert again.total_requested == 0
+    assert publish(instance, defs).success
+    published = evaluate(again.cursor)
+    assert published.total_requested == 0
+    sync(instance, defs)
+    assert evaluate(published.cursor).total_requested == 1
 
 
-def test_runs_look_up_failures_and_mark_their_days(
-    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions], tmp_path: Path
+@pytest.mark.slow
+def test_report_is_written_and_linked(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
 ):
-    """A run of one day asks about operations of every day; those days are marked too."""
-    emulator, defs = emulated
-    assert run_job(instance, defs).success
-    assert run_job(instance, defs, DAYS[-1], DAYS[-1]).success
-    asked = [one for one in emulator.requests if one.path.endswith("/Errors")]
-    assert asked
-    found = rows(tmp_path, OPERATION_ERRORS)
-    assert set(found["operation_id"].to_pylist()) == {one.path.split("/")[-2] for one in asked}
-    records = instance.fetch_materializations(asset_key("operations"), limit=100).records
-    last_run = [r.partition_key for r in records if r.storage_id > records[-1].storage_id + 8]
-    assert len(set(last_run)) > 1
-
-
-@pytest.mark.parametrize("wrong", [*(pytest.param(n, marks=pytest.mark.slow) for n in (-3, 0)), 3])
-def test_scheduled_runs_scan_the_same_whatever_this_machines_clock_shows(
-    wrong: int, tmp_path: Path, instance: dg.DagsterInstance
-):
-    """R10: ticks may guess wrongly; what is scanned and stored is by the API's clock."""
-    with account(WORLD, NOW, tmp_path) as (emulator, settings):
-        defs = definitions(tmp_path, emulator.url, settings.account_sid)
-        due = defs.resolve_schedule_def("sync_schedule")
-        for _ in range(2):
-            moment = emulator.clock.now() + timedelta(days=wrong)
-            resources = {
-                "archive": ArchiveResource(data=str(tmp_path)),
-                "twilio": TwilioResource(
-                    account_sid=settings.account_sid, auth_token=DEMO_AUTH_TOKEN
-                ),
-            }
-            tick = dg.build_schedule_context(scheduled_execution_time=moment, resources=resources)
-            (request,) = due.evaluate_tick(tick).run_requests or []
-            job = defs.resolve_job_def("sync_job")
-            assert job.execute_in_process(instance=instance, tags=request.tags).success
-            emulator.clock.step(timedelta(hours=4))
-        now = emulator.clock.now()
-        slots = read_slots(Lake(tmp_path), settings.account_sid, retained_days(now))
-        first = NOW - timedelta(days=7)
-        covered = [one for one in slots if one.covered_at and one.slot >= first]
-        # All that the API knew, but for the slot whose deadline had just come.
-        assert len(covered) == 7 * 24 + 4
-        # All that changed since was seen in the second run too.
-        assert max(one.covered_at for one in covered if one.covered_at) == NOW + timedelta(hours=4)
-        scanned = rows(tmp_path, COVERAGE)["observed_at"].to_pylist()
-        assert set(scanned) == {NOW, NOW + timedelta(hours=4)}
+    _, defs = emulated
+    assert all(result.success for result in sync_days(instance, defs))
+    assert publish(instance, defs).success
+    assert not (tmp_path / "report.html").exists()  # a run every ten minutes is not to draw
+    draw = defs.resolve_job_def("report_job")
+    assert draw.execute_in_process(instance=instance, raise_on_error=False).success
+    (shown,) = metadata(instance, "report").values()
+    assert shown["path"] == str(tmp_path / "report.html")
+    assert shown["bytes"] == (tmp_path / "report.html").stat().st_size
+    assert shown["page"] == (tmp_path / "report.html").as_uri()
+    # Sentences and no pictures: Dagster keeps every event.
+    assert str(shown["volume"]).endswith(".")
+    assert len(str(shown)) < 5000
 
 
 def test_day_past_its_deadline_adds_findings_and_warns(
@@ -236,13 +189,33 @@ def test_day_past_its_deadline_adds_findings_and_warns(
 ):
     """R1: Dagster shows a success, and nothing is erased."""
     emulator, defs = emulated
-    job = defs.resolve_job_def("sync_job")
-    job.execute_in_process(instance=instance, partition_key="2026-11-11")
+    day = date(2026, 11, 11)
+    sync(instance, defs, day)
     known = rows(tmp_path, OPERATIONS)
     emulator.clock.set(at("2026-11-20 06:00"))
-    result = job.execute_in_process(instance=instance, partition_key="2026-11-11")
+    result = sync(instance, defs, day)
     assert result.success
     assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
-    assert metadata(instance, "landed_scans")["2026-11-11"]["operations"] < known.num_rows
+    assert metadata(instance, "landed_scans")[f"{day}"]["operations"] < known.num_rows
     messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
     assert any("past the API's retention of 7 days" in message for message in messages)
+
+
+def test_old_runs_are_deleted_and_partitions_stay_materialized(
+    instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    _, defs = emulated
+    for _ in range(2):
+        assert sync(instance, defs, YESTERDAY).success
+    key = f"{account_of(defs)}|{YESTERDAY}"
+    operations = asset_key("operations")
+    rows_before = metadata(instance, "operations")[f"{YESTERDAY}"]["dagster/partition_row_count"]
+    keys = defs.resolve_asset_graph().get_all_asset_keys()
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    assert delete_runs(instance, long_ago, keys) == 0
+    assert delete_runs(instance, datetime(9999, 1, 1, tzinfo=UTC), keys) == 2
+    assert instance.get_runs() == []
+    assert instance.get_materialized_partitions(operations) == {key}
+    kept = metadata(instance, "operations")[f"{YESTERDAY}"]
+    assert kept["dagster/partition_row_count"] == rows_before
+    assert "materialized_at" in kept

@@ -149,7 +149,7 @@ def test_archive_of_another_version_is_read_and_not_rewritten(
     with running(WORLD, clock=one.clock) as emulator:
         verified = verify(settings_for(emulator, one.data))
     assert not verified.missing
-    failing_rows(lake, CHECKS, [partition.day for partition in lake.partitions("operations")])
+    failing_rows(lake, CHECKS, lake.partitions("operations"))
     latest_states(lake)
     silent_accounts(lake)
     assert find(lake, Bounds(NOW)) == ()

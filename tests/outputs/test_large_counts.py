@@ -17,7 +17,6 @@ from tests.support.archives import sync_all
 from tests.support.cases import some
 from tests.support.factories import (
     ACCOUNT,
-    DAY,
     PARTITION,
     body,
     derived,
@@ -124,7 +123,9 @@ def test_check_names_the_record_and_its_count(tmp_path: Path):
         new_lake(tmp_path),
         scan([record(1, stats={"total": LARGEST, "opened": LARGEST}), record(2)]),
     )
-    found = failing_rows(lake, CHECKS, [DAY])["plausible_counts"].to_pylist()
+    found = failing_rows(lake, CHECKS, lake.partitions("operations"))[
+        "plausible_counts"
+    ].to_pylist()
     assert [(row["operation_id"], row["count_name"], row["value"]) for row in found] == [
         (operation_id(1), "opened", LARGEST),
         (operation_id(1), "total", LARGEST),
@@ -138,5 +139,7 @@ def test_check_names_the_record_and_its_count(tmp_path: Path):
 def test_check_of_the_parts_has_room_for_any_counts(tmp_path: Path):
     stats = dict.fromkeys(COUNT_NAMES, LARGEST) | {"total": 1}
     lake = derived(new_lake(tmp_path), scan([record(1, stats=stats)]))
-    (row,) = failing_rows(lake, CHECKS, [DAY])["parts_within_total"].to_pylist()
+    (row,) = failing_rows(lake, CHECKS, lake.partitions("operations"))[
+        "parts_within_total"
+    ].to_pylist()
     assert (row["operation_id"], row["parts"]) == (operation_id(1), 6 * LARGEST)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.emulator.world import World
 from pipeline.lake.layout import Lake
+from pipeline.model.records import Partition
 from pipeline.model.windows import Window, days_between
 from pipeline.quality import checks
 from pipeline.quality.checks import CHECKS, failing_rows, silent_accounts
@@ -38,7 +39,11 @@ def problems(folder: Path, name: str, *records: dict) -> list[str]:
 
 
 def failing(lake: Lake, name: str, days: Iterable[date] = (DAY,)) -> pa.Table:
-    return failing_rows(lake, [BY_NAME[name]], days)[name]
+    return failing_rows(lake, [BY_NAME[name]], of_days(lake, days))[name]
+
+
+def of_days(lake: Lake, days: Iterable[date]) -> list[Partition]:
+    return [one for one in lake.partitions("operations") if one.day in set(days)]
 
 
 def genuine(**changes: object) -> dict:
@@ -153,7 +158,7 @@ def test_checks_read_in_parts_miss_nothing(tmp_path: Path, monkeypatch: pytest.M
     tomorrow = Window.of_day(later.date())
     moved = [record(1, created_at=later), record(3, created_at=later, stats=wrong)]
     derived(lake, scan(moved, window=tomorrow))
-    found = failing_rows(lake, CHECKS, [DAY, later.date()])
+    found = failing_rows(lake, CHECKS, of_days(lake, [DAY, later.date()]))
     assert found["operation_ids"]["operation_id"].to_pylist() == [operation_id(1)]
     assert found["parts_within_total"]["operation_id"].to_pylist() == [
         operation_id(n) for n in (2, 3)

@@ -20,7 +20,7 @@ LEVELS = [
     {"outputs", "merge_runner", "observer", "side_by_side", "sync_report"},
     {"access", "extraction"},
     {"report", "sync", "rebuild"},
-    {"quality", "sync_accounts"},
+    {"quality", "sync_accounts", "sync_partition"},
     {"cli", "assets"},
 ]
 

@@ -1,70 +1,54 @@
-"""What Dagster alone takes: a job of the same assets, days and checks as `sync`, none of which does anything.
+"""What Dagster alone takes: jobs of the same assets, days and checks as a sync, none of which does anything.
 
-``python -m tests.benchmarks.speed.empty_job FIRST LAST`` runs it in process on DAGSTER_HOME. Its steps, and
-the events that Dagster stores of them, are those of the real job, but for its log lines and metadata.
+``python -m tests.benchmarks.speed.empty_job FIRST LAST`` runs them in process on DAGSTER_HOME. Their steps,
+and the events that Dagster stores of them, are those of the real runs, but for log lines and metadata.
 """
 
 import sys
 from collections.abc import Iterator
+from datetime import date
 
 import dagster as dg
-from dagster import AssetSelection
 
-from assets.definitions import defs
-from assets.keys import asset_key
-from assets.schedules import range_tags
+from assets.partitions import key_of, partitions
+from assets.tables import partition_assets
 from pipeline.interruption import leave
+from pipeline.model.records import Partition
+from pipeline.model.windows import days_between
+from tests.benchmarks.speed.server import ACCOUNT_SID
 
 
-def _emptied(found: dg.AssetsDefinition) -> dg.AssetsDefinition:
-    """The same assets and checks, without what they do."""
-    specs = [
-        dg.AssetSpec(spec.key, deps=spec.deps, partitions_def=spec.partitions_def)
-        for spec in found.specs
-    ]
+def empty(account_id: str, first_day: date) -> dg.Definitions:
+    """The assets and checks of a partition, without what they do."""
+    real = partition_assets(partitions([account_id], first_day))
 
     @dg.multi_asset(
-        name=found.op.name,
-        specs=specs,
-        check_specs=list(found.check_specs),
-        backfill_policy=found.backfill_policy,
+        name=real.op.name,
+        specs=[spec.replace_attributes(metadata={}) for spec in real.specs],
+        check_specs=list(real.check_specs),
+        can_subset=True,
     )
     def nothing() -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        for spec in specs:
+        for spec in real.specs:
             yield dg.MaterializeResult(spec.key)
-        for check in found.check_specs:
+        for check in real.check_specs:
             yield dg.AssetCheckResult(passed=True, asset_key=check.asset_key, check_name=check.name)
 
-    return nothing
-
-
-def _emptied_checks(found: dg.AssetChecksDefinition) -> dg.AssetChecksDefinition:
-    """The same checks, which pass without a look."""
-
-    @dg.multi_asset_check(name=found.op.name, specs=list(found.check_specs))
-    def nothing() -> Iterator[dg.AssetCheckResult]:
-        for check in found.check_specs:
-            yield dg.AssetCheckResult(passed=True, check_name=check.name)
-
-    return nothing
+    job = dg.define_asset_job("sync_job", executor_def=dg.in_process_executor)
+    return dg.Definitions(assets=[nothing], jobs=[job])
 
 
 def main(first: str, last: str) -> bool:
-    """Run the job once over ``[first, last]``, and say whether it succeeded."""
-    empty = dg.Definitions(
-        assets=[_emptied(one) for one in defs.assets or () if isinstance(one, dg.AssetsDefinition)],
-        asset_checks=[_emptied_checks(one) for one in defs.asset_checks or ()],
-        jobs=[
-            dg.define_asset_job(
-                "sync",
-                selection=AssetSelection.all() - AssetSelection.assets(asset_key("report")),
-                executor_def=dg.in_process_executor,
-            )
-        ],
-    )
+    """Run the job once for each day of ``[first, last]``, and say whether all succeeded."""
+    days = days_between(date.fromisoformat(first), date.fromisoformat(last))
+    job = empty(ACCOUNT_SID, days[0]).resolve_job_def("sync_job")
     with dg.DagsterInstance.get() as instance:
-        job = empty.resolve_job_def("sync")
-        return job.execute_in_process(instance=instance, tags=range_tags(first, last)).success
+        return all(
+            job.execute_in_process(
+                instance=instance, partition_key=key_of(Partition(ACCOUNT_SID, day))
+            ).success
+            for day in days
+        )
 
 
 if __name__ == "__main__":

@@ -256,11 +256,11 @@ def idle(plan: Plan) -> list[Figure]:
         ),
         at_most("its requests", requests, 1, "request"),
         at_most(
-            f"Dagster's share of the sync job over 8 days, {operations:,} operations, processor time",
+            f"Dagster's share of syncs of 8 days, {operations:,} operations, processor time",
             share, 3, "s", f"{in_dagster:.1f} s against {plain:.1f} s",
         ),
         Figure(
-            "for comparison, a job of the same assets, days and checks that does nothing, above its imports",
+            "for comparison, jobs of the same assets, days and checks that do nothing, above its imports",
             f"{alone:.3g} s",
         ),
     ]  # fmt: skip
