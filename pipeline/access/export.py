@@ -5,7 +5,7 @@ Rows are streamed in batches, so memory does not grow with the table.
 
 import codecs
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.access.query import query_error
 from pipeline.access.sink import is_stream, opened
 from pipeline.errors import UsageError
 from pipeline.lake import engine
+from pipeline.lake.accounts import known_as
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 from pipeline.outputs.published import open_warehouse
@@ -40,6 +41,7 @@ def export(
     *,
     since: datetime | None = None,
     until: datetime | None = None,
+    accounts: Collection[str] = (),
 ) -> int:
     """Write a table or view of the published warehouse.
 
@@ -54,17 +56,19 @@ def export(
         sink: an open binary stream, or the file to create or replace; see `sink.opened`.
         since: only rows from this moment on, by the table's time column (`schema.Table.time_column`); UTC.
         until: only rows before this moment.
+        accounts: only rows of the accounts with these SIDs or names; all if empty.
 
     Returns:
         The number of rows written.
 
     Raises:
-        UsageError: there is no such table, archive, warehouse or folder, the table has no time column, or a
-            binary format would go to a terminal.
+        UsageError: there is no such table, archive, account, warehouse or folder, the table has no time
+            column, or a binary format would go to a terminal.
         ArchiveError: DuckDB can't read the table; no file is left behind.
     """
     table = _table(name)
-    query, bounds = _query(table, form, since, until)
+    sids = [one.sid for one in known_as(lake.must_exist(), accounts)] if accounts else None
+    query, bounds = _query(table, form, since, until, sids)
 
     def exported() -> int:
         with (
@@ -128,9 +132,16 @@ def _table(name: str) -> Table:
 
 
 def _query(
-    table: Table, form: Format, since: datetime | None, until: datetime | None
-) -> tuple[str, list[datetime]]:
-    conditions, values = ["true"], []
+    table: Table,
+    form: Format,
+    since: datetime | None,
+    until: datetime | None,
+    sids: list[str] | None,
+) -> tuple[str, list[Any]]:
+    conditions, values = ["true"], list[Any]()
+    if sids is not None:
+        conditions.append("list_contains(?::VARCHAR[], account_id)")
+        values.append(sids)
     for sign, moment in ((">=", since), ("<", until)):
         if moment:
             for condition in _conditions(table, sign):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import archive, emulator, logs, reading, sync
+from pipeline.cli import accounts, archive, emulator, logs, reading, sync
 from pipeline.cli.logs import LogFormat
 from pipeline.cli.options import FAILED, WRONG_USE, complain
 from pipeline.errors import ArchiveError, UsageError
@@ -78,6 +78,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+app.add_typer(accounts.app, name="accounts")
 
 
 def main() -> None:

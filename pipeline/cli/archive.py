@@ -8,6 +8,7 @@ import typer
 from pipeline.cli.options import (
     FAILED,
     TIMES,
+    AccountOption,
     DataOption,
     JsonOption,
     complain,
@@ -19,7 +20,7 @@ from pipeline.cli.options import (
 from pipeline.terminal import say
 
 
-def publish(data: DataOption = None) -> None:
+def publish(data: DataOption = None, account: AccountOption = None) -> None:
     """Rebuild the delivery tables and the warehouse.
 
     Everything is derived again from the lake. Run it after moving the archive's folder.
@@ -30,7 +31,7 @@ def publish(data: DataOption = None) -> None:
     from pipeline.rebuild import rebuild
 
     lake = lake_at(data)
-    days, errors = rebuild(lake.must_exist())
+    days, errors = rebuild(lake.must_exist(), account or [])
     say(f"published {lake.warehouse.absolute()}: {days} days")
     for error in errors:
         complain(f"not done: {error}")
@@ -41,6 +42,7 @@ def publish(data: DataOption = None) -> None:
 def status(
     data: DataOption = None,
     as_json: JsonOption = False,
+    account: AccountOption = None,
     at: Annotated[
         datetime | None,
         typer.Option(help="Judge deadlines at this time (UTC); by default now.", formats=TIMES),
@@ -48,8 +50,8 @@ def status(
 ) -> None:
     """Show what the archive holds, and whether anything is about to be lost.
 
-    Exits with 1 if slots are at risk or were lost since the last sync, or if scans have wrong times: alert on
-    it.
+    Exits with 1 if slots are at risk or were lost since the last sync, if an active account was not synced
+    for a day, or if scans have wrong times: alert on it.
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
@@ -65,7 +67,7 @@ def status(
     now = utc(at) or machine_time()
     # Scans after a moment of the past are none of the future.
     trust_clock = settings.trust_clock or at is not None
-    found = look(Lake.of(settings), now, trust_clock=trust_clock)
+    found = look(Lake.of(settings), now, trust_clock=trust_clock, names=account or [])
     if as_json:
         typer.echo(json_figures(found.as_json()))
     else:

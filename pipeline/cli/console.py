@@ -151,7 +151,10 @@ def write_status(found: ArchiveStatus) -> None:
     console.print(printable(f"{found.root.absolute()}"))
     for account in found.accounts:
         console.print()
-        console.print(account.account_id, style="bold")
+        console.print(_title(account), style="bold")
+        if account.unsynced:
+            about = "sync it, or retire it with `email-archive accounts retire`"
+            _print_marked(console, "not synced for a day:", "bold red", about)
         console.print(_account_grid(account))
         console.print()
         console.print(_slot_grid(account.slots))
@@ -247,11 +250,18 @@ def _slot_grid(slots: Sequence[SlotStatus]) -> Table:
     return grid
 
 
+def _title(account: AccountStatus) -> str:
+    name, sid = account.name, account.account_id
+    title = sid if name == sid else f"{name} ({sid})"
+    return f"{title}, retired at {account.retired_at:%Y-%m-%d}" if account.retired_at else title
+
+
 def _account_grid(account: AccountStatus) -> Table:
     last_scan = f"{account.last_scan_at:%Y-%m-%d %H:%M:%S} UTC" if account.last_scan_at else "never"
+    between = f", from {account.first_day} to {account.last_day}" if account.first_day else ""
     grid = Table.grid(padding=(0, 2))
     for name, value in (
-        ("days", f"{account.days:,}, from {account.first_day} to {account.last_day}"),
+        ("days", f"{account.days:,}{between}"),
         ("operations", f"{account.operations:,}, with {account.states:,} states in their history"),
         ("rejects", f"{account.rejects:,}"),
         ("scans", f"{account.scans:,}, the last at {last_scan}"),

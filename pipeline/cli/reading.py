@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import TIMES, DataOption, check_range, lake_at, prepare, utc
+from pipeline.cli.options import (
+    TIMES,
+    AccountOption,
+    DataOption,
+    check_range,
+    lake_at,
+    prepare,
+    utc,
+)
 from pipeline.extras import optional_imports
 from pipeline.terminal import say
 
@@ -75,6 +83,7 @@ def export(
         str, typer.Option("--output", "-o", help="The file to make or to replace; - is stdout.")
     ] = "-",
     data: DataOption = None,
+    account: AccountOption = None,
 ) -> None:
     """Write a table for other programs, in batches: a file is there whole, or not at all.
 
@@ -86,7 +95,9 @@ def export(
     if start and end:
         check_range(start, end)
     sink = sys.stdout.buffer if _is_stdout(to) else Path(to)
-    rows = write(lake_at(data), table, output.value, sink, since=start, until=end)
+    rows = write(
+        lake_at(data), table, output.value, sink, since=start, until=end, accounts=account or []
+    )
     if not _is_stdout(to):
         say(f"exported {table} to {to}: {rows:,} rows")
 
@@ -103,10 +114,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    account: Annotated[
-        str | None,
-        typer.Option(help="This account alone; by default a section each.", show_default=False),
-    ] = None,
+    account: AccountOption = None,
 ) -> None:
     """Write the report: one HTML file of pictures and figures, which needs no network.
 
@@ -117,9 +125,9 @@ def report(
         from pipeline.report.write import report as write
 
     if to is not None and _is_stdout(to):
-        sys.stdout.buffer.write(draw(lake_at(data), account_id=account).content)
+        sys.stdout.buffer.write(draw(lake_at(data), accounts=account or []).content)
         return
-    written = write(lake_at(data), None if to is None else Path(to), account_id=account)
+    written = write(lake_at(data), None if to is None else Path(to), accounts=account or [])
     done = "wrote" if written.is_new else "nothing new in"
     say(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
 

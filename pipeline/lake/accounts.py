@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.model.records import Partition
+from pipeline.model.schema import LAKE_TABLES
 from pipeline.model.times import iso
 from pipeline.model.values import ACCOUNT_SID
 
@@ -58,6 +60,41 @@ def read_accounts(lake: Lake) -> dict[str, KnownAccount]:
 def retired_accounts(lake: Lake) -> set[str]:
     """The SIDs of the retired accounts."""
     return {one.sid for one in read_accounts(lake).values() if one.retired_at}
+
+
+def known_accounts(lake: Lake) -> dict[str, KnownAccount]:
+    """Every account that the lake remembers or has data of, by SID."""
+    folders = ("landing", *(table.name for table in LAKE_TABLES))
+    stored = {sid: KnownAccount(sid, sid) for folder in folders for sid in lake.accounts(folder)}
+    known = stored | read_accounts(lake)
+    return dict(sorted(known.items()))
+
+
+def known_as(lake: Lake, names: Iterable[str]) -> list[KnownAccount]:
+    """The accounts with these SIDs or names; all if no name is given.
+
+    Raises:
+        UsageError: the archive has none of that name; the message names those that there are.
+    """
+    known, wanted = known_accounts(lake).values(), set(names)
+    for name in sorted(wanted - {one.sid for one in known} - {one.name for one in known}):
+        there = ", ".join(f"{one.name} ({one.sid})" for one in known) or "none"
+        msg = f"the archive has no account {name!r}; it has: {there}"
+        raise UsageError(msg)
+    return [one for one in known if not wanted or wanted & {one.sid, one.name}]
+
+
+def the_account(lake: Lake, name: str) -> KnownAccount:
+    """The one account with this SID or name.
+
+    Raises:
+        UsageError: the archive has none of that name, or several.
+    """
+    found = known_as(lake, [name])
+    if len(found) > 1:
+        msg = f"several accounts are named {name}; expected a SID: {', '.join(one.sid for one in found)}"
+        raise UsageError(msg)
+    return found[0]
 
 
 def note_accounts(

@@ -154,16 +154,19 @@ class Lake:
         root = Path(glob.escape(str(self.root.absolute())))
         return str(root / table.name / "account_id=*" / "created_date=*" / PART)
 
+    def accounts(self, folder: str) -> Iterator[str]:
+        """The accounts that have a folder below ``<root>/<folder>``, in order."""
+        for name in _names(self.root / folder):
+            if account := _ACCOUNT_FOLDER.fullmatch(name):
+                yield account[1]
+
     def partitions(self, folder: str) -> Iterator[Partition]:
         """The partitions with a folder below ``<root>/<folder>``, in order."""
-        for account_folder in _names(self.root / folder):
-            account = _ACCOUNT_FOLDER.fullmatch(account_folder)
-            if not account:
-                continue
-            for day_folder in _names(self.root / folder / account_folder):
+        for account in self.accounts(folder):
+            for day_folder in _names(self.root / folder / f"account_id={account}"):
                 day = _DAY_FOLDER.fullmatch(day_folder)
                 if day and (found := _date(day[1])):
-                    yield Partition(account[1], found)
+                    yield Partition(account, found)
 
     def files_of(self, table: Table) -> Iterator[tuple[Partition, os.stat_result]]:
         """The partitions of a table that have a file, in order, with the file's metadata."""

@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.lake import engine, parquet
+from pipeline.lake.accounts import retired_accounts
 from pipeline.lake.layout import Lake, file_version
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
@@ -141,6 +142,8 @@ def check_changed(
 def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) -> pa.Table:
     """The state of every slot as of `now`, or of the latest scan if that is later.
 
+    Those of a retired account are as of its latest scan.
+
     Args:
         lake: the archive.
         now: the moment; UTC.
@@ -152,8 +155,11 @@ def slot_states(lake: Lake, now: datetime, without: Collection[Partition] = ()) 
     Raises:
         LakeError: a file is damaged or foreign.
     """
+    retired = ", ".join(engine.literal(sid) for sid in sorted(retired_accounts(lake)))
     moments = engine.render(
-        engine.sql("pipeline.outputs", "last_scans_or_now"), now=engine.literal(now.isoformat())
+        engine.sql("pipeline.outputs", "last_scans_or_now"),
+        now=engine.literal(now.isoformat()),
+        retired=f"[{retired}]",
     )
     return _ask(lake, SCANNED, views.coverage_slots(moments), without)
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.lake import engine, parquet
-from pipeline.lake.accounts import retired_accounts
-from pipeline.lake.coverage import latest_scan
+from pipeline.lake.accounts import known_accounts, retired_accounts
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
@@ -28,8 +28,8 @@ from pipeline.model.schema import (
     STATUSES,
     Table,
 )
-from pipeline.model.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
-from pipeline.outputs.collected import slot_states
+from pipeline.model.windows import CLOCK_MARGIN, DAY, RETENTION, RISK_WITHIN
+from pipeline.outputs.collected import scan_times, slot_states
 from pipeline.outputs.views import ask_lake
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -39,12 +39,11 @@ _ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
 _AT_ONCE: Final = 2_000_000
 """Rows that are looked at together: some 300 MB."""
 
+UNSYNCED_AFTER: Final = DAY + CLOCK_MARGIN
+"""Whatever the refresh policy, an account is scanned once a day."""
+
 _GRACE_HOURS: Final = 1.0
 """How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
-
-
-UNSYNCED_AFTER: Final = timedelta(hours=6)
-"""How old the latest scan of an active account may be: a sync is due every 10 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,13 +208,50 @@ def latest_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
     """The state of every slot at `now`, or at its account's latest scan if that is later.
 
     Returns:
-        Rows of `schema.COVERAGE_SLOTS`.
+        Rows of `schema.COVERAGE_SLOTS`, without those of retired accounts.
 
     Raises:
         LakeError: a file is damaged, or is not of this archive.
     """
-    states: list[dict[str, Any]] = slot_states(lake, now).to_pylist()
-    return states
+    states = slot_states(lake, now).to_pylist()
+    retired = retired_accounts(lake)
+    return [state for state in states if state["account_id"] not in retired]
+
+
+def last_scans(lake: Lake) -> dict[str, datetime]:
+    """When the latest scan of each account began, by SID.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
+    """
+    scans = scan_times(lake).group_by("account_id").aggregate([("observed_at", "max")]).to_pylist()
+    return {row["account_id"]: row["observed_at_max"] for row in scans}
+
+
+def is_unsynced(last_scan_at: datetime | None, now: datetime) -> bool:
+    """Whether an active account is not synced any more, or was never.
+
+    Args:
+        last_scan_at: when its latest scan began; None without any.
+        now: this machine's time: an account that is not scanned has no later time of its own.
+    """
+    return last_scan_at is None or now - last_scan_at > UNSYNCED_AFTER
+
+
+def unsynced_accounts(lake: Lake, now: datetime) -> dict[str, str]:
+    """The active accounts that are not synced, by SID, and when the latest scan of each began, or "never".
+
+    Args:
+        lake: the archive.
+        now: this machine's time.
+
+    Raises:
+        LakeError: a file is damaged, or is not of this archive.
+    """
+    latest = last_scans(lake)
+    active = (one.sid for one in known_accounts(lake).values() if one.retired_at is None)
+    late = {sid: latest.get(sid) for sid in active if is_unsynced(latest.get(sid), now)}
+    return {sid: "never" if moment is None else moment.isoformat() for sid, moment in late.items()}
 
 
 def lost_lately(states: Iterable[Mapping[str, Any]]) -> Findings:
@@ -262,28 +298,11 @@ def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict
 
 
 def silent_accounts(lake: Lake) -> pa.Table:
-    """The accounts without a new operation for much longer than usual: one row each.
+    """The active accounts without a new operation for much longer than usual: one row each.
 
     Either there was no operation, or the API or its filters have changed.
     """
     query = engine.sql("pipeline.quality", "checks/newest_operation")
-    return ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)
-
-
-def unsynced_accounts(lake: Lake, now: datetime) -> dict[str, str]:
-    """The active accounts without a scan in the last hours, and when their latest was.
-
-    Args:
-        lake: the archive.
-        now: the time by a clock, and not by the scans: those of an account that nobody syncs stand still.
-    """
-    retired = retired_accounts(lake)
-    latest = {
-        account_id: latest_scan(lake, account_id)
-        for account_id in {one.account_id for one in lake.partitions(COVERAGE.name)} - retired
-    }
-    return {
-        account_id: moment.isoformat()
-        for account_id, moment in sorted(latest.items())
-        if moment and now - moment > UNSYNCED_AFTER
-    }
+    silent = ask_lake(lake, (COVERAGE, DELIVERY_HOURLY), query)
+    is_retired = pc.is_in(silent["account_id"], pa.array(retired_accounts(lake), pa.string()))
+    return silent.filter(pc.invert(is_retired))

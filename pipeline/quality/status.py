@@ -1,7 +1,7 @@
 """What an archive holds and whether anything is about to be lost: cheap, and without credentials."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake import engine
+from pipeline.lake.accounts import KnownAccount, known_as
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
@@ -28,6 +29,7 @@ from pipeline.outputs.collected import scan_times, slot_states
 from pipeline.outputs.counting import Reading, readings
 from pipeline.outputs.views import ask_lake, unreadable
 from pipeline.quality.anomalies import Anomaly, latest_anomalies
+from pipeline.quality.checks import is_unsynced
 
 _T = TypeVar("_T")
 
@@ -47,7 +49,11 @@ class AccountStatus:
 
     Attributes:
         account_id: the account.
-        first_day: the oldest UTC day that has a table.
+        name: its name in the configuration; its SID without one.
+        retired_at: since when it is synced no more; None if it is active. Nothing of a retired account is
+            at risk or newly lost.
+        unsynced: whether it is active and was not scanned for a day.
+        first_day: the oldest UTC day that has a table; None if none has.
         last_day: the newest one.
         days: days that have a table.
         operations: operations.
@@ -67,8 +73,11 @@ class AccountStatus:
     """
 
     account_id: str
-    first_day: date
-    last_day: date
+    name: str
+    retired_at: datetime | None
+    unsynced: bool
+    first_day: date | None
+    last_day: date | None
     days: int
     operations: int
     states: int
@@ -84,6 +93,12 @@ class AccountStatus:
     anomalies: tuple[Anomaly, ...]
     reading: Reading | None
     future_scans: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is synced, nothing is at risk or newly lost, and no scan is of the future."""
+        wrong = (self.unsynced, self.at_risk, self.lost, self.future_scans)
+        return self.retired_at is not None or not any(wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +124,8 @@ class ArchiveStatus:
 
     @property
     def ok(self) -> bool:
-        """Whether all can be read, nothing is at risk or newly lost, and no scan is of the future."""
-        wrong = (one.at_risk or one.lost or one.future_scans for one in self.accounts)
-        return not (self.unreadable or any(wrong))
+        """Whether all can be read, and all is well with every account that is not retired."""
+        return not self.unreadable and all(one.ok for one in self.accounts)
 
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""
@@ -137,7 +151,9 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveStatus:
+def status(
+    lake: Lake, now: datetime, *, trust_clock: bool = False, names: Iterable[str] = ()
+) -> ArchiveStatus:
     """Look at an archive.
 
     Args:
@@ -145,9 +161,10 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
         now: the moment to judge deadlines at. Nothing of it is stored (R10), and a moment before the
             latest scan counts as that scan's.
         trust_clock: whether scans may be later than `now`.
+        names: only the accounts with these SIDs or names; all if empty.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or no account of that name.
         LakeError: another version wrote the lake.
     """
     if (version := lake.must_exist().version()) < FORMAT_VERSION:
@@ -156,6 +173,7 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
             f"{FORMAT_VERSION} with `email-archive publish`, or with the next sync"
         )
         raise LakeError(msg)
+    wanted = known_as(lake, names)
     faults: list[str] = []
     scans, slots = _coverage(lake, now, faults)
     found = _Found(
@@ -167,13 +185,13 @@ def status(lake: Lake, now: datetime, *, trust_clock: bool = False) -> ArchiveSt
         slots=slots,
         anomalies=latest_anomalies(lake),
         readings={one.account_id: one for one in readings(lake)},
-        future=None if trust_clock else now + CLOCK_MARGIN,
+        now=now,
+        trust_clock=trust_clock,
     )
-    known = {partition.account_id for partition in (*found.scanned, *found.pending)}
     return ArchiveStatus(
         lake.root,
         now,
-        tuple(_account(account_id, found) for account_id in sorted(known)),
+        tuple(_account(account, found) for account in wanted),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
         tuple(dict.fromkeys(faults)),
@@ -193,7 +211,8 @@ class _Found:
         slots: rows of `schema.COVERAGE_SLOTS`.
         anomalies: the latest of them.
         readings: of the accounts.
-        future: scans from then on are of a wrong clock; None if none is.
+        now: the moment of the status.
+        trust_clock: whether scans may be later than that.
     """
 
     scanned: Collection[Partition]
@@ -204,7 +223,8 @@ class _Found:
     slots: pa.Table
     anomalies: Collection[Anomaly]
     readings: Mapping[str, Reading]
-    future: datetime | None
+    now: datetime
+    trust_clock: bool
 
 
 def _coverage(lake: Lake, now: datetime, faults: list[str]) -> tuple[pa.Table, pa.Table]:
@@ -261,10 +281,11 @@ def _bytes(lake: Lake) -> Counter[str]:
     return sizes
 
 
-def _account(account_id: str, found: _Found) -> AccountStatus:
+def _account(account: KnownAccount, found: _Found) -> AccountStatus:
+    account_id = account.sid
     waiting = [p for p in found.pending if p.account_id == account_id]
     mine = [p for p in found.scanned if p.account_id == account_id]
-    days = sorted(p.day for p in {*mine, *waiting})
+    days = {p.day for p in (*mine, *waiting)}
     scans = _of(found.scans, account_id)
     last_scan_at = pc.max(scans["observed_at"]).as_py()
     slots = _of(found.slots, account_id)
@@ -272,11 +293,17 @@ def _account(account_id: str, found: _Found) -> AccountStatus:
     since = midnight(retained_days(slots["as_of"][0].as_py())[0]) if slots.num_rows else None
     shown = _slots(slots.filter(pc.greater_equal(slots["slot"], since))) if since else ()
     is_new = pc.greater(gaps["deadline"], last_scan_at) if last_scan_at else None
-    is_future = pc.greater(scans["observed_at"], found.future) if found.future else None
+    at_risk = [slot for slot in shown if slot.state == "at_risk"]
+    lost = _slots(gaps if is_new is None else gaps.filter(is_new))
+    future = scans.filter(pc.greater(scans["observed_at"], found.now + CLOCK_MARGIN))
+    is_retired = account.retired_at is not None
     return AccountStatus(
         account_id=account_id,
-        first_day=days[0],
-        last_day=days[-1],
+        name=account.name,
+        retired_at=account.retired_at,
+        unsynced=not is_retired and is_unsynced(last_scan_at, found.now),
+        first_day=min(days, default=None),
+        last_day=max(days, default=None),
         days=len(mine),
         operations=found.rows[OPERATIONS].get(account_id, 0),
         states=found.rows[HISTORY].get(account_id, 0),
@@ -286,12 +313,14 @@ def _account(account_id: str, found: _Found) -> AccountStatus:
         bytes=found.bytes.get(account_id, 0),
         waiting=len(waiting),
         slots=shown,
-        at_risk=tuple(slot for slot in shown if slot.state == "at_risk"),
+        at_risk=() if is_retired else tuple(at_risk),
         gaps=gaps.num_rows,
-        lost=_slots(gaps if is_new is None else gaps.filter(is_new)),
-        anomalies=tuple(one for one in found.anomalies if one.account_id == account_id),
+        lost=() if is_retired else lost,
+        anomalies=tuple(
+            one for one in found.anomalies if one.account_id == account_id and not is_retired
+        ),
         reading=found.readings.get(account_id),
-        future_scans=0 if is_future is None else scans.filter(is_future).num_rows,
+        future_scans=0 if found.trust_clock else future.num_rows,
     )
 
 

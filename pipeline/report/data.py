@@ -3,7 +3,7 @@
 All of it is aggregated and limited, so that the page stays small.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, TypeAlias
@@ -13,6 +13,7 @@ import duckdb
 from pipeline.access.query import query_error
 from pipeline.errors import UsageError
 from pipeline.lake import engine
+from pipeline.lake.accounts import known_as
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import AGES
 from pipeline.outputs.counting import Reading
@@ -79,12 +80,13 @@ class Account:
     coverage: Rows
 
 
-def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Account], list[str]]:
+def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Account], list[str]]:
     """Query the published warehouse.
 
     Args:
         lake: the archive.
-        account_id: only this account; None for all, the one with the most operations first.
+        accounts: only those with these SIDs or names; all if empty. The one with the most operations comes
+            first.
 
     Returns:
         At most `MOST_ACCOUNTS` accounts, and the ids of the others.
@@ -93,20 +95,17 @@ def read_accounts(lake: Lake, account_id: str | None = None) -> tuple[list[Accou
         UsageError: there is no archive, no warehouse, or no such account.
         ArchiveError: DuckDB can't read the warehouse.
     """
+    wanted = {one.sid for one in known_as(lake.must_exist(), accounts)}
     try:
         with open_warehouse(lake) as connection:
             _copy_coverage(connection)
             found = _query(connection, "accounts")
-            known = [row["account_id"] for row in found]
-            if account_id is not None:
-                if account_id not in known:
-                    msg = f"expected one of the accounts {', '.join(known) or '(none)'}; got {account_id}"
-                    raise UsageError(msg)
-                found = [row for row in found if row["account_id"] == account_id]
+            if accounts:
+                found = [row for row in found if row["account_id"] in wanted]
             shown = found[:MOST_ACCOUNTS]
             since = _copy_curves(connection, [row["account_id"] for row in shown])
-            accounts = [_read(connection, row, since.get(row["account_id"])) for row in shown]
-            return accounts, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
+            read = [_read(connection, row, since.get(row["account_id"])) for row in shown]
+            return read, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
     except duckdb.CatalogException as error:
         msg = (
             f"the warehouse of {lake.root} is an older version's: make it with "

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -49,21 +49,21 @@ class Report:
     is_new: bool
 
 
-def report(lake: Lake, output: Path | None = None, *, account_id: str | None = None) -> Report:
+def report(lake: Lake, output: Path | None = None, *, accounts: Collection[str] = ()) -> Report:
     """Write the report of the published warehouse as one HTML file.
 
     Args:
         lake: the archive.
         output: the file to create or replace, a pipe or a device; by default ``report.html`` in the archive's
             folder. A symbolic link is followed.
-        account_id: only this account; None for all.
+        accounts: only those with these SIDs or names; all if empty.
 
     Raises:
         UsageError: there is no archive, warehouse, account or folder of that name.
         ArchiveError: the warehouse can't be read; an old report stays.
     """
     began = time.monotonic()
-    drawn = draw(lake, account_id=account_id)
+    drawn = draw(lake, accounts=accounts)
     target = (output or lake.root / REPORT).absolute()
     is_new = not _has(target, drawn.content)
     if is_new:
@@ -82,7 +82,7 @@ def report(lake: Lake, output: Path | None = None, *, account_id: str | None = N
     return Report(target, drawn.accounts, len(drawn.content), is_new)
 
 
-def draw(lake: Lake, *, account_id: str | None = None) -> Drawn:
+def draw(lake: Lake, *, accounts: Collection[str] = ()) -> Drawn:
     """Make the report of the published warehouse without writing it.
 
     It has aggregates alone: less than 1 MB per account (`data` has the limits) and 0.9 MB of script. The
@@ -90,17 +90,17 @@ def draw(lake: Lake, *, account_id: str | None = None) -> Drawn:
 
     Args:
         lake: the archive.
-        account_id: only this account; None for all.
+        accounts: only those with these SIDs or names; all if empty.
 
     Raises:
         UsageError: there is no archive, warehouse or account of that name.
         ArchiveError: the warehouse can't be read.
     """
-    found, left_out = read_accounts(lake, account_id)
-    accounts = [(account, tuple(figures(account))) for account in found]
-    has_charts = any(drawn for _, drawn in accounts)
-    text = html.render(accounts, left_out, _vega(lake) if has_charts else "")
-    return Drawn(text.encode(), accounts)
+    found, left_out = read_accounts(lake, accounts)
+    shown = [(account, tuple(figures(account))) for account in found]
+    has_charts = any(drawn for _, drawn in shown)
+    text = html.render(shown, left_out, _vega(lake) if has_charts else "")
+    return Drawn(text.encode(), shown)
 
 
 def _has(file: Path, content: bytes) -> bool:

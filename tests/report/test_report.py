@@ -53,13 +53,11 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
     assert both.count("<section") == 2
     assert both.count('data-chart="volume"') == 2
     assert both.count("window.drawChart=") == 1  # Vega is there once, whatever the number of charts
-    one = written(lake, account_id=ACCOUNT)
+    one = written(lake, accounts=[ACCOUNT])
     assert ACCOUNT in one
     assert OTHER_ACCOUNT not in one
-    with pytest.raises(
-        UsageError, match=f"expected one of the accounts {OTHER_ACCOUNT}, {ACCOUNT}"
-    ):
-        report(lake, account_id="AC0")
+    with pytest.raises(UsageError, match=f"no account 'AC0'; it has: .*{ACCOUNT}.*{OTHER_ACCOUNT}"):
+        report(lake, accounts=["AC0"])
 
 
 def test_accounts_beyond_one_page_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -108,4 +108,4 @@ def test_command_writes_the_report(tmp_path: Path):
     assert again.stdout.startswith("nothing new in ")
     wrong = run("report", "--data", str(lake.root), "--account", "AC0", cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "expected one of the accounts" in wrong.stderr
+    assert "no account 'AC0'" in wrong.stderr

@@ -3,7 +3,11 @@
 -- of its first scan.
 SELECT
     account_id,
-    greatest(max(completed_at), $now::TIMESTAMPTZ) AS as_of,
+    CASE
+        -- Nothing is lost any more of an account that is retired.
+        WHEN list_contains($retired::VARCHAR[], account_id) THEN max(completed_at)
+        ELSE greatest(max(completed_at), $now::TIMESTAMPTZ)
+    END AS as_of,
     min(observed_at) AS archive_since
 FROM coverage
 GROUP BY account_id

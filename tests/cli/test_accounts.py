@@ -1,0 +1,127 @@
+"""Commands about several accounts: which are listed, checked, retired, and what others then show of them."""
+
+import csv
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.lake.layout import Lake
+from pipeline.quality.checks import unsynced_accounts
+from pipeline.quality.status import status
+from pipeline.sync import EVERYTHING
+from pipeline.sync_accounts import sync_accounts
+from tests.support.command import run
+from tests.support.several import NOW, SIDS, configured, emulated
+
+MONTHS = timedelta(days=60)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an archive of three accounts in ``data``; nobody serves them any more."""
+    folder = tmp_path_factory.mktemp("accounts")
+    with emulated(folder / "data") as (_, accounts):
+        lake = Lake(folder / "data")
+        assert all(one.ok for one in sync_accounts(lake, accounts, scope=EVERYTHING))
+        configured(folder, accounts)
+    return folder
+
+
+def test_accounts_are_listed_with_their_last_sync_and_checked(tmp_path: Path):
+    with emulated(tmp_path / "data") as (emulator, accounts):
+        variables = configured(tmp_path, accounts)
+        done = run("accounts", "--json", cwd=tmp_path, **variables)
+        rows = json.loads(done.stdout)["accounts"]
+        assert [(one["name"], one["state"], one["last_scan_at"]) for one in rows] == [
+            (name, "active", None) for name in SIDS
+        ]
+        assert emulator.requests == []
+        assert run("sync", "--account", "good", cwd=tmp_path, **variables).returncode == 0
+        emulator.requests.clear()
+        variables["OTHER_TOKEN"] = "wrong"
+        done = run("accounts", "--check", "--json", cwd=tmp_path, **variables)
+        assert done.returncode == 1
+        rows = json.loads(done.stdout)["accounts"]
+        assert [one["last_scan_at"] for one in rows] == ["2026-11-14T15:00:00Z", None, None]
+        assert [one["check"] == "ok" for one in rows] == [True, False, True]
+        assert len(emulator.requests) == 3
+        assert "wrong" not in done.stdout + done.stderr  # R11
+
+
+def test_retired_account_counts_as_lost_no_more(archive: Path):
+    lake, later = Lake(archive / "data"), NOW + MONTHS
+    assert not any(one.ok for one in status(lake, later).accounts)
+    data = {"EMAIL_ARCHIVE_DATA": str(lake.root)}
+    done = run("accounts", "retire", "other", cwd=archive, **data)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {one.name: one for one in status(lake, later).accounts}
+    assert (found["other"].ok, found["other"].lost, found["other"].at_risk) == (True, (), ())
+    assert found["other"].operations > 0
+    assert found["other"].gaps < found["good"].gaps
+    done = run("status", "--account", "other", "--at", "2027-03-01", cwd=archive, **data)
+    assert done.returncode == 0
+    assert f"other ({SIDS['other']}), retired at " in done.stdout
+    assert run("accounts", "resume", SIDS["other"], cwd=archive, **data).returncode == 0
+    assert not {one.name: one for one in status(lake, later).accounts}["other"].ok
+    done = run("accounts", "retire", "nobody", cwd=archive, **data)
+    assert done.returncode == 2
+    assert "good" in done.stderr
+
+
+def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
+    lake = Lake(archive / "data")
+    assert all(one.ok for one in status(lake, NOW + timedelta(hours=1)).accounts)
+    assert unsynced_accounts(lake, NOW) == {}
+    tomorrow = NOW + timedelta(hours=26)
+    assert unsynced_accounts(lake, tomorrow) == dict.fromkeys(SIDS.values(), NOW.isoformat())
+    assert [(one.unsynced, one.ok) for one in status(lake, tomorrow).accounts] == [
+        (True, False)
+    ] * 3
+    done = run(
+        "status",
+        "--at",
+        "2026-11-15T18:00",
+        cwd=archive,
+        EMAIL_ARCHIVE_DATA=str(lake.root),
+    )
+    assert done.returncode == 1
+    assert f"good ({SIDS['good']})" in done.stdout
+    assert "not synced for a day: sync it, or retire it" in done.stdout
+
+
+def test_configured_account_that_was_never_synced_is_an_error(tmp_path: Path):
+    with emulated(tmp_path) as (_, accounts):
+        lake = Lake(tmp_path)
+        list(sync_accounts(lake, accounts, ["good"], scope=EVERYTHING))
+    found = {one.name: one for one in status(lake, NOW).accounts}
+    assert {name: one.ok for name, one in found.items()} == {
+        "good": True,
+        "other": False,
+        "third": False,
+    }
+    assert unsynced_accounts(lake, NOW) == {SIDS["other"]: "never", SIDS["third"]: "never"}
+
+
+def test_reading_commands_take_accounts_by_name(archive: Path):
+    data = {"EMAIL_ARCHIVE_DATA": str(archive / "data")}
+
+    def exported(*arguments: str) -> set[str]:
+        done = run("export", "--table", "operations", *arguments, cwd=archive, **data)
+        assert (done.returncode, done.stderr) == (0, "")
+        return {row["account_id"] for row in csv.DictReader(done.stdout.splitlines())}
+
+    assert exported() == set(SIDS.values())
+    assert exported("--account", "good") == {SIDS["good"]}
+    assert exported("--account", "good", "--account", SIDS["third"]) == {
+        SIDS["good"],
+        SIDS["third"],
+    }
+    done = run("publish", "--account", "good", cwd=archive, **data)
+    assert done.returncode == 0
+    assert "3 days" in done.stdout
+    for command in (["export", "--table", "operations"], ["publish"], ["status"]):
+        done = run(*command, "--account", "nobody", cwd=archive, **data)
+        assert done.returncode == 2
+        assert "the archive has no account 'nobody'; it has: good" in done.stderr
