@@ -91,7 +91,7 @@ def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
     assert "not synced for a day: sync it, or retire it" in done.stdout
 
 
-def test_configured_account_that_was_never_synced_is_an_error(tmp_path: Path):
+def test_configured_account_without_any_sync_is_an_error(tmp_path: Path):
     with emulated(tmp_path) as (_, accounts):
         lake = Lake(tmp_path)
         list(sync_accounts(lake, accounts, ["good"], scope=EVERYTHING))
