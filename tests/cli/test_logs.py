@@ -46,7 +46,7 @@ def test_every_scan_merge_and_publish_is_one_line_of_json(tmp_path: Path):
 def test_retries_and_failures_name_the_window_and_the_servers_request(tmp_path: Path):
     faults = Faults(1, {"500": 0.5})
     # The smallest pages: a window is given up at once, and not tried again with smaller ones.
-    fields = {"retry_attempts": 2, "operation_errors": False, "page_size": 50}
+    fields = {"retry_attempts": 2, "fetch_operation_errors": False, "page_size": 50}
     with account(WORLD, NOW, tmp_path, options=Options(faults=faults), **fields) as (_, settings):
         done = run("--log-format", "json", "sync", cwd=tmp_path, **settings.environment())
     assert done.returncode == 1
