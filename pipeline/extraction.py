@@ -20,6 +20,7 @@ from pipeline.lake.faults import UnreadableError
 from pipeline.lake.landing import land, land_lookups
 from pipeline.lake.layout import Lake
 from pipeline.lake.pending_lookups import read_pending_lookups
+from pipeline.lake.shared_ids import SharedIds
 from pipeline.model.records import Partition, PendingLookup, ScanFacts
 from pipeline.model.windows import Window
 from pipeline.observer import Observer
@@ -48,10 +49,17 @@ def extract(
         windows: what to scan.
         observer: called with the windows, each page and each scan.
         on_day: called with each day once all its windows are done, while others are still scanned.
+
+    Raises:
+        CredentialsError: the API refuses the credentials.
+        SharedIdsError: the archive has these operations under another account; they do not land.
     """
     drift: Counter[str] = Counter()
+    shared = None if settings.allow_shared_ids else SharedIds(lake, settings.account_sid)
 
     def land_scan(result: ScanResult) -> FailedScan | None:
+        if shared:
+            shared.check(result.scan)
         try:
             land(lake, result.scan)
         except UnreadableError as error:  # the system refuses to write to this day; others may work

@@ -331,6 +331,12 @@ class Settings(ArchiveSettings):
         description="Whether to fetch the errors of operations with failures: one request each.",
     )
 
+    allow_shared_ids: bool = Field(
+        default=False,
+        description="Whether to store operations that the archive has under another account, most likely "
+        "since one of the two has the credentials or the SID of the other.",
+    )
+
     @field_validator("refresh_intervals")
     @classmethod
     def _check_refresh(cls, value: str) -> str:

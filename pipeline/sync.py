@@ -102,6 +102,7 @@ def sync(
     Raises:
         ApiError: the API can't be reached, or refuses the credentials.
         ClockError: the API's clock is implausible.
+        SharedIdsError: the archive has the account's operations under another one; nothing is stored.
         LakeError: the archive's folder can't be used.
     """
     began = monotonic()

@@ -61,6 +61,13 @@ def sync(
             help="Wait for another sync of the same account; without, it is left to that one.",
         ),
     ] = False,
+    allow_shared_ids: Annotated[
+        bool,
+        typer.Option(
+            "--allow-shared-ids",
+            help="Store operations that the archive has under another account.",
+        ),
+    ] = False,
 ) -> None:
     """Scan what is due and bring the archive up to date.
 
@@ -80,7 +87,8 @@ def sync(
     from pipeline.settings import ArchiveSettings
     from pipeline.sync_accounts import sync_accounts, totals
 
-    overrides = data_setting(data) | ({"trust_clock": True} if trust_clock else {})
+    allowed = {"trust_clock": trust_clock, "allow_shared_ids": allow_shared_ids}
+    overrides = data_setting(data) | {name: True for name, is_set in allowed.items() if is_set}
     accounts = load_accounts(**overrides)
     active = [one.settings for one in accounts if one.settings]
     lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
