@@ -155,5 +155,5 @@ def test_all_text_is_printed_by_one_module():
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("print", "Console", "typer.echo", "sys.stderr.write")
     }
-    commands = {"pipeline/cli/sync.py", "pipeline/cli/archive.py"}
+    commands = {f"pipeline/cli/{name}.py" for name in ("sync", "archive", "accounts")}
     assert printers == {"pipeline/terminal.py", "pipeline/cli/rendering.py"} | commands

@@ -3,13 +3,14 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import duckdb
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -36,20 +37,85 @@ def console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool =
 
 
 def write_table(result: duckdb.DuckDBPyRelation, max_rows: int) -> None:
-    """A result as a table on stdout, `max_rows` of it at most."""
+    """A result as a table on stdout, `max_rows` of it at most.
+
+    Where a terminal is too narrow, one row is shown with a column a line, and of more rows the columns in the
+    middle are left out and named below.
+    """
+    names = [printable(name) for name in result.columns]
+    rows = [
+        [printable(_shown(value), keep="\n") for value in row]
+        for row in result.limit(max_rows).fetchall()
+    ]
+    screen = console()
+    widths = [cell_len(name) for name in names]
+    for row in rows:
+        widths = [
+            max(width, *map(cell_len, text.split("\n")))
+            for width, text in zip(widths, row, strict=True)
+        ]
+    kept = fitting(widths, screen.width) if screen.is_terminal else list(range(len(names)))
+    if len(rows) == 1 and len(kept) < len(names):
+        _write_lines(screen, names, rows[0])
+        return
+    numbers = [type_.id in _NUMBERS for type_ in result.types]
     table = Table()
-    for name, type_ in zip(result.columns, result.types, strict=True):
-        is_number = type_.id in _NUMBERS
-        table.add_column(printable(name), justify="right" if is_number else "left", overflow="fold")
-    for row in result.limit(max_rows).fetchall():
-        table.add_row(*(printable(_shown(value), keep="\n") for value in row))
-    screen = wide_enough(table)
-    screen.print(table)
-    rows, _ = result.shape
-    if rows > max_rows:
-        screen.print(
-            f"{rows - max_rows} more rows: see --max-rows, or --format csv", soft_wrap=True
+    for place, before in zip(kept, [-1, *kept], strict=False):
+        if place - before > 1:
+            table.add_column("…", justify="center")
+        table.add_column(
+            names[place], justify="right" if numbers[place] else "left", overflow="fold"
         )
+    for row in rows:
+        cells = [
+            ("…", row[place]) if place - before > 1 else (row[place],)
+            for place, before in zip(kept, [-1, *kept], strict=False)
+        ]
+        table.add_row(*(text for cell in cells for text in cell))
+    wide_enough(table).print(table)
+    count, _ = result.shape
+    if count > max_rows:
+        screen.print(
+            f"{count - max_rows} more rows: see --max-rows, or --format csv", soft_wrap=True
+        )
+    if hidden := [name for place, name in enumerate(names) if place not in kept]:
+        screen.print(f"{len(hidden)} columns do not fit: {', '.join(hidden)}", style="dim")
+
+
+def fitting(widths: Sequence[int], screen: int) -> list[int]:
+    """The places of the columns that a screen has room for: from both ends in turn, at least the first.
+
+    Args:
+        widths: of the columns' texts.
+        screen: the width of the screen. Each column takes 3 more, the table 1.
+    """
+    if sum(widths) + 3 * len(widths) + 1 <= screen:
+        return list(range(len(widths)))
+    left = screen - 1 - 4  # the column of dots
+    kept: list[int] = []
+    for place in _from_both_ends(len(widths)):
+        left -= widths[place] + 3
+        if kept and left < 0:
+            break
+        kept.append(place)
+    return sorted(kept)
+
+
+def _from_both_ends(count: int) -> Iterator[int]:
+    for step in range((count + 1) // 2):
+        yield step
+        if step != count - 1 - step:
+            yield count - 1 - step
+
+
+def _write_lines(screen: Console, names: Sequence[str], row: Sequence[str]) -> None:
+    """A row with a column a line."""
+    table = Table(show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in zip(names, row, strict=True):
+        table.add_row(name, text)
+    screen.print(table)
 
 
 def write_csv(result: duckdb.DuckDBPyRelation) -> None:

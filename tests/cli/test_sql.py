@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +11,17 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pipeline.access.query import ask
+from pipeline.cli.rendering import fitting
 from pipeline.emulator import Emulator
 from pipeline.lake.layout import Lake
+from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
-from tests.support.command import run
-from tests.support.factories import at
+from tests.support.command import on_terminal, run
+from tests.support.factories import at, derived, new_lake, record, scan
 
 NOW = at("2026-11-14 15:00")
 
@@ -145,3 +151,44 @@ def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings])
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
+
+
+def shown(query: str, lake: Lake, cwd: Path, columns: int) -> list[str]:
+    """What a terminal of a width shows of a query."""
+    arguments = ("sql", query, "--data", str(lake.root))
+    code, text = on_terminal(*arguments, cwd=cwd, COLUMNS=str(columns), NO_COLOR="1")
+    assert code == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
+
+
+@pytest.mark.parametrize("columns", [80, 110, 200])
+def test_wide_result_leaves_out_columns_and_names_them(tmp_path: Path, columns: int):
+    """No word is broken, no line is longer than the terminal, and every column is there or named."""
+    records = [record(1), record(2, created_at=at("2026-11-20 13:00"))]
+    lake = derived(new_lake(tmp_path), scan(records))
+    publish(lake)
+    lines = shown("FROM delivery_hourly", lake, tmp_path, columns)
+    names = ask(lake, "FROM delivery_hourly").schema.names
+    table, below = lines[:-1], " ".join(lines)
+    assert max(len(line) for line in table if "│" in line or "┃" in line) <= columns
+    header = next(line for line in lines if "account_id" in line)
+    assert "…" in header
+    assert all(name in below for name in names)
+    assert "columns do not fit" in below
+
+
+def test_one_wide_row_is_shown_with_a_column_a_line(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
+    publish(lake)
+    lines = shown("FROM delivery_hourly", lake, tmp_path, 80)
+    names = ask(lake, "FROM delivery_hourly").schema.names
+    assert [line.split()[1] for line in lines if line.startswith("│")] == names
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(20, 250))
+def test_columns_that_are_kept_fit(widths: list[int], screen: int):
+    kept = fitting(widths, screen)
+    assert kept == sorted(set(kept))
+    assert kept[0] == 0
+    dots = 4 if len(kept) < len(widths) else 0
+    assert sum(widths[n] + 3 for n in kept) + 1 + dots <= screen or len(kept) == 1
