@@ -92,6 +92,16 @@ class ArchiveSettings(BaseSettings):
         populate_by_name=True,
     )
 
+    def __init__(self, **values: Any) -> None:
+        """Take `values` as fields by name; they win over the environment and the ``.env`` file.
+
+        Raises:
+            SettingsError: a name is not a field. Unknown variables of the environment are only warned of.
+            ValidationError: a setting is missing or malformed.
+        """
+        _require_fields(type(self), values)
+        super().__init__(**values)
+
     data: _DataFolder = Field(Path("data"), description="The archive's folder.")
     config: Path | None = Field(
         None,
@@ -153,8 +163,8 @@ class ArchiveSettings(BaseSettings):
         """Read the settings; `overrides` are fields by name and win over the environment.
 
         Raises:
-            SettingsError: names each missing or malformed variable, what was expected and what to do, without
-                any value of a secret.
+            SettingsError: names each missing or malformed variable, or a name that is not a field, what was
+                expected and what to do, without any value of a secret.
         """
         file = _readable_env_file()
         _check_names(_given(file))
@@ -228,6 +238,26 @@ def _check_names(names: Iterable[str]) -> None:
         likely = difflib.get_close_matches(name, known, n=1)
         hint = f"; is {_PREFIX}{likely[0]} meant?" if likely else ""
         log.warning("%s%s is not a setting and is ignored%s", _PREFIX, name, hint)
+
+
+def _require_fields(settings: type[ArchiveSettings], names: Iterable[str]) -> None:
+    """Raise SettingsError for a name that is neither a field nor a variable of one."""
+    variables = settings.variables()
+    fields = {variable: name for name, variable in variables.items()}
+    renamed = {_field_name(old): fields[new] for old, new in _RENAMED.items() if new in fields}
+    known = {*fields, *variables, *_RENAMED}
+    for name in names:
+        if name in known or name.startswith("_"):  # pydantic-settings' own arguments begin with _
+            continue
+        likely = difflib.get_close_matches(name, variables, n=1)
+        meant = renamed.get(name) or next(iter(likely), None)
+        hint = f"; is {meant} meant?" if meant else ""
+        msg = f"{name} is not a field of {settings.__name__}{hint}"
+        raise SettingsError(msg)
+
+
+def _field_name(variable: str) -> str:
+    return variable.removeprefix(_PREFIX).lower()
 
 
 def _without_prefix(names: Iterable[str]) -> set[str]:

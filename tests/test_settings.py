@@ -2,6 +2,7 @@
 
 import pickle
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -291,6 +292,29 @@ def test_old_name_works_with_a_warning(  # noqa: PLR0917 - fixtures and a table
     assert warnings_of(caplog) == [
         f"EMAIL_ARCHIVE_{old} is deprecated: use EMAIL_ARCHIVE_{new}",
     ]
+
+
+@pytest.mark.parametrize("make", [Settings, Settings.load])
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("refresh", "; is refresh_intervals meant?"),
+        ("lookup_seconds", "; is lookup_timeout meant?"),
+        ("page_sise", "; is page_size meant?"),
+        ("zzz", ""),
+    ],
+)
+def test_unknown_argument_is_an_error_naming_the_likely_field(
+    make: Callable[..., Settings], name: str, hint: str
+):
+    with pytest.raises(SettingsError) as caught:
+        make(account_sid=SID, auth_token=TOKEN, **{name: "1"})
+    assert str(caught.value) == f"{name} is not a field of Settings{hint}"
+
+
+def test_argument_may_be_named_as_its_variable():
+    settings = Settings(TWILIO_ACCOUNT_SID=SID, TWILIO_AUTH_TOKEN=TOKEN, _env_file=None)
+    assert settings.account_sid == SID
 
 
 @pytest.mark.parametrize(("text", "mode"), [("0600", 0o600), ("640", 0o640), ("0644", 0o644)])
