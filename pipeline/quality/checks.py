@@ -28,7 +28,7 @@ from pipeline.model.schema import (
     STATUSES,
     Table,
 )
-from pipeline.model.windows import CLOCK_MARGIN, DAY, RETENTION, RISK_WITHIN
+from pipeline.model.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
 from pipeline.outputs.collected import scan_times, slot_states
 from pipeline.outputs.views import ask_lake
 
@@ -39,8 +39,8 @@ _ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
 _AT_ONCE: Final = 2_000_000
 """Rows that are looked at together: some 300 MB."""
 
-UNSYNCED_AFTER: Final = DAY + CLOCK_MARGIN
-"""Whatever the refresh policy, an account is scanned once a day."""
+UNSYNCED_AFTER: Final = timedelta(hours=6)
+"""How old the latest scan of an active account may be: a sync is due every 10 minutes."""
 
 _GRACE_HOURS: Final = 1.0
 """How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""

@@ -52,7 +52,7 @@ class AccountStatus:
         name: its name in the configuration; its SID without one.
         retired_at: since when it is synced no more; None if it is active. Nothing of a retired account is
             at risk or newly lost.
-        unsynced: whether it is active and was not scanned for a day.
+        unsynced: whether it is active and was not scanned for 6 hours.
         first_day: the oldest UTC day that has a table; None if none has.
         last_day: the newest one.
         days: days that have a table.

@@ -9,11 +9,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import typer
 from typer.testing import CliRunner
@@ -68,9 +69,18 @@ def _where(table: Table) -> str:
 
 def commands() -> None:
     """The help of every command."""
-    for name in ("", *typer.main.get_command(app).commands):  # type: ignore[attr-defined]  # a group
+    for name in ("", *_names(typer.main.get_command(app))):
         print(f"\n## email-archive {name}".rstrip(), "\n\n```text", sep="")
         print(_invoked([*name.split(), "--help"], columns=88), "```", sep="")
+
+
+def _names(group: Any) -> Iterator[str]:
+    """The names of a group's commands, each followed by those of the commands below it."""
+    for name, command in group.commands.items():
+        yield name
+        yield from (
+            (f"{name} {below}" for below in _names(command)) if hasattr(command, "commands") else ()
+        )
 
 
 def demo() -> None:
