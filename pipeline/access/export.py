@@ -6,7 +6,7 @@ Rows are streamed in batches, so memory does not grow with the table.
 import codecs
 import io
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, Literal, TypeAlias
@@ -79,10 +79,17 @@ def export(
             batches = connection.sql(query, params=bounds).to_arrow_reader(_BATCH)
             return _write(batches, form, file, arrow_schema(table.published))
 
-    try:
-        # A file can be written again from the beginning, a pipe can't.
-        is_file = isinstance(sink, Path) and not is_stream(sink)
+    # A file can be written again from the beginning, a pipe can't.
+    is_file = isinstance(sink, Path) and not is_stream(sink)
+    with _query_errors(lake, name):
         return engine.retry_torn_reads(exported) if is_file else exported()
+
+
+@contextmanager
+def _query_errors(lake: Lake, name: str) -> Iterator[None]:
+    """Raise DuckDB's errors as this package's."""
+    try:
+        yield
     except duckdb.CatalogException as error:
         msg = (
             f"the warehouse of {lake.root} has no {name} yet: make it with `email-archive publish`"

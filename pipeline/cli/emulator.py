@@ -1,4 +1,4 @@
-"""Commands that need no account: `emulate` and `demo`."""
+"""Commands that need no account at Twilio: `emulate` and `demo`."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,51 +19,62 @@ class Counting(StrEnum):
     exclusive = "exclusive"
 
 
+_Accounts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--account",
+        help="Serve an account of this name, as NAME=PER_DAY or NAME=PER_DAY,COUNTING; repeat it for "
+        "several.",
+        show_default=False,
+    ),
+]
+_Start = Annotated[
+    datetime | None,
+    typer.Option(help="Creation of the first operation (UTC); by default 30 days before --now."),
+]
+_Now = Annotated[
+    datetime | None,
+    typer.Option(help="The first time that the clock shows (UTC); by default this machine's time."),
+]
+_Rate = Annotated[
+    float,
+    typer.Option(
+        help="Simulated seconds per second; 0 stops the clock. If the clock advances more than 10 minutes "
+        "within a sync, the sync takes it for wrong.",
+        min=0,
+    ),
+]
+_Outage = Annotated[
+    datetime | None,
+    typer.Option(
+        help="A UTC day of an outage: few emails are delivered and opened.", formats=TIMES[:1]
+    ),
+]
+
+
 def emulate(
     port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 8790,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     allow_remote: Annotated[
         bool, typer.Option(help="Allow an address that other machines can reach.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="The world's seed: the same seed, the same world.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the operations.")] = 1,
     per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=0)] = 400,
-    account: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Serve an account of this name, as NAME=PER_DAY or NAME=PER_DAY,COUNTING; repeat it for "
-            "several.",
-            show_default=False,
-        ),
-    ] = None,
-    start: Annotated[
-        datetime | None,
-        typer.Option(help="Where the world begins (UTC); by default 30 days before the clock."),
-    ] = None,
-    now: Annotated[
-        datetime | None, typer.Option(help="What the clock shows first (UTC); by default the time.")
-    ] = None,
-    rate: Annotated[
-        float,
-        typer.Option(
-            help="Simulated seconds per second; 0 stops the clock. A sync takes a clock that gets more than "
-            "10 minutes ahead meanwhile for a wrong one.",
-            min=0,
-        ),
-    ] = 1.0,
+    account: _Accounts = None,
+    start: _Start = None,
+    now: _Now = None,
+    rate: _Rate = 1.0,
     counting: Annotated[
-        Counting, typer.Option(help="Whether `delivered` still counts what was opened.")
+        Counting, typer.Option(help="Whether `delivered` includes opened emails (cumulative).")
     ] = Counting.cumulative,
     faults: Annotated[
-        str, typer.Option(help="What goes wrong, as 429=0.05,reset=0.01,seed=7.")
+        str, typer.Option(help="Faults to inject, as 429=0.05,reset=0.01,seed=7.")
     ] = "",
-    outage: Annotated[
-        datetime | None,
-        typer.Option(help="A UTC day on which little is delivered and opened.", formats=TIMES[:1]),
-    ] = None,
+    outage: _Outage = None,
 ) -> None:
-    """Serve the API on this machine, for a computed account or several.
+    """Serve an emulator of the API, for one account or several.
 
-    The clock can be set over POST /emulator/clock, from this machine alone.
+    POST /emulator/clock sets its clock, from this machine only.
 
     Example: email-archive emulate --port 8790 --per-day 2000 --rate 60
     """
@@ -89,12 +100,12 @@ def emulate(
 
 def demo(
     data: Annotated[
-        Path, typer.Option("--data", help="Where the demo's archive goes; emptied first.")
+        Path, typer.Option("--data", help="The folder of the demo's archive; emptied first.")
     ] = Path("data/demo"),
     per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=1)] = 400,
     dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,
 ) -> None:
-    """Play 30 days in fast time and compare with the truth.
+    """Archive 30 simulated days and compare with the truth.
 
     Needs no credentials and no network: an emulator serves the API on this machine.
 

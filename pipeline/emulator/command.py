@@ -1,6 +1,7 @@
 """The command `email-archive emulate`: serve worlds, and print how to reach them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import get_args
 
@@ -37,26 +38,11 @@ def run(
     if reading is None or per_day <= 0:
         msg = "expected --counting cumulative or exclusive, and --per-day above 0"
         raise UsageError(msg)
-    parsed_faults = Faults.parse(faults) if faults else None
     begin = start or now - timedelta(days=30)
-    named = [EmulatedAccount.parse(text) for text in accounts]
-    if len({one.token_variable for one in named}) < len(named):
-        msg = "expected each --account once, with names that differ in their letters and digits"
-        raise UsageError(msg)
-    served = [
-        (
-            World(
-                seed + one.seed, one.per_day, begin, counting=one.counting or reading, outage=outage
-            ),
-            Options(account_sid=one.sid, auth_token=one.auth_token, faults=parsed_faults),
-        )
-        for one in named
-    ] or [
-        (
-            World(seed, per_day, begin, counting=reading, outage=outage),
-            Options(faults=parsed_faults),
-        )
-    ]
+    world = World(seed, per_day, begin, counting=reading, outage=outage)
+    options = Options(faults=Faults.parse(faults) if faults else None)
+    named = _parse(accounts)
+    served = [_account(one, world, options) for one in named] or [(world, options)]
 
     def ready(url: str) -> None:
         total = sum(world.per_day for world, _ in served)
@@ -68,6 +54,26 @@ def run(
         say("export EMAIL_ARCHIVE_TRUST_CLOCK=true")
 
     serve(served, Clock(now, rate), host=host, port=port, allow_remote=allow_remote, ready=ready)
+
+
+def _parse(accounts: Sequence[str]) -> list[EmulatedAccount]:
+    named = [EmulatedAccount.parse(text) for text in accounts]
+    if len({one.token_variable for one in named}) < len(named):
+        msg = "expected each --account once, with names that differ in their letters and digits"
+        raise UsageError(msg)
+    return named
+
+
+def _account(account: EmulatedAccount, world: World, options: Options) -> tuple[World, Options]:
+    """The account's world and options: those of the command, but for what the account has of its own."""
+    own_world = replace(
+        world,
+        seed=world.seed + account.seed,
+        per_day=account.per_day,
+        counting=account.counting or world.counting,
+    )
+    own_options = replace(options, account_sid=account.sid, auth_token=account.auth_token)
+    return own_world, own_options
 
 
 def _single(url: str) -> Iterator[str]:

@@ -129,23 +129,7 @@ def create_app(
         injector: injects faults; None for none.
     """
     api = _Api(world, clock, options, injector or Injector(Faults()))
-
-    def finish(request: Request, response: Response) -> Response:
-        response.headers["Date"] = format_datetime(clock.now().replace(microsecond=0), usegmt=True)
-        response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
-        query = dict(request.query_params)
-        served(Served(request.method, request.url.path, query, response.status_code))
-        return response
-
-    def endpoint(
-        content: Callable[[Request], Any],
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def respond(request: Request) -> Response:
-            await asyncio.sleep(options.latency_seconds)
-            _authorize(request, options)
-            return finish(request, JSONResponse(content(request)))
-
-        return respond
+    responder = _Responder(clock, options, served)
 
     async def control(request: Request) -> Response:
         require_local(request)
@@ -154,27 +138,58 @@ def create_app(
         now = clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
         return JSONResponse({"now": now, "rate": clock.rate})
 
-    async def description(request: Request) -> Response:
-        require_local(request)
-        return Response(DESCRIPTION.read_bytes(), media_type="application/json")
-
-    async def refuse(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
-        return finish(request, error_response(error))
-
     app = Starlette(
         routes=[
-            Route("/v1/Emails/Operations", endpoint(api.listing)),
-            Route("/v1/Emails/Operations/{operation_id}", endpoint(api.operation)),
-            Route("/v1/Emails/Operations/{operation_id}/Errors", endpoint(api.errors)),
+            Route("/v1/Emails/Operations", responder.endpoint(api.listing)),
+            Route("/v1/Emails/Operations/{operation_id}", responder.endpoint(api.operation)),
+            Route("/v1/Emails/Operations/{operation_id}/Errors", responder.endpoint(api.errors)),
             Route("/emulator/clock", control, methods=["GET", "POST"]),
-            Route("/emulator/openapi.json", description),
+            Route("/emulator/openapi.json", _description),
         ],
         middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)],
-        exception_handlers={HTTPException: refuse},
+        exception_handlers={HTTPException: responder.refuse},
     )
     app.router.redirect_slashes = False  # the API answers with 404 and does not redirect
     return Unreliable(app, injector, clock.now, "/v1/") if injector else app
+
+
+@dataclass(frozen=True, slots=True)
+class _Responder:
+    """Adds the API's headers to responses, and reports each of them to `served`."""
+
+    clock: Clock
+    options: Options
+    served: Callable[[Served], None]
+
+    def endpoint(
+        self, content: Callable[[Request], Any]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that needs credentials and responds with `content` as JSON."""
+
+        async def respond(request: Request) -> Response:
+            await asyncio.sleep(self.options.latency_seconds)
+            _authorize(request, self.options)
+            return self._finish(request, JSONResponse(content(request)))
+
+        return respond
+
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """The response to an error."""
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+        return self._finish(request, error_response(error))
+
+    def _finish(self, request: Request, response: Response) -> Response:
+        now = self.clock.now().replace(microsecond=0)
+        response.headers["Date"] = format_datetime(now, usegmt=True)
+        response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
+        query = dict(request.query_params)
+        self.served(Served(request.method, request.url.path, query, response.status_code))
+        return response
+
+
+async def _description(request: Request) -> Response:
+    require_local(request)
+    return Response(DESCRIPTION.read_bytes(), media_type="application/json")
 
 
 @dataclass(frozen=True)

@@ -280,20 +280,10 @@ class _Life:
         into = np.clip(now - self.send_at, 0, self.duration)
         sent_so_far = np.where(is_sending, self.size * into // self.duration, none)
         age = np.where(is_done, now - done_at, 0).astype(float)
-        deliverable = self.size - self.failed - self.undelivered
-        delivered = _happened(deliverable, self.place, np.interp(age, _AGES, _DELIVERED))
-        undelivered = _happened(self.undelivered, self.place, np.interp(age, _AGES, _UNDELIVERED))
-        opened = _happened(self.opened, self.place, np.interp(age, _AGES, _OPENED))
+        (delivered, undelivered, opened), latest = self._events(age)
         failed = np.where(is_done, self.failed, none)
         processed = np.where(is_done, self.size, sent_so_far)
 
-        latest = np.maximum.reduce(
-            [
-                _latest(delivered, deliverable, self.place, _DELIVERED),
-                _latest(undelivered, self.undelivered, self.place, _UNDELIVERED),
-                _latest(opened, self.opened, self.place, _OPENED),
-            ]
-        )
         sending_since = self.send_at + -(-self.duration * sent_so_far // self.size)
         updated = np.select(
             [is_canceled, is_waiting, is_sending],
@@ -321,6 +311,26 @@ class _Life:
             "COMPLETED",
         )
         return status, counts, updated
+
+    def _events(self, age: Floats) -> tuple[list[Ints], Floats]:
+        """How many emails are delivered, undelivered and opened by an age; the age of the latest event.
+
+        Ages are milliseconds since all emails were sent.
+        """
+        deliverable = self.size - self.failed - self.undelivered
+        kinds = (
+            (deliverable, _DELIVERED),
+            (self.undelivered, _UNDELIVERED),
+            (self.opened, _OPENED),
+        )
+        happened = [
+            _happened(total, self.place, np.interp(age, _AGES, curve)) for total, curve in kinds
+        ]
+        latest = [
+            _latest(count, total, self.place, curve)
+            for count, (total, curve) in zip(happened, kinds, strict=True)
+        ]
+        return happened, np.maximum.reduce(latest)
 
 
 def _happened(total: Ints, place: Floats, share: Floats) -> Ints:

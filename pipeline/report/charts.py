@@ -4,6 +4,7 @@ Colours are keys of `palette`. Charts are as wide as their container; heights ar
 are left blank. Times are UTC. `series` has the charts over time.
 """
 
+from collections.abc import Container
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Final, TypeAlias
@@ -28,7 +29,36 @@ def curve(ages: Rows) -> Chart:
 
     An age without a later scan has no upper bound: there is only the line of the lower one.
     """
-    boxes = [
+    x, y = _age_axis(ages), _share_axis()
+    scale = alt.Scale(domain=["delivered", "opened"], range=["@blue", "@green"])
+    color = alt.Color("what:N", legend=None, scale=scale)
+    tips = tooltip(
+        "what",
+        alt.Tooltip("ages:N", title="from age"),
+        alt.Tooltip("low:Q", title="at least", format=".2%"),
+        alt.Tooltip("at_most:N", title="at most"),
+    )
+    boxes = alt.InlineData(values=_boxes(ages))
+    base = alt.Chart(boxes).encode(color=color, tooltip=tips)
+    bounded = base.transform_filter("isValid(datum.high)")
+    layers = alt.layer(
+        bounded.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=y_of(y, "low"), y2="high:Q"),
+        base.mark_rule(strokeWidth=2.5).encode(x=x, x2="to:Q", y=y_of(y, "low")),
+        bounded.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(
+            x=x, x2="to:Q", y=y_of(y, "high")
+        ),
+        *(
+            _label_at_end(ages[-1], what, dy).encode(y=y_of(y, "low"), color=color)
+            # Below the upper line and above the lower one, where there is room.
+            for what, dy in (("delivered", 13), ("opened", -12))
+        ),
+    )
+    return sized(layers, 260)
+
+
+def _boxes(ages: Rows) -> Rows:
+    """The bounds between each age and the next."""
+    return [
         {
             "what": what,
             "from": here["age_minutes"],
@@ -41,13 +71,19 @@ def curve(ages: Rows) -> Chart:
         for here, there in pairwise(ages)
         for what in ("delivered", "opened")
     ]
+
+
+def _bound(high: float | None) -> str:
+    return "unknown: not scanned after" if high is None else f"{high:.2%}"
+
+
+def _age_axis(ages: Rows) -> alt.X:
     names = {row["age_minutes"]: row["age"] for row in ages}
     labels = "".join(f"datum.value == {at} ? '{age}' : " for at, age in names.items())
-    last = ages[-1]
-    x = alt.X(
+    return alt.X(
         "from:Q",
         title="age: time since creation",
-        scale=alt.Scale(type="log", domain=[1, last["age_minutes"]], nice=False),
+        scale=alt.Scale(type="log", domain=[1, ages[-1]["age_minutes"]], nice=False),
         axis=alt.Axis(
             values=list(names),
             labelExpr=f"datum.value == 1 ? '1 min' : {labels}''",
@@ -56,75 +92,30 @@ def curve(ages: Rows) -> Chart:
             grid=False,
         ),
     )
-    y = alt.Y(
+
+
+def _share_axis() -> alt.Y:
+    return alt.Y(
         title="share of attempted emails",
         scale=alt.Scale(domain=[0, 1]),
         axis=alt.Axis(format=".0%", values=[0, 0.25, 0.5, 0.75, 1]),
     )
-    scale = alt.Scale(domain=["delivered", "opened"], range=["@blue", "@green"])
-    color = alt.Color("what:N", legend=None, scale=scale)
-    tips = tooltip(
-        "what",
-        alt.Tooltip("ages:N", title="from age"),
-        alt.Tooltip("low:Q", title="at least", format=".2%"),
-        alt.Tooltip("at_most:N", title="at most"),
-    )
-    base = alt.Chart(alt.InlineData(values=boxes)).encode(color=color, tooltip=tips)
-    bounded = base.transform_filter("isValid(datum.high)")
-    # Names at the lines' ends: below the upper line, above the lower one, where there is room.
-    names_at_end = [
-        alt.Chart(
-            alt.InlineData(
-                values=[{"what": what, "at": last["age_minutes"], "low": last[f"{what}_at_least"]}]
-            )
-        )
+
+
+def _label_at_end(last: Row, what: str, dy: int) -> alt.Chart:
+    point = {"what": what, "at": last["age_minutes"], "low": last[f"{what}_at_least"]}
+    label: alt.Chart = (
+        alt.Chart(alt.InlineData(values=[point]))
         .mark_text(align="right", dx=-4, dy=dy, fontWeight="bold", fontSize=12)
-        .encode(x=alt.X("at:Q"), y=y_of(y, "low"), color=color, text="what:N")
-        for what, dy in (("delivered", 13), ("opened", -12))
-    ]
-    layers = alt.layer(
-        bounded.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=y_of(y, "low"), y2="high:Q"),
-        base.mark_rule(strokeWidth=2.5).encode(x=x, x2="to:Q", y=y_of(y, "low")),
-        bounded.mark_rule(strokeWidth=1, strokeDash=[2, 2]).encode(
-            x=x, x2="to:Q", y=y_of(y, "high")
-        ),
-        *names_at_end,
+        .encode(x=alt.X("at:Q"), text="what:N")
     )
-    return sized(layers, 260)
-
-
-def _bound(high: float | None) -> str:
-    return "unknown: not scanned after" if high is None else f"{high:.2%}"
+    return label
 
 
 def weekday_hour(rows: Rows, name: str) -> Chart:
     """A heat map of weekday by hour: ``operations_per_hour``, or ``open_rate`` where `has_rate`."""
-    is_rate = name == "open_rate"
-    cells = [
-        {
-            "weekday": WEEKDAYS[row["weekday"] - 1],
-            "at": f"{WEEKDAYS[row['weekday'] - 1]} {row['hour']:02}:00 UTC",
-            **_chosen(row, "hour", "operations", "emails", "known_hours", "operations_per_hour"),
-            **{rate: row[rate] if has_rate(row) else None for rate in _RATES},
-        }
-        for row in rows
-    ]
-    color = alt.Color(
-        f"{name}:Q",
-        title="open rate" if is_rate else "operations per hour",
-        scale=alt.Scale(range=["@low", "@high"], zero=not is_rate),
-        legend=alt.Legend(
-            orient="top",
-            direction="horizontal",
-            gradientLength=130,
-            gradientThickness=10,
-            titleOrient="left",
-            tickCount=3,
-            format=".0%" if is_rate else ",.1~f",
-        ),
-    )
     hours = "datum.value % 6 == 0 ? datum.value + ':00' : ''"
-    base = alt.Chart(alt.InlineData(values=cells)).encode(
+    base = alt.Chart(alt.InlineData(values=_hours_of_week(rows))).encode(
         x=alt.X(
             "hour:O",
             title="hour of creation, UTC",
@@ -150,7 +141,37 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
     too_few = base.transform_filter(f"datum.known_hours > 0 && !isValid(datum.{name})").mark_text(
         text="·", color="@quiet"
     )
-    return sized(alt.layer(shown.encode(color=color), too_few), 7 * 22)
+    return sized(alt.layer(shown.encode(color=_gradient(name)), too_few), 7 * 22)
+
+
+def _hours_of_week(rows: Rows) -> Rows:
+    return [
+        {
+            "weekday": WEEKDAYS[row["weekday"] - 1],
+            "at": f"{WEEKDAYS[row['weekday'] - 1]} {row['hour']:02}:00 UTC",
+            **_chosen(row, "hour", "operations", "emails", "known_hours", "operations_per_hour"),
+            **{rate: row[rate] if has_rate(row) else None for rate in _RATES},
+        }
+        for row in rows
+    ]
+
+
+def _gradient(name: str) -> alt.Color:
+    is_rate = name == "open_rate"
+    return alt.Color(
+        f"{name}:Q",
+        title="open rate" if is_rate else "operations per hour",
+        scale=alt.Scale(range=["@low", "@high"], zero=not is_rate),
+        legend=alt.Legend(
+            orient="top",
+            direction="horizontal",
+            gradientLength=130,
+            gradientThickness=10,
+            titleOrient="left",
+            tickCount=3,
+            format=".0%" if is_rate else ",.1~f",
+        ),
+    )
 
 
 def has_rate(row: Row) -> bool:
@@ -208,21 +229,7 @@ def coverage(days: Rows) -> Chart:
     newest = max(row["created_date"] for row in days)
     first = _monday(newest) - timedelta(weeks=CALENDAR_WEEKS - 1)
     recent = [row for row in days if row["created_date"] >= first]
-    cells = [
-        {
-            "weekday": WEEKDAYS[row["created_date"].weekday()],
-            "week": f"{_monday(row['created_date'])}",
-            "day": named(row["created_date"]),
-            "text": f"{CROSS if row['state'] == 'gap' else ''}{row['created_date'].day}",
-            "state": _CALENDAR[row["state"]][0],
-            "lost": row["gap_slots"],
-            "before": row["before_archive_slots"],
-        }
-        for row in recent
-    ]
-    names, fills, strokes, inks = (list(part) for part in zip(*_CALENDAR.values(), strict=True))
-    present = {row["state"] for row in recent}
-    base = alt.Chart(alt.InlineData(values=cells)).encode(
+    base = alt.Chart(alt.InlineData(values=[_day_cell(row) for row in recent])).encode(
         x=alt.X(
             "weekday:O",
             title=None,
@@ -245,7 +252,33 @@ def coverage(days: Rows) -> Chart:
             alt.Tooltip("before:Q", title="hours before the archive"),
         ),
     )
-    legend = alt.Legend(
+    names, fills, strokes, inks = (list(part) for part in zip(*_CALENDAR.values(), strict=True))
+    legend = _states_legend({row["state"] for row in recent})
+    boxes = base.mark_rect(strokeWidth=1.5).encode(
+        fill=alt.Fill("state:N", scale=alt.Scale(domain=names, range=fills), legend=legend),
+        stroke=alt.Stroke("state:N", scale=alt.Scale(domain=names, range=strokes), legend=legend),
+    )
+    ink = alt.Color("state:N", scale=alt.Scale(domain=names, range=inks), legend=None)
+    layers = alt.layer(boxes, base.mark_text().encode(text="text:N", color=ink))
+    weeks = len({_monday(row["created_date"]) for row in recent})
+    return sized(layers.resolve_scale(color="independent"), 27 * weeks)
+
+
+def _day_cell(row: Row) -> Row:
+    day = row["created_date"]
+    return {
+        "weekday": WEEKDAYS[day.weekday()],
+        "week": f"{_monday(day)}",
+        "day": named(day),
+        "text": f"{CROSS if row['state'] == 'gap' else ''}{day.day}",
+        "state": _CALENDAR[row["state"]][0],
+        "lost": row["gap_slots"],
+        "before": row["before_archive_slots"],
+    }
+
+
+def _states_legend(present: Container[str]) -> alt.Legend:
+    return alt.Legend(
         orient="bottom",
         title=None,
         values=[name for state, (name, *_) in _CALENDAR.items() if state in present],
@@ -253,14 +286,6 @@ def coverage(days: Rows) -> Chart:
         symbolType="square",
         symbolSize=150,
     )
-    boxes = base.mark_rect(strokeWidth=1.5).encode(
-        fill=alt.Fill("state:N", scale=alt.Scale(domain=names, range=fills), legend=legend),
-        stroke=alt.Stroke("state:N", scale=alt.Scale(domain=names, range=strokes), legend=legend),
-    )
-    ink = alt.Color("state:N", scale=alt.Scale(domain=names, range=inks), legend=None)
-    layers = alt.layer(boxes, base.mark_text().encode(text="text:N", color=ink))
-    weeks = len({cell["week"] for cell in cells})
-    return sized(layers.resolve_scale(color="independent"), 27 * weeks)
 
 
 def _monday(day: date) -> date:

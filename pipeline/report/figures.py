@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.report import charts, sentences, series
-from pipeline.report.data import Account
+from pipeline.report.data import Account, Rows
 
 LEGEND: Final = (
     "filled: final; hollow: still changing; pale: partly known or closed; ◆ unusual, with the range "
@@ -66,21 +66,7 @@ def _figures(account: Account) -> Iterator[Figure]:
             sentences.resolution(account.curve),
         )
     if any(row["known_hours"] for row in account.weekday_hour):
-        rated = [row for row in account.weekday_hour if charts.has_rate(row)]
-        yield Figure(
-            "weekday_hour",
-            "Operations by weekday and hour",
-            sentences.weekday_hour(account.weekday_hour),
-            charts.weekday_hour(account.weekday_hour, "operations_per_hour"),
-            "Mean of the weeks in which the hour is final or closed. Blank: unknown so far",
-        )
-        yield Figure(
-            "open_rate_by_hour",
-            "Open rate by weekday and hour",
-            sentences.open_rate_by_hour(rated),
-            charts.weekday_hour(account.weekday_hour, "open_rate"),
-            f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered. Blank: unknown so far",
-        )
+        yield from _heat_maps(account.weekday_hour)
     if account.sizes:
         yield Figure(
             "sizes",
@@ -93,4 +79,21 @@ def _figures(account: Account) -> Iterator[Figure]:
         "How far each day is known",
         sentences.coverage(account),
         charts.coverage(account.coverage),
+    )
+
+
+def _heat_maps(hours: Rows) -> Iterator[Figure]:
+    yield Figure(
+        "weekday_hour",
+        "Operations by weekday and hour",
+        sentences.weekday_hour(hours),
+        charts.weekday_hour(hours, "operations_per_hour"),
+        "Mean of the weeks in which the hour is final or closed. Blank: unknown so far",
+    )
+    yield Figure(
+        "open_rate_by_hour",
+        "Open rate by weekday and hour",
+        sentences.open_rate_by_hour([row for row in hours if charts.has_rate(row)]),
+        charts.weekday_hour(hours, "open_rate"),
+        f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered. Blank: unknown so far",
     )
