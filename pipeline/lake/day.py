@@ -1,4 +1,4 @@
-"""A day under its lock, and a connection on which its tables are views."""
+"""A day whose lock is held, with a DuckDB connection that has its tables as views."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -16,17 +16,17 @@ from pipeline.model.records import Partition
 from pipeline.model.schema import Table
 
 MEMORY: Final = "96MB"
-"""What DuckDB takes at most before it spills. Around it the process needs about 200 MB."""
+"""Memory that DuckDB may use before it spills. The process needs about 200 MB besides."""
 
 AT_ONCE: Final = 64 * 1024
-"""How many states of a day are worked on at once: as many as need no spilling with `MEMORY`."""
+"""States of a day that are processed at once: as many as fit into `MEMORY` without spilling."""
 
 
 def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
     """A connection for any number of merges, one after the other."""
     lake.files.make_folder(lake.spill.parent)
     connection = engine.connect(spill=lake.spill, memory=MEMORY)
-    # Every result that has an order says so.
+    # Every query that needs an order has ORDER BY.
     connection.execute("SET preserve_insertion_order = false")
     connection.execute(statement("tables"))
     connection.execute(statement("pieces"))
@@ -35,7 +35,7 @@ def connect(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A partition, whose lock is held, and a connection of `connect`."""
+    """A partition whose lock is held, with a connection made by `connect`."""
 
     lake: Lake
     partition: Partition
@@ -54,25 +54,25 @@ class Day:
         return parquet.read(self.file(table), table.arrow)
 
     def version(self, table: Table) -> str | None:
-        """The version of history that history or operations were written as, or made of."""
+        """The version noted in the file of history or operations: that of history itself."""
         return parquet.version(self.file(table), table.arrow)
 
     def view(self, table: Table, condition: str = "true") -> None:
-        """Make the rows of the table's file that meet a condition a view of the table's name."""
+        """Create a view of the table's name, with the rows of its file that meet a condition."""
         rows = f"FROM ({part(table, self.file(table))}) WHERE {condition}"
         self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {rows}")
 
     def keep(self, name: str, query: str) -> None:
-        """Keep what a query finds as a temporary table."""
+        """Store the result of a query as a temporary table."""
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
 
-    def ask(self, query: str) -> tuple[int, ...]:
+    def fetch_row(self, query: str) -> tuple[int, ...]:
         """The one row of a query."""
         found: list[tuple[int, ...]] = self.connection.execute(query).fetchall()
         return found[0]
 
     def select(self, query: str, table: Table, **rows: pa.Table) -> pa.Table:
-        """What a query finds, also in some rows by their names, as rows of a table."""
+        """The result of a query as rows of a table; the query can also use `rows` by name."""
         for name, found in rows.items():
             self.connection.register(name, found)
         try:
@@ -82,7 +82,7 @@ class Day:
                 self.connection.unregister(name)
 
     def batches(self, query: str) -> Iterator[pa.RecordBatch]:
-        """What a query finds, as it comes."""
+        """The result of a query, in batches."""
         yield from self.connection.sql(query).to_arrow_reader(parquet.OPEN.row_group)
 
     def replace(
@@ -92,13 +92,13 @@ class Day:
         version: str | None,
         is_change: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Replace history or operations by rows as they come.
+        """Replace history or operations.
 
         Args:
             table: the table.
-            batches: its rows.
-            version: what is noted in the file as its version of history.
-            is_change: called once all rows have come: whether they replace those that are there.
+            batches: its new rows; they are written as they come.
+            version: the version of history, which is noted in the file.
+            is_change: called after the last batch; if it returns false, the old file stays.
         """
         try:
             with parquet.replacing(self.lake, table, self.partition) as target:
@@ -124,14 +124,14 @@ class Day:
 
 
 class _UnchangedError(Exception):
-    """Ends the writing of a file whose rows turn out to be those that are there."""
+    """Ends the writing of a file whose rows turn out to equal the stored ones."""
 
 
 @contextmanager
 def open_day(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection | None = None
 ) -> Iterator[Day]:
-    """A day, whose lock is held, on a connection of `connect`; by default one of its own.
+    """A day whose lock is held, on a connection made by `connect`; by default on a new one.
 
     Raises:
         LakeError: a statement fails in the block.

@@ -4,7 +4,7 @@ Merging is a union of sets: the same files again, or in another order, give the 
 file is replaced by one rename, history before operations and coverage last (R4), and only then are the landed
 files removed. A crash anywhere leaves them behind, and the next merge repeats the work.
 
-What states and operations a day has then is in `states`; here is the order in which its tables are written.
+`states` merges history and operations. This module has the order in which a day's tables are written.
 """
 
 import logging
@@ -42,7 +42,7 @@ from pipeline.model.schema import (
 log = logging.getLogger(__name__)
 
 Derive: TypeAlias = Callable[[Partition], None]
-"""What is to be derived of a day that changed, under its lock."""
+"""Called with a day that changed, under its lock, to derive its tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class MergeReport:
     Attributes:
         partition: the account and day.
         scans: landed scans that were merged.
-        operations: operations that the day has now.
-        states: distinct states in its history now.
-        new: operations that were not known before.
-        changed: operations known before that have another newest state now.
-        unchanged: operations that the scans saw as they were known.
-        rejects: distinct records that could not be read, ever, on this day.
-        new_rejects: those of them that are new.
+        operations: operations of the day, after the merge.
+        states: distinct states in its history, after the merge.
+        new: operations that the archive did not have.
+        changed: operations whose newest state has changed.
+        unchanged: operations that scans returned unchanged.
+        rejects: distinct records of the day that could not be parsed, in all its scans.
+        new_rejects: the new ones among them.
         lookups: lookups of single operations that were merged.
         observed_at: when the latest of the merged scans began: UTC, by the API's clock.
     """
@@ -85,17 +85,17 @@ def merge(
     *,
     at_once: int = AT_ONCE,
 ) -> MergeReport:
-    """Merge one partition, under its lock; nothing is written that would be the same.
+    """Merge one partition, under its lock; files that would not change are not written.
 
     Args:
         lake: the archive.
         partition: the account and day.
-        connection: one of `day.connect`; by default one of its own.
-        derive: called if the day changed, once it is merged.
-        at_once: about how many states are merged at once: memory follows it.
+        connection: made by `day.connect`; by default a new one.
+        derive: called after the merge, if the day changed.
+        at_once: about how many states are merged at once: it bounds the memory.
 
     Raises:
-        LakeError: a file of the partition is damaged or foreign, or DuckDB could not do it. Nothing is lost
+        LakeError: a file of the partition is damaged or foreign, or a DuckDB query failed. Nothing is lost
             or removed.
     """
     began = time.monotonic()
@@ -127,11 +127,12 @@ def _merge(day: Day, paths: Sequence[Path], at_once: int) -> tuple[MergeReport, 
     landed = {table: pa.concat_tables(rows) for table, rows in small.items()}
     known_rejects, rejects = _merge_rows(day, REJECTS, landed[REJECTS])
     _merge_rows(day, OPERATION_ERRORS, landed[OPERATION_ERRORS])
-    # After what was answered, and before the files go: what was asked must not be asked again.
+    # After the states and errors that lookups returned, and before the landed files are removed: no lookup is
+    # repeated.
     _merge_rows(day, LOOKUPS, landed[LOOKUPS])
     if changes.seen or landed[LOOKUPS].num_rows:
         write_pending_lookups(day)
-    # Last of the tables: coverage must not claim what the others do not hold yet (R4).
+    # Last: coverage must not claim states that the other tables do not have yet (R4).
     _, coverage = _merge_rows(day, COVERAGE, landed[COVERAGE])
     if landed[COVERAGE].num_rows:
         _write_slots(day, coverage)
@@ -150,11 +151,11 @@ def _merge(day: Day, paths: Sequence[Path], at_once: int) -> tuple[MergeReport, 
         lookups=landed[LOOKUPS].num_rows,
         observed_at=pc.max(landed[COVERAGE]["observed_at"]).as_py(),
     )
-    return report, changes.has_news
+    return report, changes.has_changed_states
 
 
 def _merge_rows(day: Day, table: Table, new: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """A small table's rows before and after new ones were merged, written if that is a difference."""
+    """Merge new rows into a small table, and write it if it changed; its rows before and after."""
     known = day.read(table)
     if not new.num_rows:
         return known, known
@@ -171,15 +172,15 @@ def _write_slots(day: Day, coverage: pa.Table) -> None:
 
 @refusals()
 def rebuild_operations(lake: Lake, partition: Partition) -> None:
-    """Take a partition's history and operations together again, under its lock.
+    """Make a partition's history and operations consistent, under its lock.
 
-    They belong together, and a copy made while the archive was written may have one of an earlier moment
-    than the other. Each row of operations was seen, so it is in history afterwards (R1), and operations are
-    the newest of these (R2). States that an earlier version fetched by id get their `looked_up_at`. One that
-    is killed between its two writes is to be called again.
+    In a copy made during a sync, one of the two files may be older than the other. Rows of operations that
+    history lacks are added to it (R1), and operations are made the newest states of history (R2). States from
+    lookups by id of an earlier version get their `looked_up_at`. If the process is killed between the two
+    writes, call it again.
 
     Raises:
-        LakeError: there are operations and no history: what is left must not pass for all of it.
+        LakeError: there are operations but no history, which would be lost unnoticed.
     """
     with (
         lake.files.locked(lake.partition_lock(partition), str(partition)),
@@ -188,14 +189,14 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
         day.view(HISTORY)
         day.view(LOOKUPS)
         looked_up = day.select(statement("looked_up"), HISTORY)
-        states = StatesMerge(day, is_anew=True)
+        states = StatesMerge(day, is_rebuild=True)
         states.add(looked_up)
         states.write()
 
 
 @refusals()
 def rebuild_derived(lake: Lake, partition: Partition) -> None:
-    """Derive what the facts of a partition amount to anew, under its lock: slots and pending lookups."""
+    """Derive a partition's slots and pending lookups again from its stored tables, under its lock."""
     with (
         lake.files.locked(lake.partition_lock(partition), str(partition)),
         open_day(lake, partition) as day,

@@ -23,7 +23,7 @@ def listed(names: Iterable[str]) -> str:
 
 @cache
 def statement(name: str, **parts: str) -> str:
-    """One of the statements on history and operations, filled in; `parts` are what the caller chooses."""
+    """A statement on history and operations, with the columns and the caller's `parts` filled in."""
     return engine.render(engine.sql("pipeline.lake", name), **_COLUMNS, **parts)
 
 
@@ -34,7 +34,7 @@ def small_table(table: Table) -> str:
 
 
 def part(table: Table, file: Path) -> str:
-    """The rows of a table's file, with the columns of schema.py; none if there is no file.
+    """A query for the rows of a table's file, with the columns of schema.py; no rows if there is no file.
 
     Raises:
         LakeError: the file is damaged, or is not of this table.
@@ -46,18 +46,18 @@ def part(table: Table, file: Path) -> str:
     columns = listed(
         f"{stored[c.name]} AS {c.name}" if c.name in stored else _null(c) for c in table.columns
     )
-    # What is a wildcard in the path stands for itself.
+    # Wildcards in the path are escaped.
     literal = engine.literal(glob.escape(str(file.absolute())))
     return engine.render(engine.sql("pipeline.lake", "part"), columns=columns, file=literal)
 
 
 def comparison() -> str:
-    """What the API has `listed` now, beside what the archive had `seen`: both as sightings of states."""
+    """A query that compares the states that the API has just `listed` with those in the archive, `seen`."""
     both = "(FROM seen UNION ALL BY NAME FROM listed)"
     return statement(
         "comparison",
-        known_states=statement("distinct_states", sightings="seen"),
-        merged_states=statement("distinct_states", sightings=both),
+        known_states=statement("distinct_states", observations="seen"),
+        merged_states=statement("distinct_states", observations=both),
         known=statement("newest", states="known_states"),
         merged=statement("newest", states="merged_states"),
         merged_is_known=_same(_STATE[1:], "merged", "known"),
@@ -65,7 +65,7 @@ def comparison() -> str:
 
 
 def nothing(table: Table) -> str:
-    """No rows, with the columns of a table."""
+    """A query that returns no rows, with the columns of a table."""
     return f"SELECT {listed(map(_null, table.columns))} WHERE false"
 
 
@@ -77,7 +77,7 @@ def newest_first(rest: Iterable[str] = _STATE) -> str:
     """The order of an operation's states, the newest first (R3).
 
     Args:
-        rest: the columns of the states, or as many of them as there are: the last to decide.
+        rest: the columns that decide last: those of the states, or the available ones of them.
     """
     return engine.render(
         engine.sql("pipeline.lake", "newest_first"),
@@ -98,7 +98,7 @@ def _deadline_us(created_at: str) -> str:
 
 
 def _same(names: Iterable[str], left: str, right: str) -> str:
-    """Whether two rows are the same in some columns; NULL is the same as NULL."""
+    """A condition: two rows are equal in some columns; NULL equals NULL."""
     return " AND ".join(f"{left}.{name} IS NOT DISTINCT FROM {right}.{name}" for name in names)
 
 

@@ -1,7 +1,7 @@
 """Merging states into a day's history and operations: the rules R1 to R3.
 
-What the rules say is in the statements of lake/sql. They are asked of one piece of the day after the other,
-ranges of ids, so that a day of any size needs the same memory, and what they give is written as it comes.
+The statements in lake/sql implement the rules. They run on one piece of the day after the other, a range of
+ids each, and their results are written in batches, so that memory does not grow with the size of the day.
 """
 
 import secrets
@@ -21,7 +21,7 @@ from pipeline.lake.statements import statement
 from pipeline.model.schema import HISTORY, OPERATIONS, Table
 
 _SAMPLES: Final = 256
-"""So many ids of each piece tell where it is."""
+"""Ids sampled per piece, to find its bounds."""
 
 _IN_PIECE: Final = "is_in_piece(operation_id)"
 
@@ -31,16 +31,17 @@ class Changes:
     """What merging states did.
 
     Attributes:
-        seen: operations that the states are of.
-        new: those of them that were not known before.
-        changed: those known before that have another newest state now.
-        has_news: whether any of the states was not that of its operation already.
+        seen: operations of the states.
+        new: those that the archive did not have.
+        changed: those whose newest state has changed.
+        has_changed_states: whether any state differed from the stored newest state of its operation, or was
+            observed before it.
     """
 
     seen: int = 0
     new: int = 0
     changed: int = 0
-    has_news: bool = False
+    has_changed_states: bool = False
 
 
 class StatesMerge:
@@ -48,121 +49,121 @@ class StatesMerge:
 
     Args:
         day: the day.
-        is_anew: whether operations are taken from history as a whole, whatever they are.
+        is_rebuild: whether all operations are made again from history.
         at_once: about how many states are merged at once.
 
     Raises:
-        LakeError: there are operations and no history: what is left must not pass for all of it (R1).
+        LakeError: there are operations but no history, which would be lost unnoticed (R1).
     """
 
-    def __init__(self, day: Day, *, is_anew: bool = False, at_once: int = AT_ONCE) -> None:
+    def __init__(self, day: Day, *, is_rebuild: bool = False, at_once: int = AT_ONCE) -> None:
         self._day = day
         self._at_once = at_once
-        self._belong_together = _belong_together(day)
-        self._is_whole = self._belong_together and not is_anew
-        self._waiting: list[pa.Table] = []
+        self._is_consistent = _are_consistent(day)
+        self._is_incremental = self._is_consistent and not is_rebuild
+        self._added: list[pa.Table] = []
         for table in (HISTORY, OPERATIONS):
             day.view(table, _IN_PIECE)
 
     def add(self, states: pa.Table) -> None:
-        """Add states in any order, known ones among them."""
+        """Add states, in any order; stored ones may be among them."""
         if states.num_rows:
-            self._waiting.append(states)
-        if sum(rows.num_rows for rows in self._waiting) >= self._at_once / 2:
-            self._keep_news()
+            self._added.append(states)
+        if sum(rows.num_rows for rows in self._added) >= self._at_once / 2:
+            self._store_changed_states()
 
     def write(self) -> Changes:
-        """Write history with the states, and operations with the newest of each."""
-        self._keep_news()
+        """Write history with the added states, and operations with the newest state of each."""
+        self._store_changed_states()
         day = self._day
-        if not self._is_whole:
-            # They may not be those of history: all that they have was seen too (R1).
-            _enter(day, _Piece("", None))
-            day.connection.execute("INSERT INTO all_news FROM operations")
-        seen, news = day.ask(statement("counts"))
-        pieces = _cut(day, self._at_once)
+        if not self._is_incremental:
+            # Operations may have states that history lacks: these were observed too (R1).
+            _set_piece(day, _Piece("", None))
+            day.connection.execute("INSERT INTO all_changed_states FROM operations")
+        seen, changed_states = day.fetch_row(statement("counts"))
+        pieces = _pieces(day, self._at_once)
         is_first = not day.file(HISTORY).exists()
-        settled, version = self._write_history(pieces) if news else (_Settled(), None)
-        if is_first and settled.states == settled.operations > 0:
-            # Each has one state: both tables are the same rows.
+        counted, version = self._write_history(pieces) if changed_states else (_StateCounts(), None)
+        if is_first and counted.states == counted.operations > 0:
+            # Each operation has one state: both tables have the same rows.
             _copy(day, HISTORY, OPERATIONS)
-            return Changes(seen, new=settled.operations, has_news=True)
-        if not settled.changed:
+            return Changes(seen, new=counted.operations, has_changed_states=True)
+        if not counted.changed:
             day.keep_file(HISTORY)
             version = day.version(HISTORY)
         counts = _Counts()
-        if settled.changed or not self._is_whole:
-            counts = self._write_operations(pieces, version, must=settled.changed > 0)
+        if counted.changed or not self._is_incremental:
+            counts = self._write_operations(pieces, version, must=counted.changed > 0)
         else:
             day.keep_file(OPERATIONS)
-        return Changes(seen, counts.new, counts.changed, has_news=news > 0)
+        return Changes(seen, counts.new, counts.changed, has_changed_states=changed_states > 0)
 
-    def _keep_news(self) -> None:
-        """Put the states that are not those of their operations already into the table `all_news`.
+    def _store_changed_states(self) -> None:
+        """Insert the changed states into the table `all_changed_states`.
 
-        Asked of operations, the last of the two to be written: a merge that was killed between them left its
-        landed files, and what these hold is not all in operations.
+        They are compared with operations, which is written after history: if a merge was killed between the
+        two, its landed states are not all in operations and are merged again.
         """
-        if not self._waiting:
+        if not self._added:
             return
-        day, waiting = self._day, pa.concat_tables(self._waiting)
-        self._waiting.clear()
-        news = statement("news") if self._is_whole else "FROM landed"
-        # A landed file may have many times as many: joined as a whole they would not fit into memory.
-        for begin in range(0, waiting.num_rows, self._at_once):
-            states = waiting.slice(begin, self._at_once)
+        day, added = self._day, pa.concat_tables(self._added)
+        self._added.clear()
+        query = statement("changed_states") if self._is_incremental else "FROM landed"
+        # A landed file may have many times as many: joining all at once would exceed the memory.
+        for begin in range(0, added.num_rows, self._at_once):
+            states = added.slice(begin, self._at_once)
             ids = pc.min_max(states["operation_id"]).as_py()
-            _enter(day, _Piece(ids["min"], ids["max"] + "\0"))
+            _set_piece(day, _Piece(ids["min"], ids["max"] + "\0"))
             day.connection.register("landed", states)
             day.connection.execute("INSERT INTO seen SELECT operation_id FROM landed")
-            day.connection.execute(f"INSERT INTO all_news {news}")
+            day.connection.execute(f"INSERT INTO all_changed_states {query}")
             day.connection.unregister("landed")
 
-    def _write_history(self, pieces: Sequence["_Piece"]) -> tuple["_Settled", str]:
-        """Write history, if it changes; returns what was found, and its version if it was written."""
+    def _write_history(self, pieces: Sequence["_Piece"]) -> tuple["_StateCounts", str]:
+        """Write history if it changes; return the counts, and the version that it has if it was written."""
         day, version = self._day, secrets.token_hex(8)
-        found: list[_Settled] = []
+        found: list[_StateCounts] = []
 
         def batches() -> Iterator[pa.RecordBatch]:
             for piece in pieces:
-                found.append(_settle(day, piece))
+                found.append(_make_states(day, piece))
                 yield from day.batches(statement("history"))
 
-        # A day that is taken together anew mostly is as it should be: it is looked at before it is written.
-        if self._is_whole or any(_settle(day, piece).changed for piece in pieces):
+        # A rebuild mostly changes nothing, so it checks for changes before it writes.
+        if self._is_incremental or any(_make_states(day, piece).changed for piece in pieces):
             day.replace(HISTORY, batches(), version, lambda: any(one.changed for one in found))
-        return sum(found, _Settled()), version
+        return sum(found, _StateCounts()), version
 
     def _write_operations(
         self, pieces: Sequence["_Piece"], version: str | None, *, must: bool
     ) -> "_Counts":
-        """Write operations, if they change, if they must be written, or if they are not those of history."""
+        """Write operations if they change, if `must`, or if they were not made from this history."""
         day = self._day
         found: list[_Counts] = []
-        day.view(HISTORY, _IN_PIECE)  # of the file that may have been written just now
-        # Where operations are whole, only those with news can have another newest state.
-        states = f"({statement('with_news')})" if self._is_whole else HISTORY.name
+        day.view(HISTORY, _IN_PIECE)  # the file may have just been written
+        # If operations are consistent with history, only those with changed states can change.
+        states = f"({statement('states_of_changed')})" if self._is_incremental else HISTORY.name
 
         def batches() -> Iterator[pa.RecordBatch]:
             for piece in pieces:
-                found.append(_choose(day, piece, states))
+                found.append(_make_newest(day, piece, states))
                 yield from day.batches(statement("operations"))
 
-        must = must or not self._belong_together
-        if must or any(_choose(day, piece, states) != _Counts() for piece in pieces):
+        must = must or not self._is_consistent
+        if must or any(_make_newest(day, piece, states) != _Counts() for piece in pieces):
             day.replace(OPERATIONS, batches(), version)
         else:
             day.keep_file(OPERATIONS)
         return sum(found, _Counts())
 
 
-def _belong_together(day: Day) -> bool:
-    """Whether operations are those of history; not if a merge was killed between the two."""
+def _are_consistent(day: Day) -> bool:
+    """Whether operations were made from this history; not if a merge was killed between the two writes."""
     history, operations = day.file(HISTORY), day.file(OPERATIONS)
     if operations.exists() and not history.exists():
         msg = (
-            f"{history} is missing, though operations of its day are there: put it back; the day is not "
-            "merged until then"
+            f"{history} is missing, but operations of its day exist: restore it; the day is not merged "
+            "until then"
         )
         raise LakeError(msg)
     is_either = history.exists() == operations.exists()
@@ -176,11 +177,13 @@ class _Piece(NamedTuple):
     end_id: str | None
 
 
-def _cut(day: Day, at_once: int) -> list[_Piece]:
-    """The day in pieces of about so many states, by what history and the news have."""
+def _pieces(day: Day, at_once: int) -> list[_Piece]:
+    """The day in pieces of about `at_once` states, counting history and the changed states."""
     rows = parquet.first_ids(day.file(HISTORY))
     each = max(at_once // _SAMPLES, 1)
-    sample = day.connection.execute("SELECT operation_id FROM all_news WHERE rowid % ? = 0", [each])
+    sample = day.connection.execute(
+        "SELECT operation_id FROM all_changed_states WHERE rowid % ? = 0", [each]
+    )
     rows += [(one, each) for (one,) in sample.fetchall()]
     bounds, size = [""], 0
     for first_id, more in sorted(rows):
@@ -191,38 +194,38 @@ def _cut(day: Day, at_once: int) -> list[_Piece]:
     return [_Piece(*ends) for ends in zip_longest(bounds, bounds[1:])]
 
 
-def _enter(day: Day, piece: _Piece) -> None:
-    """Have the views show a piece."""
+def _set_piece(day: Day, piece: _Piece) -> None:
+    """Make a piece the current one, which the views show."""
     first_id, end_id = ("NULL" if one is None else engine.literal(one) for one in piece)
     day.connection.execute(f"SET VARIABLE first_id = {first_id}; SET VARIABLE end_id = {end_id}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Settled:
-    """The operations with news: their states, themselves, and the states that history lacked."""
+class _StateCounts:
+    """Numbers for operations with changed states: their states, the operations, and states new to history."""
 
     states: int = 0
     operations: int = 0
     changed: int = 0
 
-    def __add__(self, other: "_Settled") -> "_Settled":
-        return _Settled(
+    def __add__(self, other: "_StateCounts") -> "_StateCounts":
+        return _StateCounts(
             self.states + other.states,
             self.operations + other.operations,
             self.changed + other.changed,
         )
 
 
-def _settle(day: Day, piece: _Piece) -> _Settled:
-    """Make the table `states` of a piece."""
-    _enter(day, piece)
+def _make_states(day: Day, piece: _Piece) -> _StateCounts:
+    """Make the table `states` for a piece, and count its rows."""
+    _set_piece(day, piece)
     day.keep("states", statement("states"))
-    return _Settled(*day.ask(statement("settled")))
+    return _StateCounts(*day.fetch_row(statement("state_counts")))
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How many operations are new, and how many have another newest state than before."""
+    """The number of new operations, and of operations whose newest state has changed."""
 
     new: int = 0
     changed: int = 0
@@ -231,11 +234,11 @@ class _Counts:
         return _Counts(self.new + other.new, self.changed + other.changed)
 
 
-def _choose(day: Day, piece: _Piece, states: str) -> _Counts:
-    """Make the table `newest` of a piece, from some states."""
-    _enter(day, piece)
+def _make_newest(day: Day, piece: _Piece, states: str) -> _Counts:
+    """Make the table `newest` for a piece from a table or query of states, and count the changes."""
+    _set_piece(day, piece)
     day.keep("newest", statement("newest", states=states))
-    return _Counts(*day.ask(statement("changes")))
+    return _Counts(*day.fetch_row(statement("changes")))
 
 
 def _copy(day: Day, source: Table, target: Table) -> None:

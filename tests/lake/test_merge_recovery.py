@@ -67,7 +67,7 @@ def test_day_with_missing_history_is_an_error_and_unmerged(tmp_path: Path, opene
     before = lake.part(OPERATIONS, PARTITION).read_bytes()
     again = record(1, stats={"opened": opened}, updated_at=NOON + opened * HOUR)
     landed(lake, scan([again], observed_at=NOON + 6 * HOUR))
-    with pytest.raises(LakeError, match="is missing, though operations of its day are there"):
+    with pytest.raises(LakeError, match="is missing, but operations of its day exist"):
         merge(lake, PARTITION)
     _, errors = rebuild(lake)
     assert len(errors) == 1

@@ -1,5 +1,5 @@
--- Grain: one row: how many operations of the current piece are new, and how many have another newest state
--- than before.
+-- Grain: one row: of the current piece, the number of new operations, and of operations whose newest state has
+-- changed.
 SELECT
     count(*) FILTER (operations.operation_id IS NULL) AS new,
     count(*) FILTER (operations.operation_id IS NOT NULL AND NOT ($same_row)) AS changed

@@ -1,5 +1,5 @@
--- Grain: one row per operation of a window that the archive has or that the API listed now.
--- outdated: to merge what was listed would change the operation.
+-- Grain: one row per operation of a window that the archive has or that the API has just listed.
+-- outdated: merging the listed state would change the operation.
 WITH
 known_states AS ($known_states),
 merged_states AS ($merged_states),

@@ -1,4 +1,4 @@
--- Grain: one row: how many operations scans saw, and how many states have news.
+-- Grain: one row: the number of operations that scans returned, and of changed states.
 SELECT
     (SELECT count(DISTINCT operation_id) FROM seen) AS seen,
-    (SELECT count(*) FROM all_news) AS news
+    (SELECT count(*) FROM all_changed_states) AS changed_states

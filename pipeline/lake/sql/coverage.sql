@@ -1,4 +1,4 @@
--- Grain: one row per scan. One that was merged before, and whose landed file stayed, is there once (R5).
+-- Grain: one row per scan. A scan that is merged again, because its landed file was left behind, stays one row (R5).
 FROM known
 UNION BY NAME
 FROM new

@@ -1,7 +1,7 @@
--- Grain: one row per distinct state among some sightings (R1), with the first moment of either kind.
+-- Grain: one row per distinct state among some observed states (R1), with its first observation and first lookup.
 SELECT
     $state,
     min(observed_at) AS observed_at,
     CASE WHEN epoch_us(min(observed_at)) >= $deadline_us THEN min(looked_up_at) END AS looked_up_at
-FROM $sightings
+FROM $observations
 GROUP BY $state

@@ -1,4 +1,4 @@
--- Grain: one row per distinct state, by operation, then as its states came about.
+-- Grain: one row per distinct state, sorted by operation, then in the order of its states.
 SELECT $columns FROM history ANTI JOIN states USING (operation_id)
 UNION ALL
 SELECT $columns FROM states

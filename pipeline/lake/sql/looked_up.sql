@@ -1,5 +1,7 @@
--- Grain: one row per state that an earlier version kept and that a fetch by id returned.
--- It is told by its moment: that of the lookup. One that a listing had returned before can't be told.
+-- Grain: one row per state in history that a lookup by id returned, with looked_up_at, which earlier versions did not
+-- store.
+-- Such a state has the observation time of the lookup. A state that a listing had returned before the lookup has the
+-- time of the listing and is not found.
 SELECT history.* REPLACE (history.observed_at AS looked_up_at)
 FROM history
 SEMI JOIN lookups

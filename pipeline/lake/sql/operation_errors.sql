@@ -1,4 +1,4 @@
--- Grain: one row per operation and distinct error, with when it first came and the most that came at once.
+-- Grain: one row per operation and distinct error, with its first observation and its most occurrences in one response.
 SELECT
     operation_id,
     code,

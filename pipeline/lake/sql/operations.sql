@@ -1,4 +1,4 @@
--- Grain: one row per operation, by operation.
+-- Grain: one row per operation, sorted by operation.
 SELECT $columns FROM operations ANTI JOIN newest USING (operation_id)
 UNION ALL
 SELECT $columns FROM newest

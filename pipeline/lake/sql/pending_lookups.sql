@@ -1,6 +1,6 @@
 -- Grain: one row per operation and subject to be looked up by id.
--- An operation is looked up until it is settled, or until the API answers 404. Its errors are looked up until
--- they are answered, once for each count of failed emails.
+-- An operation is looked up until it is settled, or until the API returns 404. Its errors are looked up until a lookup
+-- succeeds, and again when the count of failed emails has changed.
 WITH
 states_requested AS (
     SELECT operation_id, max(requested_at) AS requested_at, bool_or(not_found_at IS NOT NULL) AS is_not_found
@@ -9,7 +9,7 @@ states_requested AS (
     GROUP BY operation_id
 ),
 errors_requested AS (
-    SELECT operation_id, failed, max(requested_at) AS requested_at, bool_or(error IS NULL) AS is_answered
+    SELECT operation_id, failed, max(requested_at) AS requested_at, bool_or(error IS NULL) AS has_succeeded
     FROM lookups
     WHERE subject = 'errors'
     GROUP BY operation_id, failed
@@ -28,5 +28,5 @@ UNION ALL
 SELECT operation_id, 'errors' AS subject, created_at, observed_at, failed, requested_at
 FROM operations
 LEFT JOIN errors_requested USING (operation_id, failed)
-WHERE failed > 0 AND is_answered IS NOT TRUE
+WHERE failed > 0 AND has_succeeded IS NOT TRUE
 ORDER BY subject DESC, operation_id

@@ -1,4 +1,4 @@
--- Grain: one row per distinct record that could not be read, with the scan that it first came in (R1).
+-- Grain: one row per distinct record that could not be parsed, with the first scan that returned it (R1).
 SELECT $columns
 FROM (FROM known UNION ALL BY NAME FROM new)
 QUALIFY row_number() OVER (

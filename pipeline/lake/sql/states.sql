@@ -1,10 +1,10 @@
--- Grain: one row per distinct state of the operations with news (R1).
--- A state is everything but the moments of seeing it. When a fetch by id returned it is kept only of a state
--- that was first seen after its deadline: before it, every answer is complete.
+-- Grain: one row per distinct state of the operations with changed states (R1).
+-- A state is all columns but the times of observation. looked_up_at is kept only for a state first observed after its
+-- deadline: before the deadline every response is complete.
 WITH sightings AS (
-    SELECT $columns, true AS is_known FROM history SEMI JOIN news USING (operation_id)
+    SELECT $columns, true AS is_known FROM history SEMI JOIN changed_states USING (operation_id)
     UNION ALL
-    SELECT $columns, false AS is_known FROM news
+    SELECT $columns, false AS is_known FROM changed_states
 ),
 states AS (
     SELECT
@@ -18,7 +18,7 @@ states AS (
 )
 SELECT
     $columns,
-    -- Is new, was seen earlier than known, or is now known to have been fetched by id.
+    -- The state is new, was observed earlier than stored, or is now known from a lookup by id.
     known_observed_at IS DISTINCT FROM observed_at
         OR known_looked_up_at IS DISTINCT FROM looked_up_at AS is_changed
 FROM states

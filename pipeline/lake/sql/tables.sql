@@ -1,6 +1,7 @@
--- Grain: none; the tables of a merge, empty: the ids that scans saw, and the states with news in them. `states`
--- and `newest` are of the current piece alone: all states of the operations with news, and the newest of these.
+-- Grain: none; creates the temporary tables of a merge, empty: the ids that scans returned, and the changed states.
+-- `states` and `newest` hold the current piece: all states of the operations with changed states, and the newest of
+-- each of these operations.
 CREATE OR REPLACE TEMP TABLE seen (operation_id VARCHAR);
-CREATE OR REPLACE TEMP TABLE all_news ($typed_columns);
+CREATE OR REPLACE TEMP TABLE all_changed_states ($typed_columns);
 DROP TABLE IF EXISTS states;
 DROP TABLE IF EXISTS newest;

@@ -1,6 +1,7 @@
--- Grain: one row per state that landed and that operations do not have, or saw later.
--- What is left out would change nothing. A rescan of a day that did not change leaves nothing: then history
--- is not read, and neither table is written.
+-- Grain: one row per changed state: a landed state that differs from the stored newest state of its operation, or was
+-- observed before it.
+-- All others would change nothing. If there are none, as after a rescan of a day that did not change, history is not
+-- read and neither table is written.
 SELECT landed.*
 FROM landed
 ANTI JOIN operations
