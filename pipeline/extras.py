@@ -1,4 +1,4 @@
-"""Which optional dependency belongs to which extra, so that a missing one is named."""
+"""Optional dependencies and the extras that install them, for errors that name the extra."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,16 +14,16 @@ _EXTRAS: Final = {
     "starlette": "emulator",
     "uvicorn": "emulator",
 }
-"""Top-level modules, and the extra of pyproject.toml that installs each."""
+"""Top-level modules, each with the extra of pyproject.toml that installs it."""
 
 
 class MissingExtraError(UsageError):
-    """A command needs an extra that is not installed; the text says how to install it."""
+    """A command needs an extra that is not installed; the message says how to install it."""
 
 
 @contextmanager
 def optional_imports() -> Iterator[None]:
-    """Name the extra if an import inside the block finds an optional dependency missing.
+    """Raise an error that names the extra if an import in the block misses an optional dependency.
 
     Raises:
         MissingExtraError: a module of an extra is not installed.

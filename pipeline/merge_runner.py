@@ -1,6 +1,6 @@
-"""What many days need between scanning and publishing: merging, compacting, their delivery tables.
+"""Merging, compacting and deriving many days, between scanning and publishing.
 
-One day that can't be done never keeps the others from it.
+A day that fails does not stop the others.
 """
 
 import logging
@@ -21,7 +21,7 @@ from pipeline.model.records import Partition
 log = logging.getLogger(__name__)
 
 OnMerge: TypeAlias = Callable[[MergeReport], None]
-"""Called with what merging a day did."""
+"""Called with the report of each merged day."""
 
 
 def _every(_: Partition) -> bool:
@@ -30,11 +30,11 @@ def _every(_: Partition) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MergeResults:
-    """What merging many days did.
+    """The results of merging many days.
 
     Attributes:
         merges: the days that were merged.
-        failures: days whose files could not be merged, and why; they are left as they are.
+        failures: days that could not be merged, with their errors; their files are unchanged.
     """
 
     merges: tuple[MergeReport, ...] = ()
@@ -42,23 +42,23 @@ class MergeResults:
 
     @property
     def errors(self) -> tuple[LakeError, ...]:
-        """Why days could not be merged."""
+        """The errors of days that could not be merged."""
         return tuple(self.failures.values())
 
     def __add__(self, later: "MergeResults") -> "MergeResults":
-        """Both, without failures that are gone by then."""
-        mended = {report.partition for report in later.merges}
-        before = {day: error for day, error in self.failures.items() if day not in mended}
+        """Both results, without failures of days that were merged later."""
+        merged = {report.partition for report in later.merges}
+        before = {day: error for day, error in self.failures.items() if day not in merged}
         return MergeResults(self.merges + later.merges, before | dict(later.failures))
 
 
 @dataclass(frozen=True, slots=True)
 class CompactionResults:
-    """What compacting old days did.
+    """The results of compacting many days.
 
     Attributes:
         compacted: how many days were compacted.
-        errors: what could not be compacted, and why; it stays as it is.
+        errors: the errors of days that could not be compacted; their files are unchanged.
     """
 
     compacted: int = 0
@@ -72,13 +72,13 @@ def merge_pending(
     deriving: bool = False,
     only: Callable[[Partition], bool] = _every,
 ) -> MergeResults:
-    """Merge every day that has something to merge, what earlier runs left included.
+    """Merge every day with landed files, including those that earlier runs left.
 
     Args:
         lake: the archive.
         on_merge: called with each day's report.
-        deriving: whether each day's delivery tables are derived too, while its tables are at hand.
-            What can't be derived stays due for `derive_pending`.
+        deriving: whether to derive each merged day's delivery tables too. Days that can't be derived stay due
+            for `derive_pending`.
         only: the partitions to merge.
     """
     pending = sorted(filter(only, lake.pending()))
@@ -91,12 +91,12 @@ def merge_pending(
 
 
 class MergeRunner:
-    """Merges days one by one, and keeps what that did.
+    """Merges days one by one, and collects the results in `done`.
 
     Args:
         lake: the archive.
         on_merge: called with each day's report.
-        deriving: whether each day's delivery tables are derived too.
+        deriving: whether to derive each day's delivery tables too.
     """
 
     def __init__(self, lake: Lake, on_merge: OnMerge | None, *, deriving: bool) -> None:
@@ -104,7 +104,7 @@ class MergeRunner:
         self._on_merge = on_merge
         self._is_deriving = deriving
         self._open = ExitStack()
-        # Only once there is something to merge.
+        # Opened when the first day is merged.
         self._connection = cache(lambda: self._open.enter_context(connect(lake)))
         self.done = MergeResults()
 
@@ -115,9 +115,9 @@ class MergeRunner:
         self._open.close()
 
     def merge(self, partition: Partition) -> None:
-        """Merge a day; one damaged or foreign file must not keep the other days from the archive."""
+        """Merge a day. A LakeError is logged and collected, so that the other days are still merged."""
         if self._is_deriving and self.done == MergeResults():
-            # Before: what is derived below is this version's, and is not to be derived again.
+            # Marked before the first day is derived, so that this version's tables are not derived again.
             mark_outdated(self._lake)
         try:
             derive = self._derive if self._is_deriving else None
@@ -145,17 +145,19 @@ class MergeRunner:
 def remove_unfinished(lake: Lake) -> None:
     """Remove the files of days that killed runs left unfinished.
 
-    Whoever writes in a day overwrites what was left there, but a day that the API has forgotten is
-    written no more. A day that another process holds is left alone: its files are that one's.
+    The next merge of a day overwrites them, but a day past its retention is merged no more. A day that
+    another process has locked is skipped: its files are in use.
     """
     for partition in lake.partitions(".tmp"):
         try:
-            # Looked at before the lock is taken, which takes longer.
+            # Checked without the lock first: taking it costs more.
             if lake.unfinished(partition):
                 _remove_unfinished(lake, partition)
         except OSError as error:
-            # It takes room and does no other harm.
-            message = "what a killed run left of %s can't be removed, move it away: %s"
+            # The files take space, but do no other harm.
+            message = (
+                "unfinished files of %s, left by a killed run, can't be removed; move them away: %s"
+            )
             log.warning(message, partition, error, extra=partition.fields())
 
 
@@ -175,7 +177,7 @@ def compact_pending(
     *,
     only: Callable[[Partition], bool] = _every,
 ) -> CompactionResults:
-    """Compact every day that changes no more, as of the latest scan that was merged (R10)."""
+    """Compact every day that no later scan can change, as of the latest merged scan (R10)."""
     now = max((one.observed_at for one in merges if one.observed_at), default=None)
     return compact_days(lake, filter(only, can_be_compacted(lake, now) if now else ()))
 
@@ -194,18 +196,18 @@ def compact_days(lake: Lake, partitions: Iterable[Partition]) -> CompactionResul
 
 
 def derive_pending(lake: Lake, only: Callable[[Partition], bool] = _every) -> tuple[LakeError, ...]:
-    """Derive every day whose operations changed since it was derived, in whatever run.
+    """Derive every day whose operations changed since it was derived, in this run or an earlier one.
 
-    Also those whose delivery tables an older version made, or did not make yet.
+    Days whose delivery tables another version derived, or that have none yet, are included.
 
     Returns:
-        What went wrong: days with a damaged or foreign file, left as they are.
+        The errors of days with a damaged or foreign file; their delivery tables are unchanged.
     """
     errors: list[LakeError] = []
     mark_outdated(lake)
     stale = sorted(filter(only, lake.with_work(DERIVE)))
     if not stale:
-        return ()  # a connection costs more than all else of a sync with nothing due
+        return ()  # opening a connection is the largest cost of a sync with nothing due
     with connect(lake) as connection:
         for partition in stale:
             try:
@@ -217,10 +219,10 @@ def derive_pending(lake: Lake, only: Callable[[Partition], bool] = _every) -> tu
 
 
 def merge_now_or_later(runner: MergeRunner, partition: Partition) -> None:
-    """Merge a day now; what goes wrong keeps nothing else from being scanned, and is met again at the end."""
+    """Merge a day during scanning. An error is logged only: the merge is tried again after the scans."""
     try:
         runner.merge(partition)
-    except Exception as error:  # also a lack of memory: other days may be asked for only now
+    except Exception as error:  # MemoryError too: the scans of other days must go on
         if engine.was_interrupted(error):
             raise
         log.warning("%s is merged later", partition, exc_info=True, extra=partition.fields())

@@ -13,7 +13,7 @@ class Observer:
     """Callbacks for the events of a sync, called from threads. Override those of interest."""
 
     def planned(self, windows: Sequence[Window]) -> None:
-        """Called with windows before they are scanned; again with the parts of one that is too big."""
+        """Called with windows before they are scanned, and with the parts of a window that is split."""
 
     def received(self, page: Page) -> None:
         """Called with each page as it arrives."""
@@ -27,7 +27,7 @@ class Observer:
     def looking_up(self, lookups: int) -> None:
         """Called once with the number of lookups by id that this sync may make."""
 
-    def looked_up(self, answers: LookupBatch) -> None:
+    def looked_up(self, batch: LookupBatch) -> None:
         """Called when the responses to some lookups have landed."""
 
     def merged(self, report: MergeReport) -> None:

@@ -1,4 +1,4 @@
-"""What the operating system refuses, as a sentence that says why and what to do."""
+"""Messages for errors of the operating system: what happened, why, and what to do."""
 
 import errno
 import os
@@ -9,8 +9,8 @@ from typing import Final
 
 _HINTS: Final = {
     errno.EIO: "The disk or its file system fails: see the system's log",
-    errno.ESTALE: "The network file system no longer knows it: try again, or mount it again",
-    errno.ENOENT: "Something removed it meanwhile: try again",
+    errno.ESTALE: "The network file system has lost it: try again, or mount it again",
+    errno.ENOENT: "It was removed by another process: try again",
     errno.EISDIR: "It is a folder and should be a file: move it away",
     errno.ENOTDIR: "A file is where one of its folders should be: move that file away",
     errno.ENOSPC: "Make room",
@@ -22,11 +22,11 @@ _HINTS: Final = {
 REFUSALS: Final = (errno.EACCES, errno.EPERM)
 
 KNOWN: Final = (*REFUSALS, *_HINTS, errno.EFBIG, errno.ENAMETOOLONG)
-"""The error numbers of files: what a message of another program is searched for."""
+"""Error numbers about files; their texts are searched for in messages of DuckDB."""
 
 
 def explain(error: OSError, path: Path | None = None) -> str:
-    """One sentence or two: the file, what happened, and what to do; for a refusal, whose the file is.
+    """A message of one or two sentences: the file, what happened, and what to do or who owns the file.
 
     Args:
         error: what was raised.
@@ -36,17 +36,17 @@ def explain(error: OSError, path: Path | None = None) -> str:
         return str(error)
     if path is None and isinstance(error.filename, str | bytes):
         path = Path(os.fsdecode(error.filename))
-    said = os.strerror(error.errno)
+    reason = os.strerror(error.errno)
     hint = _HINTS.get(error.errno)
     if path is None:
         return str(error)
     if error.errno in REFUSALS:
-        hint = _whose(path)
-    return f"{path}: {said}. {hint}" if hint else f"{path}: {said}"
+        hint = _owner_of(path)
+    return f"{path}: {reason}. {hint}" if hint else f"{path}: {reason}"
 
 
-def _whose(path: Path) -> str | None:
-    """Whose the file or folder is that this process may not use; None if there is none."""
+def _owner_of(path: Path) -> str | None:
+    """Owner and mode of the file or folder that this process may not use; None if there is none."""
     for one in (path, *path.parents):
         try:
             found = one.stat()

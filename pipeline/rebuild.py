@@ -1,4 +1,4 @@
-"""Derive everything again from the stored facts, and publish."""
+"""Derive all derived files again from history, operations and coverage, and publish."""
 
 from collections.abc import Iterable
 
@@ -14,14 +14,14 @@ from pipeline.outputs.warehouse import publish
 
 
 def rebuild(lake: Lake, names: Iterable[str] = ()) -> tuple[int, tuple[LakeError, ...]]:
-    """Take every day's history and operations together, derive it anew, and publish.
+    """Make every day's history and operations consistent, derive its tables again, and publish.
 
     Args:
         lake: the archive; one of an older version is brought to this version's format.
         names: only the accounts with these SIDs or names; all if empty. All of them are published.
 
     Returns:
-        How many days were derived, and what could not be merged or derived: it is left as it is.
+        The number of days derived, and the errors of days that could not be merged or derived.
 
     Raises:
         LakeError: the warehouse can't be built.
@@ -37,7 +37,7 @@ def rebuild(lake: Lake, names: Iterable[str] = ()) -> tuple[int, tuple[LakeError
     mark_outdated(lake)
     derived = 0
     with connect(lake) as connection:
-        # Also of operations: a day whose history is missing is to be told.
+        # Days with operations but no history are included, so that their error is reported.
         stored = {*lake.partitions("history"), *lake.partitions("operations")}
         for partition in sorted(filter(is_wanted, stored)):
             try:
@@ -52,5 +52,5 @@ def rebuild(lake: Lake, names: Iterable[str] = ()) -> tuple[int, tuple[LakeError
         except LakeError as error:
             errors.append(error)
     publish(lake)
-    told = {str(error): error for error in errors}
-    return derived, tuple(told.values())
+    distinct = {str(error): error for error in errors}
+    return derived, tuple(distinct.values())

@@ -1,19 +1,19 @@
-"""Text for people: on a terminal and in a log, data's control characters are shown and never obeyed.
+"""Printing text safely: control characters are escaped on a terminal and in a log.
 
-A status, an error message or a file name may hold escape sequences that recolour, hide or overwrite what
-a terminal shows, and characters that turn the direction of a line. All text that is printed goes through
-here. CSV and JSON that another program reads hold the data as it is.
+A status, an error message or a file name may contain escape sequences that recolour, hide or overwrite what
+a terminal shows, and characters that reverse the direction of a line. All printed text goes through here.
+CSV and JSON for other programs have the data unchanged.
 """
 
 import typer
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    r"""`text`, with what is not printable as its escape: ``\x1b``, ``\u202e``, as `repr` shows it.
+    r"""`text` with characters that are not printable as escapes, as in `repr`: ``\x1b``, ``\u202e``.
 
     Args:
         text: any text.
-        keep: characters that stay, such as a line break.
+        keep: characters that are not escaped, such as a line break.
     """
     if text.isprintable():
         return text
@@ -21,9 +21,9 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 def message(text: str) -> str:
-    """`text` as a message of one or several lines: those after the first are indented.
+    """`text` as a message. Lines after the first are indented.
 
-    So no line that comes out of data can pass for a message of its own.
+    So a line break in data can't imitate another message.
     """
     return printable(text, keep="\n\t").replace("\n", "\n  ")
 

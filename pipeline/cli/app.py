@@ -1,8 +1,8 @@
-"""The command `email-archive`: a thin rim around the library.
+"""The command `email-archive`: a thin layer over the library.
 
-Nothing heavy is imported until a command runs, so that ``--help`` is immediate. Exit codes: 0 done,
-1 failed, 2 wrong use, 130 and 143 stopped by Ctrl-C and SIGTERM. An expected error is one message
-without a traceback; ``--debug`` shows it.
+Heavy modules are imported when a command runs, so that ``--help`` is fast. Exit codes: 0 success, 1 failure,
+2 wrong usage, 130 and 143 stopped by Ctrl-C and SIGTERM. An expected error is printed as one message;
+``--debug`` adds its traceback.
 """
 
 import logging
@@ -48,14 +48,14 @@ def _options(
         LogFormat,
         typer.Option(
             "--log-format",
-            help="How stderr is written; json is one object a line, progress included.",
+            help="Format of stderr; json is one object per line, progress included.",
         ),
     ] = LogFormat.text,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Keep Twilio email operations, which the API forgets after 7 days, for ever.
+    """Archive Twilio email operations for ever; the API keeps them for 7 days.
 
     Settings come from the environment or a .env file.
 
@@ -95,9 +95,9 @@ def main() -> None:
 
 
 def _code_of(error: BaseException) -> int:
-    """Print an error, and return the exit code."""
+    """Print an error; return its exit code."""
     if isinstance(error, BrokenPipeError):
-        # The reader of our output, `head` for one, has seen enough.
+        # The reader of stdout, such as `head`, has closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     is_brief = isinstance(error, ArchiveError | OSError) and not log.isEnabledFor(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""What the command shows of its work and of an archive: progress, status, verification."""
+"""Output for people: the progress of a sync, the status of an archive, and a verification."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,10 +30,10 @@ from pipeline.twilio.client import Page
 def observing() -> Iterator[Callable[[str], Observer]]:
     """Observers for syncs: progress bars on a terminal, plain lines otherwise, on stderr.
 
-    Where the log is JSON, it tells all that an observer would.
+    If the log is JSON, nothing is shown: the log has the same events.
 
     Yields:
-        The observer of an account, by the name to show; empty for a single account.
+        A function that returns an account's observer, by the name to show: empty for a single account.
     """
     if logs.is_json():
         yield lambda _: Observer()
@@ -71,11 +71,11 @@ class _Lines(Observer):
     def looking_up(self, lookups: int) -> None:
         self._lookups = lookups
 
-    def looked_up(self, answers: LookupBatch) -> None:
-        self._looked_up += answers.lookups.num_rows
+    def looked_up(self, batch: LookupBatch) -> None:
+        self._looked_up += batch.lookups.num_rows
         self._say(
             f"looked up {self._looked_up:,} of {self._lookups:,} operations by id: the last "
-            f"{answers.lookups.num_rows} of {answers.partition}, {answers.errors.num_rows} errors"
+            f"{batch.lookups.num_rows} of {batch.partition}, {batch.errors.num_rows} errors"
         )
 
     def merged(self, report: MergeReport) -> None:
@@ -116,8 +116,8 @@ class _Bars(Observer):
     def looking_up(self, lookups: int) -> None:
         self._progress.update(self._looking_up, total=lookups, visible=lookups > 0)
 
-    def looked_up(self, answers: LookupBatch) -> None:
-        self._progress.advance(self._looking_up, answers.lookups.num_rows)
+    def looked_up(self, batch: LookupBatch) -> None:
+        self._progress.advance(self._looking_up, batch.lookups.num_rows)
 
     def merged(self, report: MergeReport) -> None:
         self._progress.update(
@@ -134,7 +134,7 @@ _CELLS: Final = {
     "before_archive": ("-", "dim"),
 }
 _LEGEND: Final = {
-    "open": "scans go on",
+    "open": "still scanned",
     "final": "has its final scan",
     "closed": "past its deadline, without a final scan",
     "at_risk": "is lost soon",
@@ -146,7 +146,7 @@ _SHOWN_ANOMALIES: Final = 5
 
 
 def write_status(found: ArchiveStatus) -> None:
-    """What the archive holds: a few lines and a picture of the last 8 days per account."""
+    """The status: for each account, its figures and a grid of the hours of the last 8 days."""
     console = rendering.console(soft_wrap=True)
     console.print(printable(f"{found.root.absolute()}"))
     for account in found.accounts:
@@ -167,7 +167,7 @@ def write_status(found: ArchiveStatus) -> None:
         if account.future_scans:
             mark = f"{account.future_scans:,} scans of the future"
             about = (
-                "a wrong clock dated them, and what is told of the coverage is wrong. See "
+                "a wrong clock dated them, so the coverage shown here is wrong. See "
                 "`email-archive repair`"
             )
             _print_marked(console, f"{mark}:", "bold red", about)
@@ -183,7 +183,7 @@ def write_status(found: ArchiveStatus) -> None:
     for fault in found.unreadable:
         console.print(Text("unreadable", "bold red"), Text(printable(f" {fault}")), sep="")
     for path in found.foreign:
-        line = f"not a file of the archive, but readers would read it: {path}"
+        line = f"not a file of the archive, but queries would read it: {path}"
         console.print(printable(line))
 
 
@@ -195,7 +195,7 @@ _SHOWN_MISSING: Final = 100
 
 
 def write_verification(found: Verification) -> None:
-    """How each day compares, what is missing, and what to do about it."""
+    """The comparison of each day, the missing operations, and what to do about them."""
     console = rendering.console(soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 1))
     table.add_column("day")
@@ -230,7 +230,7 @@ def _verdict(found: Verification) -> str:
 
 
 def _slot_grid(slots: Sequence[SlotStatus]) -> Table:
-    """A row per day, a cell per hour."""
+    """A grid of slots: one row per day, one cell per hour."""
     grid = Table.grid(padding=(0, 2))
     hours = "".join(f"{hour:<6}" for hour in range(0, 24, 6))
     grid.add_row("  UTC hour", Text(hours), "")

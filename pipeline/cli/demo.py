@@ -1,7 +1,7 @@
-"""`email-archive demo`: a month of an account in fast time, and the proof that nothing was lost.
+"""`email-archive demo`: archives a simulated month, and compares it with the truth.
 
-The emulator runs as a process of its own, on a free port; the archive asks it over HTTP and knows
-nothing else of it. The dates are fixed, so that every demo shows the same.
+The emulator runs in another process, on a free port, and is read over HTTP only. The dates are fixed, so that
+every demo has the same results.
 """
 
 import json
@@ -43,13 +43,13 @@ FIRST_DAY: Final = datetime(2026, 9, 1, tzinfo=UTC)
 DAYS: Final = 30
 EVERY: Final = timedelta(hours=8)
 OUTAGE: Final = date(2026, 9, 16)
-"""A day in the third week on which the account's provider has an outage: for the archive to tell."""
+"""A day in the third week with an outage of the provider, which the report shows as unusual."""
 
 _NOTE: Final = ".demo"
 
 
 def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
-    """Play 30 days, show what the archive has, and compare it with the truth.
+    """Archive 30 simulated days, show their rates, and compare the archive with the truth.
 
     Args:
         data: the demo's archive; emptied first, if an earlier demo made it.
@@ -60,7 +60,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
         Whether the archive equals the truth.
 
     Raises:
-        UsageError: `data` holds something that no demo made.
+        UsageError: `data` has files, and no demo made it.
         ArchiveError: a sync failed.
     """
     data = ArchiveSettings.load(data=data).data
@@ -95,7 +95,7 @@ def _sync_at(
         playing = progress.add_task("playing 30 days", total=len(moments))
         for moment in moments[:-1]:
             _set_clock(url, moment)
-            # Derived tables and the warehouse are made once, at the end.
+            # Derived tables and the warehouse are made once, by the last sync.
             _check(sync(settings, scope=EVERYTHING, publishing=False))
             progress.advance(playing)
         _set_clock(url, moments[-1])
@@ -140,11 +140,11 @@ def _moments(end: datetime) -> Iterator[datetime]:
 
 
 def _empty(data: Path) -> None:
-    """Make room for the demo's archive; never at the cost of one that no demo made."""
+    """Empty the folder, if an earlier demo made it."""
     if data.exists():
         if any(data.iterdir()) and not (data / _NOTE).exists():
-            what = "an archive" if (data / MARKER).exists() else "something else"
-            msg = f"{data} holds {what} that no demo made: choose another folder with --data"
+            what = "an archive" if (data / MARKER).exists() else "files"
+            msg = f"{data} has {what} that no demo made: choose another folder with --data"
             raise UsageError(msg)
         shutil.rmtree(data)
     data.mkdir(parents=True, mode=0o700)
@@ -153,7 +153,7 @@ def _empty(data: Path) -> None:
 
 @contextmanager
 def _emulator(per_day: float) -> Iterator[str]:
-    """An emulator in a process of its own; gives the API's base URL."""
+    """Run an emulator in another process; yields the API's base URL."""
     command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
     command += ["--seed", str(SEED), "--per-day", str(per_day)]
     command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
@@ -169,7 +169,7 @@ def _emulator(per_day: float) -> Iterator[str]:
                 raise ArchiveError(msg)
             yield url.strip().partition("=")[2]
         finally:
-            process.kill()  # it keeps nothing, and would say that it was stopped
+            process.kill()  # not SIGTERM: it would print that it was stopped
 
 
 def _set_clock(url: str, moment: datetime) -> None:
@@ -186,7 +186,7 @@ def _check(report: SyncReport) -> None:
 
 
 def _run_dagster(settings: Settings, now: datetime) -> None:
-    """Run Dagster's jobs over the retention's days in a process of its own: nothing here knows Dagster."""
+    """Run Dagster's jobs for the days of the retention, in another process: this package never imports it."""
     days = retained_days(now)
     home = ArchiveSettings.load().dagster_home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -199,7 +199,7 @@ def _run_dagster(settings: Settings, now: datetime) -> None:
 
 
 def _known_to_api(settings: Settings) -> int:
-    """How many of the month's operations the API still tells of."""
+    """How many of the month's operations the API still lists."""
     days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS - 1)).date())
     with OperationsClient(settings) as client:
         pages = (page for day in days for page in client.pages(Window.of_day(day)))

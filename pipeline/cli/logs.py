@@ -1,8 +1,7 @@
-"""How the command logs: lines for people, or one JSON object a line for machines.
+"""Logging of the command: lines for people, or one JSON object per line for machines.
 
-Every event of the library's own says what it is about in fields of the record beside its message
-(account, day, window, counts, seconds, the server's ids of requests), which the JSON shows. No field
-and no message ever holds a credential (R11).
+The library's log records have fields besides the message: account, day, window, counts, seconds, and the
+server's request ids. The JSON includes them. No field and no message contains a credential (R11).
 """
 
 import logging
@@ -12,7 +11,7 @@ from enum import StrEnum
 from pipeline.terminal import message
 
 _CHATTY = ("filelock",)
-"""Libraries that log each lock, of which our own events tell already."""
+"""Libraries that log every lock; the events of this package are enough."""
 
 
 class LogFormat(StrEnum):
@@ -23,7 +22,7 @@ class LogFormat(StrEnum):
 
 
 def set_up(log_format: LogFormat, *, debug: bool) -> None:
-    """Log to stderr: warnings as text; as JSON also what was done; with `debug` every request."""
+    """Log to stderr: warnings in text, events too in JSON, and every request with `debug`."""
     handler = logging.StreamHandler(sys.stderr)
     level = logging.DEBUG if debug else logging.WARNING
     if log_format is LogFormat.json:

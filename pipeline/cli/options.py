@@ -1,4 +1,4 @@
-"""Options, checks and messages that several commands have in common."""
+"""Options, checks and messages that several commands share."""
 
 import logging
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write the figures as J
 
 
 def prepare() -> None:
-    """Before anything heavy is imported: modules that use Arrow make values of theirs then."""
+    """Set up Arrow for this process; called before imports of modules that create Arrow values."""
     from pipeline import process
 
     process.prepare()
@@ -49,17 +49,17 @@ def check_range(start: datetime, end: datetime) -> None:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """A time of the command line, which is UTC."""
+    """A time from the command line as UTC."""
     return moment.replace(tzinfo=UTC) if moment else None
 
 
 def data_setting(data: Path | None) -> dict[str, Any]:
-    """``--data`` as an argument for the settings; empty if it was not given."""
+    """``--data`` as an argument of the settings; empty if it is not given."""
     return {} if data is None else {"data": data}
 
 
 def lake_at(data: Path | None) -> Any:
-    """The archive that ``--data`` or the settings name."""
+    """The archive in the folder of ``--data`` or of the settings."""
     from pipeline.lake.layout import Lake
     from pipeline.settings import ArchiveSettings
 
@@ -67,7 +67,7 @@ def lake_at(data: Path | None) -> Any:
 
 
 def complain(message: str) -> None:
-    """Say on stderr what went wrong, in the format of the log."""
+    """Print an error on stderr, in the format of the log."""
     if logs.is_json():
         log.error("%s", message)
     else:

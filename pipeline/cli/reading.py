@@ -22,7 +22,7 @@ from pipeline.terminal import say
 
 
 class OutputFormat(StrEnum):
-    """How a query's result is written."""
+    """The format of a query's result."""
 
     table = "table"
     csv = "csv"
@@ -30,7 +30,7 @@ class OutputFormat(StrEnum):
 
 
 class ExportFormat(StrEnum):
-    """How a table is exported."""
+    """The format of an export."""
 
     csv = "csv"
     parquet = "parquet"
@@ -42,13 +42,14 @@ def sql(
     query: Annotated[str, typer.Argument(help="One SQL query, in DuckDB's dialect.")],
     data: DataOption = None,
     output: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="How the result is written.")
+        OutputFormat, typer.Option("--format", "-f", help="Format of the result.")
     ] = OutputFormat.table,
     max_rows: Annotated[
-        int, typer.Option(help="Rows that a table shows; csv and json write all.", min=1)
+        int,
+        typer.Option(help="Rows of the result that a table shows; csv and json have all.", min=1),
     ] = 200,
 ) -> None:
-    """Ask the warehouse a question; nothing can be changed.
+    """Query the warehouse, read-only.
 
     Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
     """
@@ -70,22 +71,28 @@ def export(
     table: Annotated[str, typer.Option(help="A table or view of the warehouse.")],
     output: Annotated[
         ExportFormat,
-        typer.Option("--format", "-f", help="json is newline-delimited: one object a line."),
+        typer.Option(
+            "--format",
+            "-f",
+            help="Format of the file; json is newline-delimited, one object per line.",
+        ),
     ] = ExportFormat.csv,
     since: Annotated[
         datetime | None,
-        typer.Option(help="Only rows from then on (UTC), by the table's time.", formats=TIMES),
+        typer.Option(
+            help="Only rows from this time on (UTC), by the table's time column.", formats=TIMES
+        ),
     ] = None,
     until: Annotated[
         datetime | None, typer.Option(help="... and before this.", formats=TIMES)
     ] = None,
     to: Annotated[
-        str, typer.Option("--output", "-o", help="The file to make or to replace; - is stdout.")
+        str, typer.Option("--output", "-o", help="The file to create or replace; - is stdout.")
     ] = "-",
     data: DataOption = None,
     account: AccountOption = None,
 ) -> None:
-    """Write a table for other programs, in batches: a file is there whole, or not at all.
+    """Export a table for other programs, in batches; a file is replaced atomically.
 
     Example: email-archive export --table delivery_daily --since 2026-11-01 -f parquet -o daily.parquet
     """
@@ -109,14 +116,14 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            help="The file to make or to replace; - is stdout. By default report.html in the archive's "
+            help="The file to create or replace; - is stdout. By default report.html in the archive's "
             "folder.",
             show_default=False,
         ),
     ] = None,
     account: AccountOption = None,
 ) -> None:
-    """Write the report: one HTML file of pictures and figures, which needs no network.
+    """Write the report: one HTML file with charts and tables, which needs no network.
 
     Example: email-archive report -o /srv/www/email.html
     """
@@ -133,5 +140,5 @@ def report(
 
 
 def _is_stdout(to: str) -> bool:
-    """Whatever stdout is: one that leads to a file must not be replaced under what is written to it."""
+    """Whether a path is stdout: if that is redirected to a file, the file must not be replaced."""
     return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -21,11 +21,11 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 _INTEGERS: Final = ("tinyint", "smallint", "integer", "bigint", "hugeint", "bignum")
 _NUMBERS: Final = {*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "float", "double", "decimal"}
 _SMALL, _LARGE = 0.001, 1e15
-"""Between these, four decimals show a float well."""
+"""Floats between these are shown with four decimals."""
 
 
 def console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool = False) -> Console:
-    """A Rich console that takes text as it is: no markup, no emoji names, no highlighting."""
+    """A Rich console that prints text unchanged: no markup, no emoji names, no highlighting."""
     return Console(
         stderr=stderr,
         width=width,
@@ -37,10 +37,10 @@ def console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool =
 
 
 def write_table(result: duckdb.DuckDBPyRelation, max_rows: int) -> None:
-    """A result as a table on stdout, `max_rows` of it at most.
+    """Write a result as a table on stdout, with at most `max_rows` rows.
 
-    Where a terminal is too narrow, one row is shown with a column a line, and of more rows the columns in the
-    middle are left out and named below.
+    If a terminal is too narrow, a single row is shown with one column per line; of several rows, the columns
+    in the middle are left out and named below.
     """
     names = [printable(name) for name in result.columns]
     rows = [
@@ -119,7 +119,7 @@ def _write_lines(screen: Console, names: Sequence[str], row: Sequence[str]) -> N
 
 
 def write_csv(result: duckdb.DuckDBPyRelation) -> None:
-    """A result as CSV on stdout; NULL is empty, times are ISO 8601 in UTC, nested values are JSON.
+    """Write a result as CSV on stdout. NULL is empty, times are ISO 8601 in UTC, nested values are JSON.
 
     On a terminal, control characters are shown as escapes.
     """
@@ -130,10 +130,10 @@ def write_csv(result: duckdb.DuckDBPyRelation) -> None:
 
 
 def write_json(result: duckdb.DuckDBPyRelation) -> None:
-    """A result as a JSON list of objects on stdout, one a line.
+    """Write a result as a JSON list of objects on stdout, one per line.
 
     Numbers are numbers, integers with all their digits; NaN and infinity are null; times are ISO 8601, in
-    UTC where they have a zone; JSON, lists, structs and maps are nested.
+    UTC if they have a zone; JSON, lists, structs and maps are nested.
     """
     read = [_READ.get(str(type_)) for type_ in result.types]
     sys.stdout.write("[")
@@ -150,7 +150,7 @@ def write_json(result: duckdb.DuckDBPyRelation) -> None:
 
 
 def json_text(value: Any) -> str:
-    """A value as valid JSON on one line; what is not printable is escaped."""
+    """A value as JSON on one line; characters that are not printable are escaped."""
     text = _ENCODER.encode(_with_text_keys(value)).decode()
     if text.isprintable():
         return text
@@ -164,7 +164,7 @@ def json_figures(figures: Mapping[str, object]) -> str:
 
 
 def wide_enough(table: Table) -> Console:
-    """A terminal has its width; what is no terminal gets the table whole."""
+    """A console for the table: of the terminal's width, or, without a terminal, as wide as the table."""
     screen = console()
     if screen.is_terminal:
         return screen
@@ -172,7 +172,7 @@ def wide_enough(table: Table) -> Console:
 
 
 def _with_text_keys(value: Any) -> Any:
-    """A value whose maps can be JSON objects: msgspec writes a decimal key as a number."""
+    """A value with decimal keys of maps as text: msgspec would write them as numbers, which is not JSON."""
     if isinstance(value, dict):
         return {
             str(key) if isinstance(key, Decimal) else key: _with_text_keys(inner)
@@ -188,11 +188,11 @@ def _parsed(text: str) -> Any:
 
 
 _READ: Final[dict[str, Callable[[str], Any]]] = {"JSON": _parsed, "BIGNUM": int}
-"""Types whose values DuckDB gives as text."""
+"""Types whose values DuckDB returns as text, with their parsers."""
 
 
 def _shown(value: Any) -> str:
-    """A value in a table: a float to four decimals, a small one to three significant digits."""
+    """A value for a table: floats have four decimals, or three significant digits if small or large."""
     if isinstance(value, float):
         is_plain = value == 0 or _SMALL <= abs(value) < _LARGE
         return f"{value:.4f}" if is_plain else f"{value:.3g}"

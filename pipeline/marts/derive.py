@@ -1,8 +1,8 @@
 """derive(): a day's delivery tables from that day's operations and history alone.
 
-The cost follows what changed and not the size of the archive. Each mart of `schema.MART_INPUTS` is the SQL
-file of its name beside this module, with its grain on top. It reads the views ``operations`` and
-``history``, or what `_prepare` makes of them.
+Only days that changed are derived, so the cost does not grow with the archive. Each mart of
+`schema.MART_INPUTS` is a query in the file of its name in ``sql/``, with its grain on top. It reads the views
+``operations`` and ``history``, or the temporary tables that `_prepare` makes from them.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ _NEEDED: Final = (
     *("total", "canceled", "scheduled", "queued"),
     *("delivered", "opened", "undelivered", "failed"),
 )
-"""The counts that the rates need."""
+"""Counts that an operation must have to be included in rates."""
 
 
 def _listed(lines: Iterable[str]) -> str:
@@ -78,7 +78,7 @@ _PARTS: Final = {
     "known": _listed(
         f"sum({name}) FILTER (is_in_effect AND is_rated) AS {name}" for name in ("emails", *_RATED)
     ),
-    # Not by their sum: counts may be as large as their type has room for.
+    # Their sum would be NULL just as well, but it can overflow.
     "is_rated": f"({' AND '.join(f'{name} IS NOT NULL' for name in _NEEDED)})",
     "ages_from_seen_us": _ages_from("seen_us"),
     "ages_from_superseded_us": _ages_from("superseded_us"),
@@ -93,15 +93,15 @@ _PREPARED: Final = (
 
 
 def _query(name: str, **parts: str) -> str:
-    """One of the SQL files beside this module, filled in."""
+    """A query in ``sql/``, with its parameters filled in."""
     return engine.render(engine.sql("pipeline.marts", name), **_PARTS, **parts)
 
 
 def mark_outdated(lake: Lake) -> None:
-    """Mark every day as stale if its marts were made by other SQL than ours, or not at all.
+    """Mark every day as stale if another version's SQL derived its marts, or none did.
 
-    An archive that an older version kept lacks the marts that came since. A note in the lake says what
-    made those that are there, so that looking costs the same however many days there are.
+    A file in the lake has a fingerprint of the SQL that derived them, so that the check costs the same for
+    any number of days.
     """
     made_by = _fingerprint()
     note = lake.derived("marts.json")
@@ -110,7 +110,7 @@ def mark_outdated(lake: Lake) -> None:
     with lake.files.locked(lake.lock_file("marts"), "the marts"):
         for partition in lake.partitions(HISTORY.name):
             lake.note_work(partition, DERIVE)
-        # After the marks: killed before, the next run makes them again (R5).
+        # Written last: if the process is killed before, the next run marks the days again (R5).
         with lake.files.replacing(note, lake.temporary_file("marts")) as file:
             file.write(json.dumps(made_by).encode())
 
@@ -140,10 +140,10 @@ def derive(
     Args:
         lake: the archive.
         partition: the account and day.
-        connection: one of `day.connect` to work in, for many in a row.
+        connection: made by `day.connect`; by default a new one.
 
     Returns:
-        The rows of each table by its name.
+        The number of rows of each table, by its name.
 
     Raises:
         LakeError: a file of the partition is damaged or foreign.
@@ -160,10 +160,10 @@ def derive(
 
 @refusals()
 def derive_merged(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection) -> None:
-    """The same for a day that was just merged, whose lock is held.
+    """Derive the delivery tables of a day that was just merged and whose lock is held; see `derive`.
 
     Raises:
-        LakeError: what the day holds can't be summed up; it stays due.
+        LakeError: the tables can't be derived; the day stays due.
     """
     _derive(lake, partition, connection)
     lake.finish_work(partition, DERIVE)
@@ -172,19 +172,19 @@ def derive_merged(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyC
 def _derive(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection
 ) -> dict[str, int]:
-    with _telling_what_fails(partition):
+    with _mart_errors(partition):
         try:
             _prepare(lake, partition, connection)
             rows = {mart.name: _write(lake, partition, connection, mart) for mart in MARTS}
         finally:
             for kind, name in _PREPARED:
                 connection.execute(f"DROP {kind} IF EXISTS {name}")
-    _tell(partition, rows)
+    _log(partition, rows)
     return rows
 
 
 def _prepare(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection) -> None:
-    """Make what the marts are made of: the views ``operations`` and ``history``, and sums over these."""
+    """Create what the marts read: the views ``operations`` and ``history``, and tables of sums over these."""
     for table in (OPERATIONS, HISTORY):
         rows = part(table, lake.part(table, partition))
         if table is OPERATIONS:
@@ -200,7 +200,7 @@ def _prepare(lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnec
 
 
 def _pieces(lake: Lake, partition: Partition) -> Iterator[str]:
-    """Conditions that cut history into pieces of about `AT_ONCE` states, each of whole operations."""
+    """Conditions for pieces of history with about `AT_ONCE` states each. No operation is in two pieces."""
     bounds, size = [], 0
     for first_id, rows in parquet.first_ids(lake.part(HISTORY, partition)):
         if size >= AT_ONCE:
@@ -218,7 +218,7 @@ def _warn_of_implausible(
     query = _query("implausible", operations=operations)
     for operation_id, name, value in connection.execute(query).fetchall():
         log.warning(
-            "%s: %s of %s is %d: too large, the delivery tables leave it out",
+            "%s: %s of %s is %d, which is implausible: the delivery tables leave it out",
             partition,
             name,
             operation_id,
@@ -228,8 +228,8 @@ def _warn_of_implausible(
 
 
 @contextmanager
-def _telling_what_fails(partition: Partition) -> Iterator[None]:
-    """One day that can't be derived must not keep the others from it."""
+def _mart_errors(partition: Partition) -> Iterator[None]:
+    """Raise errors of DuckDB and Arrow as LakeError, so that the other days are still derived."""
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:
@@ -237,7 +237,7 @@ def _telling_what_fails(partition: Partition) -> Iterator[None]:
         raise LakeError(msg) from error
 
 
-def _tell(partition: Partition, rows: dict[str, int]) -> None:
+def _log(partition: Partition, rows: dict[str, int]) -> None:
     log.info(
         "derived %s: %s",
         partition,
@@ -249,7 +249,7 @@ def _tell(partition: Partition, rows: dict[str, int]) -> None:
 def _write(
     lake: Lake, partition: Partition, connection: duckdb.DuckDBPyConnection, mart: Table
 ) -> int:
-    """Derive one mart, and write it if it is another; its rows."""
+    """Derive one mart, and write it if it changed; the number of its rows."""
     table = connection.sql(_query(mart.name)).to_arrow_table().select(mart.names).cast(mart.arrow)
     target = lake.part(mart, partition)
     temporary = lake.temporary_file(mart.name, partition)

@@ -1,11 +1,11 @@
--- Grain: one row per hour of creation, status, size class and whether operations carry every count that
+-- Grain: one row per hour of creation, status, size class and whether operations have every count that
 -- the rates need, of one account's day.
--- What delivery_hourly and operation_sizes add up, so that the operations are gone through once. Sums
--- skip counts that are absent; the rated_ columns sum only operations that carry every count which the
--- rates need, so that a rate never divides what one operation has by what another lacks.
+-- The sums of delivery_hourly and operation_sizes, so that operations are read once. Absent counts are
+-- skipped. The rated_ columns are sums over operations that have every count which the rates need, so that
+-- numerator and denominator of a rate are of the same operations.
 WITH grouped AS (
     SELECT
-        -- By number: date_trunc asks a calendar, and takes as long as all the sums.
+        -- Integer division: date_trunc uses a calendar and takes as long as all the sums.
         epoch_us(created_at) // $hour_us AS hour,
         status,
         CASE $classes END AS smallest,

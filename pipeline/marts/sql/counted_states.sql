@@ -1,10 +1,10 @@
--- Grain: one row per hour of creation, age at which states were seen, age at which they were superseded, and
--- whether they carry every count that the rates need; of a piece of one account's day.
--- A state is in effect from the moment it was seen until a newer one (R3) is seen. One that is older than what had
--- been seen by then never is. An age is the first of delivery_curve's ages that the operation had not passed: NULL
--- if it had passed all of them, or if the state was never superseded.
+-- Grain: one row per hour of creation, age at which states were observed, age at which they were superseded, and
+-- whether they have every count that the rates need; of a piece of one account's day.
+-- A state is in effect from its observation until a newer one (R3) is observed. A state that is older than an earlier
+-- observed one is never in effect. An age is the first of delivery_curve's ages that the operation had not passed:
+-- NULL if it had passed all of them, or if the state was never superseded.
 WITH sightings AS (
-    -- A state that a listing returned after its deadline, and a fetch by id later, was seen twice.
+    -- A state that a listing returned after its deadline, and a lookup by id later, was observed twice.
     SELECT * REPLACE (CASE WHEN looked_up_at <= observed_at THEN looked_up_at END AS looked_up_at)
     FROM piece
     UNION ALL

@@ -1,13 +1,13 @@
 -- Grain: one row per set of models that explain an operation's counts, of one account's day.
--- It is open whether an email that has been opened leaves delivered, and whether one that has been delivered
--- or found undeliverable leaves sent. Two questions make four models:
---     cumulative        it leaves neither: every count keeps what it has counted
+-- The reference does not say whether an opened email is still counted in delivered, and whether a delivered or
+-- undelivered one is still counted in sent. The two questions make four models:
+--     cumulative        both: an email stays in every count that it has been in
 --     opened_apart      opened emails leave delivered, delivered ones stay in sent
 --     delivered_apart   opened emails stay in delivered, delivered ones leave sent
---     exclusive         it leaves both: every email is in one count
+--     exclusive         neither: an email is in one count
 -- Queued, scheduled, failed and canceled emails are in no other count under any model. All others of a
 -- COMPLETED operation have been sent; of an operation in progress some may be in no count yet.
--- What all four explain tells nothing apart and is left out, and so is what lacks a count.
+-- Operations that all four models explain, and operations that lack a count, are left out.
 WITH processed AS (
     SELECT
         operation_id,

@@ -1,7 +1,6 @@
 -- Grain: one row per hour of creation and age, of one account's day.
--- What was known of the operations when they were of that age: the sum over the states that were in effect. It
--- comes from history alone, so a scan that finds nothing new changes nothing here; when the hour was scanned
--- comes from coverage, in the warehouse's view.
+-- What was known of the operations at that age: the sum over the states in effect. It is derived from history
+-- alone, so a scan without changes does not change it. The warehouse's view adds the times of scans, from coverage.
 WITH known AS (
     SELECT *, seen_age <= age AND (superseded_age > age OR superseded_age IS NULL) AS is_in_effect
     FROM counted_states

@@ -1,4 +1,4 @@
--- Grain: one row per operation and count that is too large to be believed.
+-- Grain: one row per operation and implausibly large count.
 SELECT operation_id, name, value
 FROM (
     UNPIVOT (SELECT operation_id, $names_of_counts FROM ($operations))

@@ -1,3 +1,3 @@
--- Grain: that of the rows. Counts that are too large to be believed are absent.
+-- Grain: that of the rows. Implausibly large counts are NULL.
 SELECT * REPLACE ($believed)
 FROM ($rows)
