@@ -4,10 +4,11 @@ A day that fails does not stop the others.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from threading import Lock
 from typing import Self, TypeAlias
 
 from pipeline.lake import engine
@@ -71,6 +72,7 @@ def merge_pending(
     *,
     deriving: bool = False,
     only: Callable[[Partition], bool] = _every,
+    turn: "MergeTurn | None" = None,
 ) -> MergeResults:
     """Merge every day with landed files, including those that earlier runs left.
 
@@ -80,14 +82,51 @@ def merge_pending(
         deriving: whether to derive each merged day's delivery tables too. Days that can't be derived stay due
             for `derive_pending`.
         only: the partitions to merge.
+        turn: has the connection; by default one of its own. The caller holds it.
     """
     pending = sorted(filter(only, lake.pending()))
     if not pending:
         return MergeResults()
-    with MergeRunner(lake, on_merge, deriving=deriving) as runner:
+    with MergeRunner(lake, on_merge, deriving=deriving, turn=turn) as runner:
         for partition in pending:
             runner.merge(partition)
     return runner.done
+
+
+class MergeTurn:
+    """Lets one thread at a time merge, derive and publish, with one DuckDB connection for all of them.
+
+    At once they would take more memory and not less time.
+
+    Args:
+        lake: the archive.
+    """
+
+    def __init__(self, lake: Lake) -> None:
+        self._lock = Lock()
+        self._open = ExitStack()
+        # Opened when the first day is merged.
+        self.connection = cache(lambda: self._open.enter_context(connect(lake)))
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """Hold it during the block, unless another thread holds it. Yields whether it is held."""
+        is_ours = self._lock.acquire(blocking=False)
+        try:
+            yield is_ours
+        finally:
+            if is_ours:
+                self._lock.release()
+
+    def close(self) -> None:
+        """Close the connection, if it was opened."""
+        self._open.close()
 
 
 class MergeRunner:
@@ -97,15 +136,22 @@ class MergeRunner:
         lake: the archive.
         on_merge: called with each day's report.
         deriving: whether to derive each day's delivery tables too.
+        turn: has the connection; by default one of its own. The caller holds it.
     """
 
-    def __init__(self, lake: Lake, on_merge: OnMerge | None, *, deriving: bool) -> None:
+    def __init__(
+        self,
+        lake: Lake,
+        on_merge: OnMerge | None,
+        *,
+        deriving: bool,
+        turn: MergeTurn | None = None,
+    ) -> None:
         self._lake = lake
         self._on_merge = on_merge
         self._is_deriving = deriving
         self._open = ExitStack()
-        # Opened when the first day is merged.
-        self._connection = cache(lambda: self._open.enter_context(connect(lake)))
+        self._connection = (turn or self._open.enter_context(closing(MergeTurn(lake)))).connection
         self.done = MergeResults()
 
     def __enter__(self) -> Self:

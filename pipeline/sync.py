@@ -7,7 +7,7 @@ Each step may be killed and repeated (R5): landed scans stay, the other windows 
 import logging
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -23,6 +23,7 @@ from pipeline.lake.migration import up_to_date
 from pipeline.merge_runner import (
     MergeResults,
     MergeRunner,
+    MergeTurn,
     compact_pending,
     derive_pending,
     merge_now_or_later,
@@ -80,7 +81,7 @@ def sync(
     sleep: Callable[[float], object] | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
     monotonic: Callable[[], float] = time.monotonic,
-    exclusive: AbstractContextManager[object] | None = None,
+    turn: MergeTurn | None = None,
 ) -> SyncReport:
     """Scan what is due, publish, look up by id what is due, and publish again if that changed anything.
 
@@ -93,7 +94,7 @@ def sync(
         sleep: waits so many seconds between the attempts of a request; by default it really waits.
         wall_clock: this machine's clock, which only guards the API's (R10).
         monotonic: seconds on a monotonic clock, for the time limit of lookups.
-        exclusive: held while days are merged and tables are derived and published; never while the API is
+        turn: held while days are merged and tables are derived and published; never while the API is
             waited for. Syncs of several accounts in one process share it.
 
     Returns:
@@ -107,7 +108,7 @@ def sync(
     """
     began = monotonic()
     lake = Lake.of(settings, files)
-    with OperationsClient(settings, sleep=sleep) as client:
+    with OperationsClient(settings, sleep=sleep) as client, closing(MergeTurn(lake)) as own_turn:
         now = open_at_api_time(client, lake, settings, wall_clock)
         remove_unfinished(lake)
         report = _run(
@@ -119,7 +120,7 @@ def sync(
             observer=observer or Observer(),
             publishing=publishing,
             monotonic=monotonic,
-            exclusive=exclusive or nullcontext(),
+            turn=turn or own_turn,
         )
     report = replace(report, seconds=monotonic() - began)
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
@@ -136,7 +137,7 @@ def _run(
     observer: Observer,
     publishing: bool,
     monotonic: Callable[[], float],
-    exclusive: AbstractContextManager[object],
+    turn: MergeTurn,
 ) -> SyncReport:
     """All steps, once the archive is open and the API's time is known."""
     is_ours = cared_for_by(lake, settings.account_sid)
@@ -149,17 +150,19 @@ def _run(
         observer=observer,
         deriving=publishing,
         is_ours=is_ours,
-        exclusive=exclusive,
+        turn=turn,
     )
-    with exclusive:
+    with turn:
         derived = _derive(lake, is_ours) if publishing else Derivation()
     used = sum(scan.requests for scan in extraction.scans)
     lookups = look_up_due(
         client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
     )
-    with exclusive:
+    with turn:
         if lookups.landed:
-            merging += merge_pending(lake, observer.merged, deriving=publishing, only=is_ours)
+            merging += merge_pending(
+                lake, observer.merged, deriving=publishing, only=is_ours, turn=turn
+            )
         compacting = compact_pending(lake, merging.merges, only=is_ours)
         if publishing and (lookups.landed or compacting.compacted):
             derived += _derive(lake, is_ours)
@@ -188,23 +191,24 @@ def _scan_and_merge(
     observer: Observer,
     deriving: bool,
     is_ours: Callable[[Partition], bool],
-    exclusive: AbstractContextManager[object],
+    turn: MergeTurn,
 ) -> tuple["Plan", Extraction, MergeResults]:
     """Scan what is in `scope`, and merge each day as soon as all its windows are done."""
     # Scans that an earlier run landed count as coverage once they are merged.
-    with exclusive:
-        earlier = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours)
+    with turn:
+        earlier = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours, turn=turn)
     planned = plan(lake, settings, now, scope)
-    with MergeRunner(lake, observer.merged, deriving=deriving) as runner:
+    with MergeRunner(lake, observer.merged, deriving=deriving, turn=turn) as runner:
 
         def merge_day(partition: Partition) -> None:
-            if lake.has_landed(partition):
-                with exclusive:
+            # While another account is merged, this one goes on landing what was scanned.
+            with turn.if_free() as is_free:
+                if is_free and lake.has_landed(partition):
                     merge_now_or_later(runner, partition)
 
         extraction = extract(client, lake, settings, planned.windows, observer, on_day=merge_day)
-    with exclusive:
-        later = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours)
+    with turn:
+        later = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours, turn=turn)
     merging = earlier + runner.done + later
     return planned, extraction, merging
 

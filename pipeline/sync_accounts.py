@@ -3,16 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from threading import Lock
 from typing import Any
 
 from pipeline.accounts import Account, active, remember
 from pipeline.extract.api_clock import machine_time
 from pipeline.lake.layout import Lake
+from pipeline.merge_runner import MergeTurn
 from pipeline.observer import Observer
 from pipeline.side_by_side import side_by_side
 from pipeline.sync import DUE, Scope, sync
@@ -86,7 +86,7 @@ def sync_accounts(
     """
     accounts = active(configured, names)
     _remember(lake, configured, wall_clock)
-    exclusive = Lock()
+    turn = MergeTurn(lake)
 
     def work(account: Account) -> SyncReport | None:
         assert account.settings is not None  # noqa: S101 - it is active
@@ -102,11 +102,12 @@ def sync_accounts(
                 files=lake.files,
                 sleep=sleep,
                 wall_clock=wall_clock,
-                exclusive=exclusive,
+                turn=turn,
             )
 
-    for outcome in side_by_side(accounts, work):
-        yield AccountSync(outcome.account, outcome.result, outcome.error)
+    with closing(turn):
+        for outcome in side_by_side(accounts, work):
+            yield AccountSync(outcome.account, outcome.result, outcome.error)
     _remember(lake, configured, wall_clock)
 
 

@@ -233,3 +233,27 @@ def test_signal_ends_a_sync_of_several_accounts(tmp_path: Path, stop: signal.Sig
         ended.set()
     assert command.returncode == 128 + stop
     assert f"stopped by {stop.name}" in errors
+
+
+def test_killed_sync_blocks_no_later_one(tmp_path: Path):
+    """R5: the system frees the lock of a process that dies."""
+    hangs, ended = threading.Event(), threading.Event()
+
+    def answer(_: Received) -> Answer:
+        hangs.set()
+        ended.wait(120)
+        return Answer(status=401)
+
+    with emulated(tmp_path / "data") as (_, accounts), scripted(answer) as server:
+        hanging = with_settings(accounts[0], api_url=server.url)
+        command = started("sync", cwd=tmp_path, **configured(tmp_path, [hanging]))
+        assert hangs.wait(60)
+        variables = configured(tmp_path, accounts[:1])
+        second = run("sync", cwd=tmp_path, **variables)
+        assert (second.returncode, second.stdout) == (0, "")
+        assert "is being synced by another process: see --wait" in second.stderr
+        command.kill()
+        command.communicate(timeout=30)
+        ended.set()
+        third = run("sync", "--json", cwd=tmp_path, **variables)
+        assert json.loads(third.stdout)["new"] > 0
