@@ -1,6 +1,7 @@
-"""When a listing is given up for its parts, and which: an API may end one early, or a window be too big.
+"""Decides when to split a window while it is listed, and into which parts.
 
-A guess, which never says what was covered (R4): a part that is too big is cut again.
+A window is split if it is too big, or if the API ends its listing early. These are estimates, which never
+decide what is covered (R4): a part that is still too big is split again.
 """
 
 import math
@@ -16,26 +17,26 @@ from pipeline.model.windows import Window
 from pipeline.twilio.client import Page
 
 _WORTH_CUTTING: Final = 8
-"""A listing is given up early for its parts only if it is expected to take so many times as many pages
-as it has taken: its parts list them again."""
+"""A listing is stopped early only if it is expected to take this many times the pages listed so far, since
+its parts list those again."""
 
 _SLOW_BUDGETS: Final = 3
-"""Up to so many budgets a listing goes on if it expects half as many pages again at the most; beyond, if it
-expects ever fewer."""
+"""Up to this many page budgets, a listing continues if at most half as many pages as so far are expected to
+remain; beyond, the limit falls with each page."""
 
 _MANY: Final = 12
-"""Parts that a capped window is cut into at the most."""
+"""The most parts of a capped window."""
 
 _ROUND: Final = 500
-"""A listing that ends with a multiple of so many records may have been capped there, without a word."""
+"""A listing whose number of records is a multiple of this may have been capped without an error."""
 
 Ended: TypeAlias = Literal["complete", "outgrown", "capped"]
-"""How a listing ended: with its last page; with its budget; or before its end, as an API does that refuses
-tokens beyond a number of results, or stops there."""
+"""How a listing ended: with its last page (complete), because it is too big (outgrown), or because the API
+refuses tokens or stops after a number of results (capped)."""
 
 
 def may_be_capped(pages: Sequence[Page]) -> bool:
-    """Whether a listing that ended may have been capped: it has a round number of records."""
+    """Whether a listing may have been capped: its number of records is round."""
     records = sum(page.records for page in pages)
     return records > 0 and records % _ROUND == 0
 
@@ -43,7 +44,7 @@ def may_be_capped(pages: Sequence[Page]) -> bool:
 def outgrows(
     window: Window, pages: Sequence[Page], found: Sequence[pa.Table], max_pages: int
 ) -> bool:
-    """Whether the rest of a window is better listed in parts."""
+    """Whether to stop listing a window and list it in parts."""
     inside = sum(table.num_rows for table in found)
     is_full = inside >= max_pages * max(page.records for page in pages)
     if not inside or not (is_full or len(pages) * _WORTH_CUTTING <= max_pages):
@@ -51,8 +52,8 @@ def outgrows(
     expected = _expected_pages(window, pages)
     if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
         return True
-    # What is nearly done is not begun again for a little more speed: its parts would list again all
-    # that was listed. The longer it has gone on the less may be left: more may come than expected.
+    # A listing that is nearly done continues, since its parts would repeat all its pages. The more pages it
+    # has taken, the fewer may be left: the estimate may be too low.
     left = max_pages * max_pages / len(pages)
     if len(pages) < _SLOW_BUDGETS * max_pages:
         left = max(left, len(pages) / 2)
@@ -60,9 +61,9 @@ def outgrows(
 
 
 def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
-    """How many pages a window will take, if what came so far is in order of creation; else 0.
+    """The estimated number of pages of a window, if the records so far are in order of creation; otherwise 0.
 
-    The reference documents no order. So this only says when to cut, and never what was covered (R4).
+    The reference documents no order, so this decides only when to split, and never what is covered (R4).
     """
     created = pa.concat_arrays([c for p in pages for c in p.operations["created_at"].chunks])
     first, last = created[0].as_py(), created[-1].as_py()
@@ -81,18 +82,18 @@ def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
 def parts_of(
     window: Window, listed: pa.Table, pages: Sequence[Page], ended: Ended
 ) -> tuple[Window, ...]:
-    """A window that was not listed completely, in two or more.
+    """Two or more parts of a window that was not listed completely.
 
-    How many is a guess: if the API answers in order of creation, what came spans a part of the window
-    that tells the rest. If it does not, that guess is too small, and parts will be cut again. A big window of
-    many slots is cut into pairs of these at least: rates change with the hours.
+    Their number is an estimate. If the API lists in order of creation, the records so far span a part of
+    the window, and the rest is extrapolated from it. Otherwise the estimate is too low, and parts are split
+    again. A window of many slots is split into parts of about two slots: rates change with the hours.
     """
     in_order = _expected_pages(window, pages)
     if ended == "capped":
         return tuple(cut(window, max(min(math.ceil(in_order / len(pages)), _MANY), 2)))
     created = listed["created_at"]
     span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
-    # Not more than a hundred times: a burst in the first second says little of the rest of the day.
+    # At most a hundred times the pages so far: a burst in the first second says little about the rest.
     expected = min(max(len(pages) / max(span, 0.01), in_order), 100 * len(pages))
     slots = sum(1 for _ in window.slots())
     return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), slots // 2, 2)))

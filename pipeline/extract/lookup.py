@@ -35,7 +35,7 @@ _BATCH: Final = 200
 """Lookups per landed batch: few enough to lose little when the process dies."""
 
 _MAX_FAILURES: Final = 3
-"""API failures after which a subject is skipped for the rest of the run, to spare a failing API."""
+"""Failures after which a subject is skipped for the rest of the run: the API may be failing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def look_up(
 
 
 class _LookupWorker:
-    """Looks up operations; skips a subject that has failed too often, and all once time is up."""
+    """Looks up operations. Skips a subject that has failed too often, and all of them when time is up."""
 
     def __init__(
         self, client: OperationsClient, now: datetime, is_time_up: Callable[[], bool]
@@ -163,11 +163,11 @@ def _batch_of(partition: Partition, done: Sequence[_Lookup]) -> LookupBatch:
     pages = [(one, one.page) for one in done if one.page is not None]
     states = [observed(page.operations, one.requested_at, by_id=True) for one, page in pages]
     rejects = [rejects_table(page.rejects, one.requested_at) for one, page in pages]
-    nothing = observed(RECORD_SCHEMA.empty_table(), done[0].requested_at)
+    empty = observed(RECORD_SCHEMA.empty_table(), done[0].requested_at)
     return LookupBatch(
         partition,
         requested_at=max(one.requested_at for one in done),
-        operations=pa.concat_tables([nothing, *states]),
+        operations=pa.concat_tables([empty, *states]),
         rejects=pa.concat_tables([rejects_table((), done[0].requested_at), *rejects]),
         lookups=pa.Table.from_pylist([_lookup(one) for one in done], schema=LOOKUPS.arrow),
         errors=pa.Table.from_pylist(

@@ -33,10 +33,10 @@ from pipeline.twilio.parsing import Reject, drift
 log = logging.getLogger(__name__)
 
 MAX_PAGES: Final = 2 * WINDOW_PAGES
-"""A window with more pages than this is cut while it is listed."""
+"""A window with more pages than this is split while it is listed."""
 
 _RESTARTS: Final = 2
-"""How often a listing is restarted after a refused page token, if the window can't be cut."""
+"""How often a listing is restarted after a refused page token, if the window can't be split."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SMALLEST: Final = timedelta(seconds=1)
@@ -89,7 +89,7 @@ def scan_window(
         on_page: called with each page as it arrives.
         max_pages: the budget, in full pages of the window's own operations. If the window outgrows it, or
             the API ends the listing early, the result has the parts to scan instead. A window of one
-            second can't be cut and is listed to its end.
+            second can't be split and is listed to its end.
 
     Raises:
         ApiError: a page could not be fetched; nothing of the window is used.
@@ -182,26 +182,26 @@ def _list(
 ) -> _Listed:
     pages: list[Page] = []
     found: list[pa.Table] = []
-    can_be_cut = window.end - window.start > _SMALLEST
+    can_be_split = window.end - window.start > _SMALLEST
     listing = client.pages(window, page_size=page_size)
     while True:
-        # Pages without operations of the window show how the API filters, not that the window is big. Its
-        # parts would have as many such pages, and would be cut without end.
-        may_be_cut = can_be_cut and any(table.num_rows for table in found)
+        # Pages without operations of the window depend on the API's filter, not on the window's size. Its
+        # parts would have as many of them, and would be split for ever.
+        may_be_split = can_be_split and any(table.num_rows for table in found)
         try:
             page = next(listing, None)
         except PageTokenError as error:
-            if not may_be_cut:
+            if not may_be_split:
                 raise
-            log.warning("%s is cut: %s", window, error)
+            log.warning("%s is split: %s", window, error)
             return _Listed(pages, found, "capped")
         if page is None:
-            is_capped = may_be_cut and may_be_capped(pages)
+            is_capped = may_be_split and may_be_capped(pages)
             return _Listed(pages, found, "capped" if is_capped else "complete")
         pages.append(page)
         on_page(page)
         found.append(_inside(page.operations, window))
-        has_more = can_be_cut and page.next_token is not None
+        has_more = can_be_split and page.next_token is not None
         if has_more and outgrows(window, pages, found, max_pages):
             return _Listed(pages, found, "outgrown")
 

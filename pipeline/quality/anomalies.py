@@ -1,4 +1,4 @@
-"""The latest days on which a rate left its band: what the warehouse's delivery_anomalies has of them."""
+"""The latest anomalies: days on which a rate left its expected range, from delivery_anomalies."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -9,22 +9,22 @@ from pipeline.lake.layout import Lake
 from pipeline.outputs.published import ask_warehouse
 
 LATEST_DAYS: Final = 28
-"""How long an anomaly is one of the latest: as long as the days that tell what to expect."""
+"""Days in which an anomaly counts as one of the latest: as many as the expected range is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A day on which a rate left its band; see `schema.DELIVERY_ANOMALIES`.
+    """A day on which a rate left its expected range; see `schema.DELIVERY_ANOMALIES`.
 
     Attributes:
         account_id: the account.
         created_date: the UTC day of creation.
         rate: which rate: delivery_rate, open_rate, undelivered_rate, failure_rate.
-        value: what it was.
+        value: the rate on that day.
         expected: the median of the days before.
-        low: the band's lower end.
-        high: the band's upper end.
-        age_days: how many days before the account's newest day with operations it was.
+        low: the lower end of the range.
+        high: the upper end of the range.
+        age_days: days between it and the account's newest day with operations.
     """
 
     account_id: str
@@ -44,10 +44,10 @@ class Anomaly:
 
 
 def latest_anomalies(lake: Lake) -> tuple[Anomaly, ...]:
-    """The anomalies of each account's last 28 days, the newest first, as of the published warehouse.
+    """The anomalies of each account's last 28 days, the newest first, from the published warehouse.
 
     Returns:
-        None of them if there is no warehouse yet, or one of an older version.
+        Empty if there is no warehouse yet, or one of an older version.
 
     Raises:
         ArchiveError: the warehouse can't be read.

@@ -1,7 +1,7 @@
-"""What should hold of the archive's data: each check is a query that returns the failing rows.
+"""Data quality checks: each is a query that returns the failing rows.
 
-The checks look at what the API said, not at our own code: a failing one means that the source
-changed or erred, and names the operations. Each is one SQL file in ``sql/checks``.
+The checks validate the API's data, not this package's code. If one fails, the API has changed or returned
+wrong data; the rows name the operations. Each check is one SQL file in ``sql/checks``.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -37,26 +37,26 @@ _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
 _ACCOUNT: Final = "account_id"
 _ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
 _AT_ONCE: Final = 2_000_000
-"""Rows that are looked at together: some 300 MB."""
+"""Rows that are checked at once: about 300 MB."""
 
 UNSYNCED_AFTER: Final = timedelta(hours=6)
 """How old the latest scan of an active account may be: a sync is due every 10 minutes."""
 
 _GRACE_HOURS: Final = 1.0
-"""How late a final scan may come before somebody is told: an hour of ticks, or of an API that is down."""
+"""How late a final scan may be before it is reported: an hour of missed ticks, or of an API outage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation.
+    """A data quality check.
 
     Attributes:
-        name: its SQL file's.
-        table: the table that it looks at.
-        columns: those of its columns that the query needs: a day's are many to read.
+        name: its name, which is that of its SQL file.
+        table: the table that it reads.
+        columns: the columns that its query needs; only these are read.
         meaning: what is expected, in one sentence.
-        is_error: whether a failing row is an error; otherwise somebody should look.
-        is_across_days: whether rows of several days make one fail together.
+        is_error: whether a failing row is an error; otherwise it is a warning.
+        is_across_days: whether the check compares rows of different days.
     """
 
     name: str
@@ -108,7 +108,7 @@ CHECKS = (
         "rejects",
         REJECTS,
         ("operation_id", "reason", "raw", "observed_at"),
-        "Every record could be read.",
+        "Every record could be parsed.",
         is_error=False,
     ),
 )
@@ -117,16 +117,16 @@ CHECKS = (
 def failing_rows(
     lake: Lake, checks: Sequence[Check], partitions: Iterable[Partition]
 ) -> dict[str, pa.Table]:
-    """The rows of some partitions that fail checks; the columns are read once for all checks.
+    """The rows of some partitions that fail checks; each column is read once for all checks.
 
     Args:
         lake: the archive.
         checks: some of `CHECKS`.
-        partitions: those to look at.
+        partitions: the partitions to check.
 
     Returns:
-        For each check by its name at least ``operation_id`` and ``problem``, in a lasting order within what
-        is looked at together; no rows if it holds.
+        By the check's name, its failing rows, with at least ``operation_id`` and ``problem``. The order of
+        the rows that are checked at once is deterministic.
 
     Raises:
         LakeError: a file is damaged, or is not of this archive.
@@ -135,15 +135,15 @@ def failing_rows(
     failing: dict[str, list[pa.Table]] = {check.name: [] for check in checks}
     with engine.connect(spill=lake.spill) as connection:
         for table in dict.fromkeys(check.table for check in checks):
-            asked = [check for check in checks if check.table == table]
-            ids: dict[str, list[pa.Table]] = {c.name: [] for c in asked if c.is_across_days}
-            for rows in _rows(lake, table, {name for c in asked for name in c.columns}, wanted):
-                for check in asked:
+            of_table = [check for check in checks if check.table == table]
+            ids: dict[str, list[pa.Table]] = {c.name: [] for c in of_table if c.is_across_days}
+            for rows in _rows(lake, table, {name for c in of_table for name in c.columns}, wanted):
+                for check in of_table:
                     if check.is_across_days:
                         ids[check.name].append(rows.select([*check.columns, _ACCOUNT]))
                     else:
                         failing[check.name].append(_ask(connection, check, rows))
-            for check in asked:
+            for check in of_table:
                 if check.is_across_days:
                     everything = pa.concat_tables(ids[check.name])
                     failing[check.name].append(_ask(connection, check, everything))
@@ -153,7 +153,7 @@ def failing_rows(
 def _rows(
     lake: Lake, table: Table, columns: Container[str], wanted: Container[Partition]
 ) -> Iterator[pa.Table]:
-    """What a table has of some partitions, with their accounts: many at once, if they are small."""
+    """The rows of some partitions, with their account, in batches of about `_AT_ONCE` rows."""
     names = [name for name in table.names if name in columns]
     fields = [table.arrow.field(name) for name in names]
     parts = [pa.schema([*fields, pa.field(_ACCOUNT, _ACCOUNTS)]).empty_table()]
@@ -188,16 +188,16 @@ def _list(texts: Iterable[str]) -> str:
     return ", ".join(engine.literal(text) for text in texts)
 
 
-# What should hold of the coverage, at the moment of the latest scan.
+# Checks of the coverage, at the time of the latest scan.
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a check of the coverage found.
+    """The result of a check of the coverage.
 
     Attributes:
-        slots: the slots that are meant, as rows of `schema.COVERAGE_SLOTS`; none if all is well.
-        is_error: whether something is lost or will be within hours; otherwise somebody should look.
+        slots: the failing slots, as rows of `schema.COVERAGE_SLOTS`; none if the check passes.
+        is_error: whether slots are lost or will be within hours; otherwise it is a warning.
     """
 
     slots: tuple[Mapping[str, Any], ...]
@@ -257,20 +257,20 @@ def unsynced_accounts(lake: Lake, now: datetime) -> dict[str, str]:
 def lost_lately(states: Iterable[Mapping[str, Any]]) -> Findings:
     """The slots that were lost in the last 7 days: their deadline passed without a scan after their end.
 
-    Older ones stay gaps for ever, in coverage_slots; but a check that fails for ever warns of nothing.
+    Older ones remain gaps in coverage_slots, but a check that fails for ever would hide new losses.
 
     Args:
-        states: what `latest_states` gives.
+        states: the result of `latest_states`.
     """
     lost = [s for s in states if s["state"] == "gap" and s["deadline"] > s["as_of"] - RETENTION]
     return Findings(tuple(lost), is_error=True)
 
 
 def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: timedelta) -> Findings:
-    """The slots whose final scan is overdue: an error where little time is left.
+    """The slots whose final scan is overdue: an error if little time is left.
 
     Args:
-        states: what `latest_states` gives.
+        states: the result of `latest_states`.
         first_final_scan: how long before a slot's deadline its final scans begin.
     """
     latest = first_final_scan / timedelta(hours=1) - _GRACE_HOURS
@@ -283,11 +283,11 @@ def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: time
 
 
 def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict[str, str]:
-    """The accounts whose latest scan lies after a moment by more than clocks may differ, and when it was.
+    """The accounts whose latest scan is later than a time plus the clock margin, with that scan's time.
 
     Args:
-        states: what `latest_states` gives.
-        moment: this machine's time, say.
+        states: the result of `latest_states`.
+        moment: the time, usually this machine's.
     """
     latest = {state["account_id"]: state["as_of"] for state in states}
     return {

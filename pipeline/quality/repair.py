@@ -1,9 +1,9 @@
-"""repair(): what a wrong clock has dated is set aside, or dated as it may have been.
+"""repair(): corrects rows that a wrong clock has dated.
 
-A scan with an impossible time is taken out of the coverage: it proves nothing. The states that it returned
-stay in history (R1), dated by their `updated_at`: they can't have been seen earlier, and what is seen later
-with the same `updated_at` counts as newer (R3). What was taken out or changed is kept, as it was, in a
-folder of its own in the archive.
+A scan with an impossible time is removed from the coverage: it proves nothing. The states that it returned
+stay in history (R1), with `updated_at` as their time of observation: they can't have been observed earlier,
+and states observed later with the same `updated_at` count as newer (R3). The removed rows, and changed rows
+as they were, are stored in a folder of the archive.
 """
 
 import logging
@@ -44,22 +44,22 @@ _TAKEN_OUT: Final = {
     COVERAGE: ("observed_at", "completed_at"),
     LOOKUPS: ("requested_at", "not_found_at"),
 }
-"""Tables whose rows are taken out, and their times of observation."""
+"""Tables whose rows are removed, with their times of observation."""
 
-_DATED_ANEW: Final = {
+_REDATED: Final = {
     HISTORY: ("observed_at", "looked_up_at"),
     OPERATIONS: ("observed_at", "looked_up_at"),
     REJECTS: ("observed_at",),
     OPERATION_ERRORS: ("observed_at",),
 }
-"""Tables whose rows stay (R1), and their times of observation."""
+"""Tables whose rows stay with another time (R1), with their times of observation."""
 
-_FACTS: Final = {**_TAKEN_OUT, **_DATED_ANEW}
+_STORED: Final = {**_TAKEN_OUT, **_REDATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Which times of observation can be right: from `earliest` to `latest`, UTC; None for no bound."""
+    """The possible times of observation: from `earliest` to `latest`, UTC; None for no bound."""
 
     latest: datetime
     earliest: datetime | None = None
@@ -68,10 +68,10 @@ class Bounds:
     def by(
         cls, machine: datetime, after: datetime | None = None, before: datetime | None = None
     ) -> "Bounds":
-        """What a user says; by default up to what this machine's clock allows.
+        """Bounds that a user sets; by default only the time of this machine's clock is a bound.
 
         Raises:
-            UsageError: no time is between the two.
+            UsageError: `before` is later than `after`.
         """
         latest = after or machine + CLOCK_MARGIN
         if before is not None and before > latest:
@@ -85,13 +85,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Impossible:
-    """What has an impossible time in one partition.
+    """The rows with impossible times in one partition.
 
     Attributes:
         partition: the account and day.
         observed: the earliest and the latest of these times.
-        rows: how many rows each table has of them, by its name; tables without any are left out.
-        is_all: whether the partition has nothing else.
+        rows: the number of these rows by table name; tables without any are left out.
+        is_all: whether the partition has no other rows.
     """
 
     partition: Partition
@@ -102,12 +102,12 @@ class Impossible:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What a repair found, and did.
+    """The result of a repair.
 
     Attributes:
-        found: what has impossible times, by account and day.
-        folder: where the rows are that were taken out or dated anew, as they were; None if nothing was done.
-        errors: what could not be derived anew, and why.
+        found: the rows with impossible times, by account and day.
+        folder: the folder with the removed and changed rows as they were; None if nothing was changed.
+        errors: the errors of days that could not be derived again.
     """
 
     found: tuple[Impossible, ...]
@@ -115,7 +115,7 @@ class Repair:
     errors: tuple[ArchiveError, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The same, ready for JSON: times and days as ISO 8601."""
+        """The result as JSON values; times and days are ISO 8601."""
         return {
             "found": [
                 {
@@ -132,53 +132,53 @@ class Repair:
 
 
 def find(lake: Lake, bounds: Bounds) -> tuple[Impossible, ...]:
-    """What has impossible times: out of bounds, or before the creation of what was observed.
+    """The rows with impossible times: out of bounds, or before the creation of what was observed.
 
     Raises:
         UsageError: there is no archive.
         LakeError: a file can't be read.
     """
     lake.must_exist()
-    partitions = sorted({p for table in _FACTS for p in lake.partitions(table.name)})
-    found = (_find(lake, partition, bounds) for partition in partitions)
+    partitions = sorted({p for table in _STORED for p in lake.partitions(table.name)})
+    found = (_find_in(lake, partition, bounds) for partition in partitions)
     return tuple(one for one in found if one is not None)
 
 
 def repair(lake: Lake, bounds: Bounds, name: str) -> Repair:
-    """Take impossible times out of the archive, and derive everything anew.
+    """Remove or correct rows with impossible times, and derive everything again.
 
-    Killed halfway, it is to be called again (R5): what it has done by then stays done.
+    If the process is killed, call it again: it continues (R5).
 
     Args:
-        lake: the archive; one of an older version is brought to this version's format.
-        bounds: which times can be right.
-        name: of the folder in `.set-aside` for the rows as they were.
+        lake: the archive; an older format is migrated.
+        bounds: the possible times.
+        name: name of the folder in `.set-aside` for the rows as they were.
 
     Raises:
         UsageError: there is no archive.
         LakeError: a file can't be read or written.
     """
     up_to_date(lake.must_exist())
-    merge_pending(lake)  # what landed may have such times too; what can't be merged, rebuild tells
+    merge_pending(lake)  # landed scans may have such times too; rebuild reports merge errors
     folder = lake.set_aside(name)
     done = [_repair(lake, one.partition, bounds, folder) for one in find(lake, bounds)]
     found = tuple(one for one in done if one is not None)
-    # Also if nothing was found: an earlier repair may have been killed before this.
+    # Even if nothing was found: an earlier repair may have been killed before this step.
     _, errors = rebuild(lake)
     return Repair(found, folder if found else None, errors)
 
 
 def _repair(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Impossible | None:
     with lake.files.locked(lake.partition_lock(partition), str(partition)):
-        found = _find(
+        found = _find_in(
             lake, partition, bounds
-        )  # a sync may have merged more before the lock was held
+        )  # again under the lock: a sync may have merged more meanwhile
         if found is None:
             return None
         if found.is_all:
             _move_all(lake, partition, folder)
         else:
-            _mend(lake, partition, bounds, folder)
+            _repair_rows(lake, partition, bounds, folder)
     rows = dict(found.rows)
     about = {"event": "repair", **partition.fields(), "rows": rows}
     log.info("repaired %s: %s", partition, rows, extra=about)
@@ -186,10 +186,10 @@ def _repair(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> I
 
 
 def require_some_possible(found: Iterable[Impossible], lake: Lake) -> None:
-    """Refuse to set aside all scans of an account: it may be this machine's clock that is wrong.
+    """Require that some scans of each account stay: otherwise this machine's clock may be wrong.
 
     Raises:
-        UsageError: all are impossible.
+        UsageError: all scans of an account have impossible times.
     """
     impossible: dict[str, int] = {}
     for one in found:
@@ -199,17 +199,17 @@ def require_some_possible(found: Iterable[Impossible], lake: Lake) -> None:
         mine = (p for p in lake.partitions(COVERAGE.name) if p.account_id == account_id)
         if scans and scans == sum(parquet.count(lake.part(COVERAGE, p)) for p in mine):
             msg = (
-                f"every scan of {account_id} is later than this machine's clock allows: is that right? If "
-                "all of them are to be set aside, say which times can't be right with --after or --before"
+                f"every scan of {account_id} is later than this machine's clock: check that clock. To set "
+                "aside all of these scans, give the impossible times with --after or --before"
             )
             raise UsageError(msg)
 
 
-def _find(lake: Lake, partition: Partition, bounds: Bounds) -> Impossible | None:
+def _find_in(lake: Lake, partition: Partition, bounds: Bounds) -> Impossible | None:
     rows: dict[str, int] = {}
     observed: list[datetime] = []
     is_all = True
-    for table, times in _FACTS.items():
+    for table, times in _STORED.items():
         columns = [name for name in table.names if name in {*times, *_begins(table)}]
         read = parquet.read(lake.part(table, partition), table.arrow, columns)
         is_wrong = _any(_wrong(read, table, name, partition, bounds) for name in times)
@@ -224,14 +224,14 @@ def _find(lake: Lake, partition: Partition, bounds: Bounds) -> Impossible | None
 
 
 def _begins(table: Table) -> Iterator[str]:
-    """The column that says from when on a row can have been observed; none if its day has to do."""
+    """The column with the earliest possible time of a row; none if that is the start of its day."""
     return (name for name in ("created_at", "window_start") if name in table.names)
 
 
 def _wrong(
     rows: pa.Table, table: Table, name: str, partition: Partition, bounds: Bounds
 ) -> pa.ChunkedArray:
-    """For each row whether a time of its is impossible; one that it does not have is not."""
+    """For each row, whether one of its times is impossible. NULL is possible."""
     time = rows[name]
     begins = pa.chunked_array([pa.repeat(_scalar(midnight(partition.day)), rows.num_rows)])
     for column in _begins(table):
@@ -247,7 +247,7 @@ def _wrong(
 
 
 def _limited(times: pa.ChunkedArray, bounds: Bounds) -> pa.ChunkedArray:
-    """Times within the bounds; a row that is dated by one outside would be found again."""
+    """Times limited to the bounds, so that a corrected row is not found again."""
     latest = _scalar(bounds.latest)
     times = pc.if_else(pc.greater(times, latest), latest, times)
     if bounds.earliest is not None:
@@ -268,9 +268,10 @@ def _scalar(moment: datetime) -> pa.Scalar:
 
 
 def _move_all(lake: Lake, partition: Partition, folder: Path) -> None:
-    """Move a partition that no right clock has scanned: there is nothing else in it.
+    """Move a partition that has only rows with impossible times.
 
-    What it is found by goes last, so that a repair that was killed goes on with it.
+    The tables that `find` needs are moved last, so that a repair that is called again after it was killed
+    continues with this partition.
     """
     lake.finish_work(partition, DERIVE)
     lake.finish_work(partition, COMPACT)
@@ -286,10 +287,10 @@ def _move_all(lake: Lake, partition: Partition, folder: Path) -> None:
             lake.files.keep(source)
 
 
-def _mend(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> None:
-    """Take out and date anew in the facts; what is derived of them is to follow."""
+def _repair_rows(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> None:
+    """Remove or correct rows in the stored tables, and mark the day to be derived again."""
     lake.note_work(partition, COMPACT, DERIVE)
-    for table, times in _FACTS.items():
+    for table, times in _STORED.items():
         file = lake.part(table, partition)
         rows = parquet.read(file, table.arrow)
         wrong = {name: _wrong(rows, table, name, partition, bounds) for name in times}
@@ -303,14 +304,14 @@ def _mend(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Non
         if table in _TAKEN_OUT:
             rows = rows.filter(pc.invert(is_wrong))
         else:
-            rows = _dated_anew(rows, wrong, partition, bounds)
+            rows = _redated(rows, wrong, partition, bounds)
         parquet.replace(lake, table, partition, rows)
 
 
-def _dated_anew(
+def _redated(
     rows: pa.Table, wrong: Mapping[str, pa.ChunkedArray], partition: Partition, bounds: Bounds
 ) -> pa.Table:
-    """Rows with the earliest possible time of observation, where theirs is impossible."""
+    """Rows with the earliest possible time of observation instead of an impossible one."""
     earliest = pa.chunked_array([pa.repeat(_scalar(midnight(partition.day)), rows.num_rows)])
     for name in ("created_at", "updated_at"):
         if name in rows.schema.names:
@@ -324,7 +325,7 @@ def _dated_anew(
 
 
 def summary_lines(repaired: Repair) -> Iterator[str]:
-    """Lines that say what was found, by account, and done."""
+    """The result as lines of text, by account."""
     by_account: dict[str, list[Impossible]] = {}
     for one in repaired.found:
         by_account.setdefault(one.partition.account_id, []).append(one)
@@ -332,12 +333,12 @@ def summary_lines(repaired: Repair) -> Iterator[str]:
         first, last = (min(p.observed[0] for p in mine), max(p.observed[1] for p in mine))
         days = sorted(one.partition.day for one in mine)
         yield f"{account_id}: observed from {iso_seconds(first)} to {iso_seconds(last)}, {_days(days)}"
-        for table in _FACTS:
+        for table in _STORED:
             count = sum(one.rows.get(table.name, 0) for one in mine)
             if count and table in _TAKEN_OUT:
-                yield f"  {table.name}: {count:,} rows are taken out"
+                yield f"  {table.name}: {count:,} rows are removed"
             elif count:
-                yield f"  {table.name}: {count:,} rows stay, dated by when they were updated or created"
+                yield f"  {table.name}: {count:,} rows stay, with the time of their update or creation"
     if not repaired.found:
         yield "no impossible times: nothing to set aside"
     elif repaired.folder:

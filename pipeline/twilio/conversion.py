@@ -1,8 +1,8 @@
-"""One record: its JSON to a row, and a row back to its JSON (R8).
+"""Converts a record's JSON to a row, and a row back to JSON (R8).
 
-What a record holds beyond the columns goes to `extra`, a JSON object laid over the record made of the
-columns: unknown fields, unknown stats, counts that are explicitly null, times finer than a microsecond.
-Times come back as the same instant in UTC, numbers with all their digits, and -0 as 0.
+The column `extra` is a JSON object of what the other columns can't hold: unknown fields, unknown stats,
+counts that are explicitly null, and times finer than a microsecond. Converted back, a time is the same
+instant in UTC, a number has all its digits, and -0 is 0.
 """
 
 import json
@@ -21,7 +21,7 @@ MAX_COUNT: Final = 2**63 - 1
 
 _KNOWN_COUNTS: Final = frozenset(COUNT_NAMES)
 _MAX_LEVELS: Final = 64
-"""Records that nest deeper are rejected: writing them back takes more recursion than Python allows."""
+"""Records that nest deeper are rejected: converting them back would exceed Python's recursion limit."""
 _TOO_DEEP: Final = f"expected a record of {_MAX_LEVELS} levels at most; got more"
 _SHOWN: Final = 80
 _RFC3339: Final = re.compile(
@@ -32,18 +32,18 @@ _MICROSECOND_DIGITS: Final = 6
 
 
 class BadRecordError(Exception):
-    """Why a record is rejected: what was expected and what came."""
+    """A record is rejected; the message says what was expected and what came."""
 
 
 def row_of(text: str) -> dict[str, Any]:
-    """The row of `schema.RECORD_SCHEMA` that holds a record.
+    """Convert a record to a row of `schema.RECORD_SCHEMA`.
 
     Args:
-        text: the record's JSON; bytes that were not UTF-8 are halves of surrogate pairs, as
-            Python's `surrogateescape` has them.
+        text: the record's JSON; bytes that are not UTF-8 are surrogates, as from Python's
+            `surrogateescape`.
 
     Raises:
-        BadRecordError: it is not what the reference describes, or could not be kept without loss.
+        BadRecordError: the record does not match the reference, or can't be stored without loss.
     """
     record = _load(text)
     if not isinstance(record, dict):
@@ -73,14 +73,14 @@ def row_of(text: str) -> dict[str, Any]:
 
 
 def record_json(row: Mapping[str, Any]) -> str:
-    """Write a row of operations or history back as the JSON record that it was read from (R8).
+    """Convert a row of operations or history back to its JSON record (R8).
 
     Args:
-        row: column name to Python value, as of ``table.to_pylist()``; times with a time zone.
+        row: values by column name, as from ``table.to_pylist()``; times with a time zone.
 
     Returns:
-        One JSON object. Absent counts are absent, unknown fields and explicit nulls are there; times
-        are the same instants, in UTC with ``Z``. Fields come in the reference's order, those of
+        One JSON object. Absent counts are absent; unknown fields and explicit nulls are included. Times
+        are the same instants, in UTC with ``Z``. Fields are in the reference's order, followed by those of
         `extra` sorted by name.
     """
     record: dict[str, Any] = {
@@ -98,7 +98,7 @@ def record_json(row: Mapping[str, Any]) -> str:
 
 
 def unknown_names(extra: str) -> list[str]:
-    """The fields in a row's `extra` that the reference does not know, ``stats.`` before stats."""
+    """The unknown fields in a row's `extra`; those of stats begin with ``stats.``."""
     fields = json.loads(extra, parse_float=str)
     stats = fields.get("stats", {})
     return [
@@ -111,7 +111,7 @@ def text_in(record: Mapping[str, Any], name: str) -> str:
     """A required text of a record.
 
     Raises:
-        BadRecordError: it is absent, empty, no text, or no Unicode.
+        BadRecordError: it is absent, empty, not a string, or not valid Unicode.
     """
     value = record.get(name)
     if not isinstance(value, str) or not value:
@@ -124,13 +124,12 @@ def text_in(record: Mapping[str, Any], name: str) -> str:
 
 
 def time_in(record: Mapping[str, Any], name: str) -> tuple[datetime, bool]:
-    """A required time of a record in UTC, and whether microseconds hold it exactly.
+    """A required time of a record in UTC, and whether it is exact to the microsecond.
 
-    Offsets and fractions of any length are allowed, as in RFC 3339. A time without an offset is not
-    an instant.
+    As in RFC 3339, an offset is required, and fractions of any length are allowed.
 
     Raises:
-        BadRecordError: it is absent, or no RFC 3339 date-time.
+        BadRecordError: it is absent, or not an RFC 3339 date-time.
     """
     text = text_in(record, name)
     match = _RFC3339.fullmatch(text)
@@ -146,7 +145,7 @@ def time_in(record: Mapping[str, Any], name: str) -> tuple[datetime, bool]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text can be stored: half of a surrogate pair cannot."""
+    """Whether a text can be encoded as UTF-8: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -155,7 +154,7 @@ def is_unicode(text: str) -> bool:
 
 
 def shortened(text: str, length: int) -> str:
-    """A text, cut where it is longer."""
+    """A text, cut to at most `length` characters."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
@@ -170,7 +169,7 @@ def _load(text: str) -> Any:
             parse_float=_decimal,
             parse_constant=_refuse_constant,
         )
-    except ValueError as error:  # an integer of more digits than Python reads
+    except ValueError as error:  # also for an integer with more digits than Python allows
         msg = f"expected a JSON record; got {error}"
         raise BadRecordError(msg) from None
     except RecursionError:
@@ -181,7 +180,7 @@ def _load(text: str) -> Any:
 
 
 def _count(stats: Mapping[str, Any], name: str) -> int | None:
-    """A count; None where it is absent or explicitly null (the latter stays in `extra`)."""
+    """A count; None if it is absent or null (a null is kept in `extra`)."""
     value = stats.get(name)
     if value is None:
         return None
@@ -192,7 +191,7 @@ def _count(stats: Mapping[str, Any], name: str) -> int | None:
 
 
 def _levels(value: Any) -> int:
-    """How many levels of objects and lists a value has, without recursion."""
+    """The number of nested levels of objects and lists, computed without recursion."""
     levels, here = 0, [value]
     while here := [one for one in here if isinstance(one, dict | list)]:
         levels += 1
@@ -215,7 +214,7 @@ def _decimal(text: str) -> Decimal:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite():
-        msg = f"expected a number that can be kept; got {shortened(text, _SHOWN)}"
+        msg = f"expected a number that can be stored; got {shortened(text, _SHOWN)}"
         raise BadRecordError(msg)
     return number
 
@@ -234,9 +233,9 @@ def _shown(value: Any) -> str:
 
 
 def _to_json(value: Any, *, sort: bool = False) -> str:
-    """Compact JSON that writes a Decimal digit by digit, which `json` cannot.
+    """Compact JSON with all digits of a Decimal, which `json` can't write.
 
-    With `sort`, the same content is always the same text, so that states can be compared.
+    With `sort`, equal values give equal texts, so that states can be compared.
     """
     if isinstance(value, dict):
         items = sorted(value.items()) if sort else value.items()
@@ -246,6 +245,6 @@ def _to_json(value: Any, *, sort: bool = False) -> str:
         return f"[{','.join(_to_json(item, sort=sort) for item in value)}]"
     if isinstance(value, Decimal):
         return str(value)
-    # Half of a surrogate pair can only be stored as its escape; other text stays readable.
+    # A lone surrogate can only be stored as an escape; other text stays readable.
     text = json.dumps(value, ensure_ascii=False)
     return text if is_unicode(text) else json.dumps(value)

@@ -1,7 +1,7 @@
-"""A page that is exactly as the reference describes it, to Arrow.
+"""Parses a page that matches the reference exactly into an Arrow table.
 
-msgspec decodes the page into structs and refuses whatever does not fit them. Whatever is refused here
-`parsing` reads record by record.
+msgspec decodes the page into structs, and raises an error for a page that does not match them. `parsing`
+parses such a page record by record.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def read_page(body: bytes) -> tuple[pa.Table, str | None] | None:
     """The records of a page as `schema.RECORD_SCHEMA`, in order, and the token of the next page.
 
     Returns:
-        None if the page is not as the reference describes it, or would not be read without loss.
+        None if the page does not match the reference, or would lose data here.
     """
     try:
         page = _DECODER.decode(body)
@@ -70,7 +70,7 @@ def read_page(body: bytes) -> tuple[pa.Table, str | None] | None:
     counts = np.array([astuple(record.stats) for record in records], np.int64)
     counts = counts.reshape(len(records), len(COUNT_NAMES))
     absent = counts == _ABSENT
-    # Of a field that occurs twice msgspec keeps the last and reports nothing, so strings are counted.
+    # If a field occurs twice, msgspec silently keeps the last. Counting strings detects that.
     if _strings_of(page, len(records), int(absent.sum())) != _strings_in(body):
         return None
     times = _times([r.createdAt for r in records] + [r.updatedAt for r in records])
@@ -89,7 +89,7 @@ def read_page(body: bytes) -> tuple[pa.Table, str | None] | None:
 
 
 def _strings_of(page: _Page, records: int, absent: int) -> int:
-    """How many strings a page's JSON has if each field occurs once: names of fields and values."""
+    """The number of strings in a page's JSON, names and values, if each field occurs once."""
     texts = len(KNOWN_FIELDS - {"stats"})
     strings = 1 + records * (len(KNOWN_FIELDS) + texts + len(COUNT_NAMES)) - absent
     if page.pagination is not UNSET:
@@ -99,7 +99,7 @@ def _strings_of(page: _Page, records: int, absent: int) -> int:
 
 
 def _strings_in(body: bytes) -> int:
-    """How many strings a JSON text has."""
+    """The number of strings in a JSON text."""
     quotes = int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord('"')))
     if b"\\" in body:
         quotes -= body.replace(rb"\\", b"").count(rb"\"")
@@ -107,9 +107,9 @@ def _strings_in(body: bytes) -> int:
 
 
 def _times(texts: Sequence[str]) -> pa.TimestampArray | None:
-    """UTC times; None if one is not of the common form: whole seconds with ``Z``."""
+    """UTC times; None if one does not have the usual format: whole seconds with ``Z``."""
     times = pa.array(texts, pa.string())
-    # pyarrow also reads times without a zone, and a year 0, which Python does not know.
+    # pyarrow also accepts times without a zone, and the year 0, which Python does not have.
     usual = pc.and_not(pc.ends_with(times, "Z"), pc.starts_with(times, "0000"))
     if not pc.all(usual, min_count=0).as_py():
         return None

@@ -20,32 +20,32 @@ _SERVER_ERROR: Final = 500
 class PageSize:
     """How many operations to request per page. Shared by the threads of a client.
 
-    A smaller size holds for the rest of the run. If pages of the smallest size fail too, the size is not the
-    reason: the run goes on with the first size, and does not halve it again.
+    The size stays reduced for the rest of the run. If pages of the smallest size fail too, the size is not
+    the cause: it is reset to the first size and not halved again.
 
     Args:
-        first: the size that the run begins with.
+        first: the size at the start of the run.
     """
 
     def __init__(self, first: int) -> None:
         self._first = self._current = first
-        self._may_help = True
+        self._can_help = True
         self._lock = threading.Lock()
 
     @property
     def current(self) -> int:
-        """The size to ask for now."""
+        """The size for new requests."""
         return self._current
 
     def after_failure(self, failed: int, error: ApiError) -> int | None:
-        """The size to list with again after a page of `failed` operations failed; None if none may help."""
+        """The size to retry with after pages of size `failed` failed; None if another size won't help."""
         if not _may_be_too_large(error):
             return None
         with self._lock:
-            if self._current < failed:  # another listing has halved it meanwhile
+            if self._current < failed:  # another thread has already halved it
                 return self._current
-            if not self._may_help or failed <= min(SMALLEST, self._first):
-                self._may_help, self._current = False, self._first
+            if not self._can_help or failed <= min(SMALLEST, self._first):
+                self._can_help, self._current = False, self._first
                 return None
             self._current = max(failed // 2, SMALLEST)
             return self._current

@@ -1,8 +1,8 @@
 """Parses response bodies into Arrow tables.
 
 A page that matches the reference is parsed at once (`page`). Any other is parsed record by record: a bad
-record becomes one reject and does not fail its page. Nothing that is not understood becomes an empty result
-(R9).
+record becomes one reject and does not fail its page. An unexpected response is an error, and never an empty
+result (R9).
 """
 
 import json
@@ -124,7 +124,7 @@ def parse_page(body: bytes) -> ParsedPage:
 
 
 def parse_page_by_record(body: bytes) -> ParsedPage:
-    """Parse the response to a list request, whatever its records are; see `parse_page`."""
+    """Parse the response to a list request record by record; see `parse_page`."""
     text = _json_in(body)
     if not text.startswith("{"):
         msg = f"expected a page: a JSON object with operations; got {_excerpt(text)}"
@@ -159,7 +159,7 @@ def parse_operation(body: bytes) -> ParsedPage:
 
 
 def parse_errors(body: bytes) -> ParsedErrors:
-    """Parse the response about an operation's errors, whatever JSON it is.
+    """Parse the response about an operation's errors, which can be any JSON.
 
     A list, or a list in `errors` or `data`, is a list of errors. Any other JSON that is not empty is one
     error.
@@ -185,11 +185,11 @@ def parse_errors(body: bytes) -> ParsedErrors:
 
 
 def drift(operations: pa.Table) -> Counter[str]:
-    """Count what the reference does not know in a table of records.
+    """Count differences from the reference in a table of records.
 
     Returns:
-        How many records have each unknown status, each unknown field (``stats.`` before those of the
-        stats), and an id that does not match the reference's pattern. Empty if nothing is unusual.
+        The number of records with each unknown status, each unknown field (those of stats begin with
+        ``stats.``), and an id that does not match the reference's pattern. Empty if there are none.
     """
     found: Counter[str] = Counter()
     for entry in pc.value_counts(operations["status"]).to_pylist():
@@ -236,14 +236,14 @@ def _error_of(text: str) -> ErrorRecord:
 
 
 def _first(fields: Mapping[str, str], names: Sequence[str]) -> str | None:
-    """The first of the named fields that is a text or a whole number, as a text."""
+    """The first of the named fields that is a string or an integer, as text."""
     texts = (fields[name] for name in names if fields.get(name, "[")[0] not in "[{")
     values = (json.loads(text, parse_int=str) for text in texts)
     return next((value for value in values if isinstance(value, str) and is_unicode(value)), None)
 
 
 def _next_token(fields: Mapping[str, str]) -> str | None:
-    """The token in `pagination`; the end of a listing is `next` null or absent, and nothing else."""
+    """The token in `pagination`; only an absent or null `next` is the end of a listing."""
     pagination = fields.get("pagination", "null")
     if pagination == "null":
         return None
@@ -257,8 +257,9 @@ def _next_token(fields: Mapping[str, str]) -> str | None:
     raise UnexpectedResponseError(msg)
 
 
-# The texts of JSON values, since a reject keeps a record as it came. `msgspec.Raw` gives them too, but NaN
-# or deep nesting in one record makes it refuse the page, and of a field that occurs twice it keeps the last.
+# These functions return the text of each JSON value, since a reject has its record as the API sent it.
+# `msgspec.Raw` does too, but fails the whole page if one record has NaN or nests deeply, and silently keeps
+# the last of two fields of the same name.
 
 
 def _json_in(body: bytes) -> str:
@@ -279,7 +280,7 @@ def _json_in(body: bytes) -> str:
 
 
 def _fields_of(text: str) -> dict[str, str]:
-    """The fields of an object; one that occurs twice could hide records, or where the next ones are."""
+    """The fields of an object. A repeated field is an error: it could hide records or a token."""
     fields: dict[str, str] = {}
     for name, value in _parts(text):
         if name in fields:
@@ -290,7 +291,7 @@ def _fields_of(text: str) -> dict[str, str]:
 
 
 def _parts(text: str) -> list[tuple[str, str]]:
-    """The texts of an object's or a list's values, each with its name, which is empty in a list."""
+    """The names and texts of the values in an object or list; in a list, names are empty."""
     if text[0] not in "[{":
         return []
     parts = []
@@ -311,14 +312,14 @@ def _elements(text: str) -> list[str]:
 
 
 def _skip(text: str, at: int) -> int:
-    """The next place that is neither space nor between two values."""
+    """The next position that is neither a space nor a separator."""
     while text[at] in _BETWEEN:
         at += 1
     return at
 
 
 def _end_of_value(text: str, at: int) -> int:
-    """Where the JSON value that begins at `at` ends.
+    """The end of the JSON value that begins at `at`.
 
     Raises:
         ValueError: it is not JSON.
@@ -330,8 +331,8 @@ def _end_of_value(text: str, at: int) -> int:
 
 
 def _end_of_deep_value(text: str, at: int) -> int:
-    """The same for a value that nests deeper than `json` can read: each level is checked alone."""
-    levels: list[list[str]] = []  # of each open container its text so far, inner ones as 0
+    """The same for a value that nests deeper than `json` allows: each level is parsed on its own."""
+    levels: list[list[str]] = []  # the text of each open container so far, with 0 for inner ones
     while match := _TO_BRACKET.match(text, at):
         before, bracket = match.groups()
         at = match.end()
@@ -348,12 +349,12 @@ def _end_of_deep_value(text: str, at: int) -> int:
 
 
 def _readable(text: str) -> str:
-    r"""A text as it can be stored: bytes that are not UTF-8 are written ``\xNN``."""
+    r"""A text that can be stored: bytes that are not UTF-8 are written ``\xNN``."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _printable(text: str) -> str:
-    """A text for a message: halves of surrogate pairs are written as their escapes."""
+    """A text for a message: lone surrogates are escaped."""
     return text.encode(errors="backslashreplace").decode()
 
 

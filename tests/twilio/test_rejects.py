@@ -160,8 +160,8 @@ def test_invalid_utf8_beside_the_records_costs_none():
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        ("1e99999999999999999999", "expected a number that can be kept"),
-        ("-0e-99999999999999999999", "expected a number that can be kept"),
+        ("1e99999999999999999999", "expected a number that can be stored"),
+        ("-0e-99999999999999999999", "expected a number that can be stored"),
         ("9" * 5000, "expected a JSON record; got Exceeds the limit"),
     ],
 )

@@ -1,4 +1,4 @@
--- Grain: one row per account, UTC day of creation and rate outside its band.
+-- Grain: one row per account, UTC day of creation and rate outside its expected range.
 -- The anomalies of each account's last days.
 WITH last_days AS (
     SELECT account_id, max(created_date) AS last_day
