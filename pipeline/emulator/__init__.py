@@ -6,7 +6,7 @@ from pipeline.emulator.server import (
     DEMO_AUTH_TOKEN,
     Emulator,
     Options,
-    Served,
+    ServedRequest,
     running,
 )
 from pipeline.emulator.simulated_clock import Clock
@@ -20,7 +20,7 @@ __all__ = [
     "Emulator",
     "Faults",
     "Options",
-    "Served",
+    "ServedRequest",
     "World",
     "running",
 ]

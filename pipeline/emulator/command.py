@@ -1,4 +1,4 @@
-"""The command `email-archive emulate`: serve worlds, and print how to reach them."""
+"""The command `email-archive emulate`: serves the API, and prints the settings that a sync needs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -65,7 +65,7 @@ def _parse(accounts: Sequence[str]) -> list[EmulatedAccount]:
 
 
 def _account(account: EmulatedAccount, world: World, options: Options) -> tuple[World, Options]:
-    """The account's world and options: those of the command, but for what the account has of its own."""
+    """An account's world and options: those of the command, with the account's own values."""
     own_world = replace(
         world,
         seed=world.seed + account.seed,
@@ -77,14 +77,14 @@ def _account(account: EmulatedAccount, world: World, options: Options) -> tuple[
 
 
 def _single(url: str) -> Iterator[str]:
-    """The variables that a sync of the one account needs."""
+    """The variables that a sync of the single account needs."""
     yield f"export EMAIL_ARCHIVE_API_URL={url}"
     yield f"export TWILIO_ACCOUNT_SID={DEMO_ACCOUNT_SID}"
     yield f"export TWILIO_AUTH_TOKEN={DEMO_AUTH_TOKEN}"
 
 
 def _several(accounts: Sequence[EmulatedAccount], url: str) -> Iterator[str]:
-    """Shell commands that write the configuration of several accounts and set what it names."""
+    """Shell commands that write the configuration of several accounts and set its variables."""
     yield "cat > email-archive.toml <<'END'"
     for account in accounts:
         yield "[[accounts]]"

@@ -1,8 +1,7 @@
 """Faults of an emulated API, at random or by script, reproducible from a seed.
 
-A request has at most one fault. It depends on the request and on how often the same request came before,
-so that it is the same whatever the threads do, and a retry can succeed. Faults of records depend on the
-record.
+A request has at most one fault. It depends on the request and on the number of identical requests before it,
+but not on the timing of threads; so a retry can succeed. Faults of records depend on the record.
 """
 
 import hashlib
@@ -51,8 +50,8 @@ FAULTS: Final = (*REFUSALS, *CONNECTIONS, *BODIES, *PAGE_SIZES, *LISTINGS, *RECO
 SCOPE: Final = "email_archive.fault"
 """The key of a request's fault in its ASGI scope."""
 
-_SCRIPTED: Final = 0.5  # share of a response's records that have a scripted fault of records
-_LEFT_OUT: Final = 0.5  # share of old records missing from a partial response
+_SCRIPTED_SHARE: Final = 0.5  # share of records with a scripted fault, in one response
+_MISSING_SHARE: Final = 0.5  # share of old records missing from a partial response
 
 _DAMAGE: Final[tuple[Callable[[dict[str, Any]], dict[str, Any]], ...]] = (
     lambda record: record | {"stats": dict(record["stats"]) | {"opened": -1}},
@@ -82,7 +81,7 @@ class Faults:
     - ``duplicates``: a page repeats records of itself and of the page before; ``reordered``: its records
       are in another order; ``empty-pages``: it is empty, with a token for the next one.
     - ``token-refused``: its token is refused; ``token-loop``: its next token is its own.
-    - ``stale``: a listing or a fetch by id is answered as of `stale_by` ago, as by a replica.
+    - ``stale``: the response to a listing or a lookup by id is as of `stale_by` ago, as from a replica.
     - ``partial``: a listing lacks half of the records in hours past their deadline.
     - ``late``: a record is in no listing for its first `late_by`.
     - ``malformed``: a record is damaged the first time; ``unknown-field``, ``unknown-status``: it always
@@ -93,7 +92,7 @@ class Faults:
         rates: the probability of each kind, per request, or per record for the last four.
         script: the faults of the first requests, in order; None for none. Requests after it follow
             `rates`; records always do.
-        retry_after: the wait that a response asks for.
+        retry_after: the wait in Retry-After.
         stale_by: the age of stale responses.
         late_by: how late a record may appear.
         skew: the largest error of ``Date``.
@@ -120,7 +119,7 @@ class Faults:
         of_requests = sum(rate for kind, rate in self.rates.items() if kind not in RECORDS)
         if unknown or of_requests > 1 or not all(0 <= rate <= 1 for rate in self.rates.values()):
             msg = (
-                f"expected rates from 0 to 1, of 1 together, of {', '.join(FAULTS)}; "
+                f"expected rates from 0 to 1, with a sum of at most 1, for {', '.join(FAULTS)}; "
                 f"got {', '.join(unknown) or dict(self.rates)}"
             )
             raise UsageError(msg)
@@ -173,13 +172,13 @@ class Injector:
             times, self._times[key] = self._times[key], self._times[key] + 1
         if place < len(faults.script):
             return faults.script[place]
-        lot = _lot(faults.seed, key, times)
+        draw = _draw(faults.seed, key, times)
         for kind, rate in faults.rates.items():
             if kind in RECORDS:
                 continue
-            if lot < rate:
+            if draw < rate:
                 return kind
-            lot -= rate
+            draw -= rate
         return None
 
     def count(self, kind: str) -> None:
@@ -198,16 +197,16 @@ class Injector:
     ) -> bool:
         """Whether a record is missing from a listing with this fault."""
         if fault == "partial" and now >= deadline(created_at):
-            return self._chance(fault, number) < _LEFT_OUT
+            return self._chance(fault, number) < _MISSING_SHARE
         if now - created_at >= self.faults.late_by or not self._has("late", number, fault):
             return False
         self.count("late")
         return True
 
-    def spoiled(
+    def with_faults(
         self, number: int, record: dict[str, Any], fault: str | None = None
     ) -> dict[str, Any]:
-        """A record with its faults, in a response with this fault."""
+        """A record with its faults, for a response with this fault."""
         if self._has("unknown-field", number, fault):
             self.count("unknown-field")
             record = record | {"campaign": {"name": f"c{number}", "steps": [1, None]}}
@@ -226,10 +225,10 @@ class Injector:
     def skew(self, key: str) -> timedelta:
         """The error of a ``Date``."""
         seconds = self.faults.skew.total_seconds()
-        return timedelta(seconds=round((2 * _lot(self.faults.seed, key, -1) - 1) * seconds))
+        return timedelta(seconds=round((2 * _draw(self.faults.seed, key, -1) - 1) * seconds))
 
     def _has(self, kind: str, number: int, fault: str | None) -> bool:
-        rate = _SCRIPTED if kind == fault else self.faults.rates.get(kind, 0.0)
+        rate = _SCRIPTED_SHARE if kind == fault else self.faults.rates.get(kind, 0.0)
         return bool(rate) and self._chance(kind, number) < rate
 
     def _chance(self, kind: str, number: int) -> float:
@@ -237,7 +236,7 @@ class Injector:
         return float(chances(seed, np.array([number]))[0])
 
 
-def _lot(seed: int, key: str, times: int) -> float:
+def _draw(seed: int, key: str, times: int) -> float:
     """A pseudo-random number in [0, 1) for a request."""
     digest = hashlib.sha256(f"{seed} {times} {key}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -35,7 +35,7 @@ class Listing:
         now: the moment.
         order: of the results.
         bounds: which of startDate and endDate are inclusive.
-        fading: for how long after the retention some operations are still listed.
+        fading: how long after the retention some operations are still listed.
         empty_pages: whether a third of the pages are empty.
         injector: injects faults.
         fault: the request's fault; None for none.
@@ -115,8 +115,8 @@ class Listing:
     def _is_empty(self, place: int) -> bool:
         if self._has("empty-pages"):
             return True
-        lot = float(chances(self.world.seed, np.array([place]))[0])
-        return self.empty_pages and lot < 1 / 3
+        draw = float(chances(self.world.seed, np.array([place]))[0])
+        return self.empty_pages and draw < 1 / 3
 
     def _shuffled(self, numbers: list[int], order: "_Ordered", place: int) -> list[int]:
         if self._has("duplicates"):
@@ -130,11 +130,11 @@ class Listing:
     def _records(self, numbers: list[int], status: str | None) -> list[dict[str, Any]]:
         """The records that the API still lists, with faults."""
         records = self.world.records(numbers, self.now)
-        lots = chances(self.world.seed, np.array(numbers, dtype=np.int64)).tolist()
+        draws = chances(self.world.seed, np.array(numbers, dtype=np.int64)).tolist()
         listed = [
             (number, record)
-            for number, record, lot in zip(numbers, records, lots, strict=True)
-            if status in (None, record["status"]) and self._is_listed(record, lot)
+            for number, record, draw in zip(numbers, records, draws, strict=True)
+            if status in (None, record["status"]) and self._is_listed(record, draw)
         ]
         if not self.injector.faults.rates and self.fault is None:
             return [record for _, record in listed]
@@ -147,14 +147,14 @@ class Listing:
         ]
         if len(shown) < len(listed):
             self._has("partial")
-        return [self.injector.spoiled(number, record, self.fault) for number, record in shown]
+        return [self.injector.with_faults(number, record, self.fault) for number, record in shown]
 
-    def _is_listed(self, record: dict[str, Any], lot: float) -> bool:
+    def _is_listed(self, record: dict[str, Any], draw: float) -> bool:
         """Whether a record is within the retention, or one of the few that are listed after it."""
         beyond = self.now - RETENTION - datetime.fromisoformat(record["createdAt"])
         if beyond <= timedelta():
             return True
-        return bool(self.fading) and lot < 0.5 * (1 - beyond / self.fading)
+        return bool(self.fading) and draw < 0.5 * (1 - beyond / self.fading)
 
 
 @dataclass(frozen=True, slots=True)

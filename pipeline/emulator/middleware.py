@@ -21,7 +21,7 @@ _HTML: Final = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 _HTML_TYPE: Final = {"content-type": "text/html"}
 
 
-class Unreliable:
+class FaultMiddleware:
     """ASGI middleware that injects faults into requests.
 
     The app finds a request's fault in its scope under `SCOPE`.

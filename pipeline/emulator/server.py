@@ -34,7 +34,7 @@ from starlette.types import ASGIApp
 from pipeline.emulator.accounts import ByCredentials, basic_credentials
 from pipeline.emulator.faults import SCOPE, Faults, Injector
 from pipeline.emulator.listing import Bounds, Listing, Order
-from pipeline.emulator.middleware import Unreliable
+from pipeline.emulator.middleware import FaultMiddleware
 from pipeline.emulator.request import (
     MAX_PAGE_SIZE,
     RefusedError,
@@ -76,10 +76,10 @@ class Options:
         api_key_secret: the key's secret.
         order: of the results.
         bounds: which of startDate and endDate are inclusive.
-        page_limit: the most operations in a page, whatever the pageSize.
+        page_limit: the most operations in a page, even if pageSize is larger.
         empty_pages: whether a third of the pages are empty, with a token for the next one.
         records_key: the name of a page's list of records.
-        fading: for how long after the retention a listing still has some operations: half of them at
+        fading: for how long after the retention a listing still includes some operations: half of them at
             first, then fewer; 0 for none.
         latency_seconds: delay of each response, in real seconds.
         returns_unsettled: whether an operation can be fetched by id after the retention while it is not
@@ -103,7 +103,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRequest:
     """A request and the status of its response, for tests. Credentials are not kept."""
 
     method: str
@@ -116,7 +116,7 @@ def create_app(
     world: World,
     clock: Clock,
     options: Options,
-    served: Callable[[Served], None] = lambda _: None,
+    on_response: Callable[[ServedRequest], None] = lambda _: None,
     injector: Injector | None = None,
 ) -> ASGIApp:
     """The API and the emulator's control endpoints as an ASGI application.
@@ -125,11 +125,11 @@ def create_app(
         world: the operations.
         clock: the API's clock. ``POST /emulator/clock`` sets it, from this machine only.
         options: the API's behaviour.
-        served: callback, called with each request that got a response.
+        on_response: called with each request that got a response.
         injector: injects faults; None for none.
     """
     api = _Api(world, clock, options, injector or Injector(Faults()))
-    responder = _Responder(clock, options, served)
+    responder = _Responder(clock, options, on_response)
 
     async def control(request: Request) -> Response:
         require_local(request)
@@ -150,16 +150,16 @@ def create_app(
         exception_handlers={HTTPException: responder.refuse},
     )
     app.router.redirect_slashes = False  # the API answers with 404 and does not redirect
-    return Unreliable(app, injector, clock.now, "/v1/") if injector else app
+    return FaultMiddleware(app, injector, clock.now, "/v1/") if injector else app
 
 
 @dataclass(frozen=True, slots=True)
 class _Responder:
-    """Adds the API's headers to responses, and reports each of them to `served`."""
+    """Adds the API's headers to responses, and calls `on_response` for each."""
 
     clock: Clock
     options: Options
-    served: Callable[[Served], None]
+    on_response: Callable[[ServedRequest], None]
 
     def endpoint(
         self, content: Callable[[Request], Any]
@@ -183,7 +183,9 @@ class _Responder:
         response.headers["Date"] = format_datetime(now, usegmt=True)
         response.headers["Twilio-Request-Id"] = f"RQ{secrets.token_hex(16)}"
         query = dict(request.query_params)
-        self.served(Served(request.method, request.url.path, query, response.status_code))
+        self.on_response(
+            ServedRequest(request.method, request.url.path, query, response.status_code)
+        )
         return response
 
 
@@ -209,7 +211,7 @@ class Emulator:
     world: World
     clock: Clock
     options: Options
-    requests: list[Served]
+    requests: list[ServedRequest]
     injected: Counter[str]
 
 
@@ -227,7 +229,7 @@ def running(
 
     `others` are more accounts at the same address, each with its world and its options.
     """
-    requests: list[Served] = []
+    requests: list[ServedRequest] = []
     options = options or Options()
     injector = _injector(options)
     apps = dict.fromkeys(
@@ -266,7 +268,7 @@ def serve(
         host: the address to bind.
         port: the port; 0 for a free one.
         allow_remote: whether `host` may be an address that other machines can reach.
-        ready: callback, called with the API's base URL once requests are accepted.
+        ready: called with the API's base URL once requests are accepted.
 
     Raises:
         UsageError: `host` can be reached from elsewhere without `allow_remote`, or can't be bound.
@@ -287,13 +289,13 @@ def serve(
 def _apps(
     accounts: Sequence[tuple[World, Options]],
     clock: Clock,
-    served: Callable[[Served], None] = lambda _: None,
+    on_response: Callable[[ServedRequest], None] = lambda _: None,
 ) -> dict[bytes, ASGIApp]:
     """The application of each account, by the credentials that it accepts."""
     return {
         credentials: app
         for world, options in accounts
-        for app in [create_app(world, clock, options, served, _injector(options))]
+        for app in [create_app(world, clock, options, on_response, _injector(options))]
         for credentials in _accepted(options)
     }
 
@@ -339,7 +341,7 @@ class _Api:
         """One operation by its id."""
         fault = request.scope.get(SCOPE)
         number, record = self._find(request, self._now(fault))
-        return self.injector.spoiled(number, record, fault)
+        return self.injector.with_faults(number, record, fault)
 
     def errors(self, request: Request) -> dict[str, Any]:
         """One error per failed email, in pages like those of a listing: the reference leaves it open."""

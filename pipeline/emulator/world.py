@@ -1,7 +1,7 @@
 """An emulated account: the state of operation i at time t is a pure function of (seed, i, t).
 
-Nothing is simulated step by step. Creation time, size, counts and last change are closed forms,
-vectorised over operations, so that any past or future state can be computed directly.
+There are no simulation steps. Creation time, size, counts and last change are closed forms, vectorised over
+operations, so that any past or future state can be computed directly.
 
 An operation may be scheduled, and canceled while it waits. Then its emails are queued and sent. Some fail.
 The others are delivered or not, after log-normal delays, and opened over days. The k-th of n such events
@@ -135,8 +135,8 @@ class World:
         now = _milliseconds(at)
         exists = created <= now
         every, created = every[exists], created[exists]
-        life = _Life.of(self.seed, every, created, self.outage)
-        status, counts, updated = life.at(now, self.counting)
+        lifecycle = _Lifecycle.of(self.seed, every, created, self.outage)
+        status, counts, updated = lifecycle.at(now, self.counting)
         return {
             "operation_id": self._ids(every, created),
             "status": status,
@@ -216,8 +216,8 @@ def embedded_milliseconds(operation_id: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Life:
-    """The future of some operations. Times in Unix milliseconds."""
+class _Lifecycle:
+    """The lifecycles of some operations. Times are Unix milliseconds."""
 
     created: Ints
     size: Ints
@@ -228,15 +228,15 @@ class _Life:
     failed: Ints
     undelivered: Ints
     opened: Ints
-    place: Floats
+    quantile_offset: Floats
 
     @classmethod
-    def of(cls, seed: int, numbers: Ints, created: Ints, outage: date | None) -> "_Life":
+    def of(cls, seed: int, numbers: Ints, created: Ints, outage: date | None) -> "_Lifecycle":
         def chance(stream: int) -> Floats:
             return _uniform(seed, numbers, stream)
 
         day = created // _DAY_MS
-        mood = 0.8 + 0.4 * _uniform(seed, day, 20)
+        daily_factor = 0.8 + 0.4 * _uniform(seed, day, 20)
         tail = np.floor(2 * (1 - chance(4)) ** (-1 / 1.1))
         size = np.where(chance(3) < _SINGLE, 1, np.minimum(tail, MAX_SIZE)).astype(np.int64)
         is_scheduled = chance(5) < _SCHEDULED
@@ -247,11 +247,11 @@ class _Life:
         never = np.iinfo(np.int64).max
         canceled_at = np.where(canceled, created + (ahead * chance(8)).astype(np.int64), never)
         failed = _rounded(size * _FAILED, chance(9))
-        is_out = send_at // _DAY_MS == (-1 if outage is None else (outage - _EPOCH).days)
-        undeliverable = np.where(is_out, _OUTAGE_UNDELIVERABLE, _UNDELIVERABLE) * mood
+        in_outage = send_at // _DAY_MS == (-1 if outage is None else (outage - _EPOCH).days)
+        undeliverable = np.where(in_outage, _OUTAGE_UNDELIVERABLE, _UNDELIVERABLE) * daily_factor
         undelivered = np.minimum(_rounded(size * undeliverable, chance(10)), size - failed)
         delivered = size - failed - undelivered
-        opening = np.where(is_out, _OUTAGE_OPENING, _OPENING) * mood
+        opening = np.where(in_outage, _OUTAGE_OPENING, _OPENING) * daily_factor
         opened = np.minimum(_rounded(delivered * opening, chance(11)), delivered)
         return cls(
             created=created,
@@ -263,7 +263,7 @@ class _Life:
             failed=failed,
             undelivered=undelivered,
             opened=opened,
-            place=1 - chance(12),  # in (0, 1]: no event at age 0
+            quantile_offset=1 - chance(12),  # in (0, 1]: no event at age 0
         )
 
     def at(
@@ -277,8 +277,8 @@ class _Life:
         is_done = ~is_canceled & (now >= done_at)
         is_sending = ~is_canceled & ~is_waiting & ~is_done
 
-        into = np.clip(now - self.send_at, 0, self.duration)
-        sent_so_far = np.where(is_sending, self.size * into // self.duration, none)
+        elapsed = np.clip(now - self.send_at, 0, self.duration)
+        sent_so_far = np.where(is_sending, self.size * elapsed // self.duration, none)
         age = np.where(is_done, now - done_at, 0).astype(float)
         (delivered, undelivered, opened), latest = self._events(age)
         failed = np.where(is_done, self.failed, none)
@@ -291,13 +291,13 @@ class _Life:
             done_at + latest.astype(np.int64),
         )
         is_cumulative = counting == "cumulative"
-        still_sent = processed - failed - (0 if is_cumulative else delivered + undelivered)
+        sent = processed - failed - (0 if is_cumulative else delivered + undelivered)
         counts = {
             "total": self.size,
             "recipients": self.size,
             "attempts": processed,
             "queued": np.where(is_sending, self.size - sent_so_far, none),
-            "sent": still_sent,
+            "sent": sent,
             "scheduled": np.where(is_waiting, self.size, none),
             "delivered": delivered if is_cumulative else delivered - opened,
             "opened": opened,
@@ -324,23 +324,24 @@ class _Life:
             (self.opened, _OPENED),
         )
         happened = [
-            _happened(total, self.place, np.interp(age, _AGES, curve)) for total, curve in kinds
+            _happened(total, self.quantile_offset, np.interp(age, _AGES, curve))
+            for total, curve in kinds
         ]
         latest = [
-            _latest(count, total, self.place, curve)
+            _latest(count, total, self.quantile_offset, curve)
             for count, (total, curve) in zip(happened, kinds, strict=True)
         ]
         return happened, np.maximum.reduce(latest)
 
 
-def _happened(total: Ints, place: Floats, share: Floats) -> Ints:
+def _happened(total: Ints, quantile_offset: Floats, share: Floats) -> Ints:
     """How many of `total` events have happened at a quantile of the delay."""
-    return np.clip(np.floor(total * share + 1 - place), 0, total).astype(np.int64)
+    return np.clip(np.floor(total * share + 1 - quantile_offset), 0, total).astype(np.int64)
 
 
-def _latest(happened: Ints, total: Ints, place: Floats, curve: Floats) -> Floats:
+def _latest(happened: Ints, total: Ints, quantile_offset: Floats, curve: Floats) -> Floats:
     """The age of the latest event so far; 0 if there is none."""
-    share = (happened - 1 + place) / np.maximum(total, 1)
+    share = (happened - 1 + quantile_offset) / np.maximum(total, 1)
     return np.where(happened > 0, np.interp(share, curve, _AGES), 0.0)
 
 
@@ -370,10 +371,10 @@ def _since_monday(seed: int, mean_hours: Floats) -> Ints:
     hours = np.arange(_WEEK_HOURS + 1, dtype=float)
     found = np.empty(len(weeks), dtype=np.int64)
     for week in np.unique(weeks):
-        mine = weeks == week
-        within = mean_hours[mine] - week * _WEEK_HOURS
+        in_week = weeks == week
+        within = mean_hours[in_week] - week * _WEEK_HOURS
         hour = week * _WEEK_HOURS + np.interp(within, _cumulative(seed, int(week)), hours)
-        found[mine] = np.floor(hour * _HOUR_MS)
+        found[in_week] = np.floor(hour * _HOUR_MS)
     return found
 
 
@@ -392,7 +393,7 @@ def _uniform(seed: int, numbers: Ints, stream: int) -> Floats:
 
 
 def chances(seed: int, numbers: Ints) -> Floats:
-    """A pseudo-random value in [0, 1) per operation, for decisions of a server."""
+    """A pseudo-random value in [0, 1) per operation, for choices of the server."""
     return _uniform(seed, numbers, 40)
 
 

@@ -99,7 +99,7 @@ def scan_window(
     observed_at = min(page.observed_at for page in listed.pages)
     inside = pa.concat_tables([RECORD_SCHEMA.empty_table(), *listed.found])
     states, operations = _distinct(inside)
-    rejects = [one for page in listed.pages for one in page.rejects if _may_lie_in(one, window)]
+    rejects = [one for page in listed.pages for one in page.rejects if _may_belong_to(one, window)]
     records = sum(page.records for page in listed.pages)
     is_complete = listed.ended == "complete"
     facts = ScanFacts(
@@ -332,7 +332,7 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
-def _may_lie_in(reject: Reject, window: Window) -> bool:
+def _may_belong_to(reject: Reject, window: Window) -> bool:
     """Whether a reject may belong to the window: its creation time is inside, or unknown."""
     return reject.created_at is None or window.start <= reject.created_at < window.end
 

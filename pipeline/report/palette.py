@@ -2,7 +2,7 @@
 
 They are Okabe and Ito's palette for every kind of colour vision, with a contrast to the background of at
 least 3:1, and 4.5:1 for text (WCAG 2.2, 1.4.3 and 1.4.11). Charts use the keys. `themed` replaces them
-with colours, here for PNG and in the page's script for the reader's scheme. Colour is never the only sign.
+with colours, here for PNG and in the page's script for the reader's scheme. Nothing depends on colour alone.
 """
 
 from typing import Any, Final, TypeAlias

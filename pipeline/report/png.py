@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, LIGHT, themed
 
-_FONT: Final = "DejaVu Sans, Helvetica, Arial, sans-serif"  # vl-convert brings no font of its own
+_FONT: Final = "DejaVu Sans, Helvetica, Arial, sans-serif"  # vl-convert includes no font
 _LINE: Final = 105  # characters in a subtitle's line, at a width of 640
 
 

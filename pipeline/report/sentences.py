@@ -35,7 +35,7 @@ _MOST: Final = 0.5
 
 
 def named(day: date, *, is_weekly: bool = False) -> str:
-    """A day or a week, in English whatever the machine's locale."""
+    """A day or a week, in English in any locale."""
     text = f"{WEEKDAYS[day.weekday()]} {short(day)} {day.year}"
     return f"week from {text}" if is_weekly else text
 
