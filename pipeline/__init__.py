@@ -1,10 +1,10 @@
 """An archive of Twilio email operations that outlives the API.
 
-Plain Python: everything here works from a script, a notebook or cron. Nothing imports Dagster; that
-glue lies in ``assets``.
+Plain Python: everything here works from a script, a notebook or cron. Nothing imports Dagster; its project
+is in ``assets``.
 
-``Archive`` is the notebook's way in, ``OperationsClient`` and ``Settings`` are the API alone. They are
-imported when they are first asked for, so that the command starts fast.
+``Archive`` reads an archive, as in a notebook. ``OperationsClient`` and ``Settings`` are the API client. They
+are imported on first access, so that the command starts fast.
 """
 
 from importlib import import_module

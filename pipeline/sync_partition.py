@@ -106,7 +106,7 @@ def _windows(
 
 
 def derive_again(lake: Lake, partition: Partition) -> None:
-    """Merge what landed for a partition, and derive its delivery tables anew.
+    """Merge landed files of a partition, and derive its delivery tables again.
 
     Raises:
         LakeError: a file of the partition is damaged or foreign.

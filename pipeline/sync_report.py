@@ -90,7 +90,7 @@ class SyncReport:
         compacted: how many days were compacted; they do not change any more.
         errors: what could not be merged, compacted, derived or published, and why; also a ClockError if
             the archive has scans of the future.
-        published: whether the warehouse was built anew.
+        published: whether the warehouse was rebuilt.
         foreign: files in the lake that are not the archive's.
         seconds: elapsed real time.
     """
@@ -154,7 +154,7 @@ class Derivation:
 
     Attributes:
         errors: what could not be derived, and why; these days stay due.
-        published: whether the warehouse was built anew.
+        published: whether the warehouse was rebuilt.
     """
 
     errors: tuple[LakeError, ...] = ()

@@ -6,5 +6,5 @@ from importlib.metadata import version
 
 @cache
 def installed() -> str:
-    """The installed version; asked once, since it takes milliseconds to find."""
+    """The installed version; cached, since finding it takes milliseconds."""
     return version("twilio-email-archive")

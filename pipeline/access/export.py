@@ -226,7 +226,7 @@ def _write_batches(batches: pa.RecordBatchReader, write: Callable[[pa.RecordBatc
 
 
 def _read(batches: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches. A failure to read raises an error of DuckDB, to tell it from a failure to write."""
+    """The batches. A failed read raises an error of DuckDB, which distinguishes it from a failed write."""
     while True:
         try:
             batch = batches.read_next_batch()

@@ -34,8 +34,8 @@ def api_time(
 
     Args:
         client: the API.
-        lake: the archive, whose last scan tells which clock is wrong if they differ.
-        settings: the account, and whether the API's clock is trusted whatever it shows.
+        lake: the archive; its last scan shows which clock is wrong if they differ.
+        settings: the account, and whether the API's clock is trusted without a check.
         wall_clock: this machine's clock.
 
     Raises:

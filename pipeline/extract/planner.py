@@ -46,17 +46,15 @@ class RefreshPolicy:
 
     Attributes:
         tiers: by age, youngest first. The age of a slot is the time since its start.
-        final_scans: before its deadline a slot is due once more when so much time is left.
-        window_rows: operations that one window should hold at the most.
-        page_rows: operations on a page: what one request brings.
-        requests: about how many requests one run may make; None for any number.
-        lookups_from: how long before its deadline an operation that is not settled begins to be asked
-            about by its id.
-        lookups_every: how soon an operation that is not settled is asked about again by its id, at
-            first.
+        final_scans: times before its deadline at which a slot is due again.
+        window_rows: the most operations that a window should have.
+        page_rows: operations per page, and so per request.
+        requests: about the number of requests that a run may make; None for no limit.
+        lookups_from: how long before its deadline the lookups of an operation that is not settled begin.
+        lookups_every: the first interval between the lookups of an operation.
         lookups_growth: the part of the time since then that the interval grows to.
-        lookups_early: the part of that interval after which an operation already counts as due. Syncs
-            come at intervals of their own, and one that comes a second too soon should not be wasted.
+        lookups_early: the part of that interval after which an operation is due. The intervals of syncs
+            are independent of it, and a sync that is a second too early should not be wasted.
         errors: whether the errors of failures are looked up.
     """
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def workers(size: int, name: str) -> Iterator[ThreadPoolExecutor]:
-    """A pool that is waited for when the block ends, unless it ends by an exception.
+    """A thread pool. The end of the block waits for its threads, unless an exception ends the block.
 
-    A request may take a minute to time out; a run that is told to stop has seconds.
+    A request may take a minute to time out, and an interrupted run has to end within seconds.
     """
     pool = ThreadPoolExecutor(size, thread_name_prefix=name)
     try:

@@ -32,7 +32,7 @@ class Disk:
     """The steps that change a local disk.
 
     Args:
-        mode: the mode of every file, whatever the umask. Who may read files may search folders.
+        mode: the mode of every file, independent of the umask. Whoever may read files may search folders.
     """
 
     mode: int = FILE_MODE

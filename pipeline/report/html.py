@@ -1,7 +1,7 @@
 """The report's HTML: text, tables and charts in one file that needs no network.
 
 It includes Vega once, and each chart as JSON. A content security policy forbids every request, so that
-opening the page tells no server about its reader.
+opening the page reveals nothing to a server.
 """
 
 import json

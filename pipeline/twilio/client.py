@@ -210,7 +210,7 @@ class OperationsClient:
             if token in used:
                 msg = (
                     f"GET {_OPERATIONS}: the page token of an earlier page of {window} was repeated: "
-                    "following it would never end. Scan the window anew"
+                    "following it would never end. Scan the window again"
                 )
                 raise PageTokenError(msg, request_id=page.request_id)
 

@@ -77,7 +77,7 @@ def _kind_and_advice(
             "TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
         )
     if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
-        return PageTokenError, ". The page token is refused: scan the window anew"
+        return PageTokenError, ". The page token is refused: scan the window again"
     if status in _RETRIABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return RetriableApiError, ""
     if status == HTTPStatus.NOT_FOUND and is_listing:

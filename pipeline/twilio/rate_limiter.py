@@ -27,14 +27,14 @@ _BURST: Final = 0.5
 """Seconds of its rate that an API is expected to admit at once after a pause, as token buckets do."""
 
 _FEW: Final = 8
-"""So few requests between two refusals tell no rate yet."""
+"""With fewer requests between two refusals, the API's rate can't be estimated."""
 
 _MANY: Final = 60
-"""So many requests between two refusals do not tell that these come at random."""
+"""With more requests between two refusals, the refusals are not taken for random."""
 
 _RECENT: Final = 60
 _DENSE: Final = 5
-"""So many refusals among the recent responses are not at random."""
+"""With this many refusals among the recent responses, they are not taken for random."""
 
 _OVERTAKEN: Final = 3
 """Times the ceiling: a request that so many later ones have overtaken may never be answered."""
@@ -94,7 +94,7 @@ class RateLimiter:
         self._under_way: dict[int, Request] = {}
         self._begun = 0
         self._accepted_in_a_row = 0
-        # What tells whether to slow down: the requests since the last slow-down, the first of them, those
+        # These decide whether to slow down: the requests since the last slow-down, the first of them, those
         # refused; how many were borne before it; and whether slowing down did not help.
         self._first: Request | None = None
         self._refused = self._spacing = 0
@@ -112,7 +112,7 @@ class RateLimiter:
         """Wait until a request may begin, and learn from how it ends.
 
         Raises:
-            RetriableApiError: the API asked for a longer pause than this limiter waits.
+            RetriableApiError: the API requires a longer pause than this limiter waits.
         """
         request = self._acquire()
         status, retry_after = None, None
@@ -165,7 +165,7 @@ class RateLimiter:
 
     def _too_long(self, pause: float) -> RetriableApiError:
         msg = (
-            f"not asked: the API asked for {pause:.0f} s without any request, and this run waits for "
+            f"not requested: the API asked for {pause:.0f} s without any request, and this run waits for "
             f"{self._longest:.0f} s at the most"
         )
         log.warning(msg, extra={"event": "held_back", "wait_seconds": round(pause, 3)})
@@ -212,7 +212,7 @@ class RateLimiter:
             if not is_dense:
                 return
             self._is_random, self._spacing = False, 0
-            self._measure_anew()
+            self._restart_measurement()
         held_before = max(self._resume_at, self._now())
         self._resume_at = max(self._resume_at, self._now() + pause)
         first = self._first
@@ -229,9 +229,9 @@ class RateLimiter:
             took += _BURST if pause else took / 20
             self._rate = min(self._rate, borne / max(took, 0.001))
             self._spacing = borne
-        self._measure_anew()
+        self._restart_measurement()
 
-    def _measure_anew(self) -> None:
+    def _restart_measurement(self) -> None:
         self._first = None
         self._recent.clear()
 

@@ -50,7 +50,7 @@ def with_retries(
 
     Raises:
         RetriableApiError: the last one, with the number of tries and the waiting in its message.
-        ApiError: at once, whatever is not worth repeating.
+        ApiError: at once, for an error that a retry can't fix.
     """
     retrying = Retrying(
         retry=retry_if_exception_type(RetriableApiError),
@@ -90,10 +90,10 @@ class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity's own
     def __call__(self, retry_state: RetryCallState) -> float:
         """Seconds to wait."""
         wait = self.otherwise(retry_state)
-        asked = _error(retry_state).retry_after
-        if asked is None:
+        retry_after = _error(retry_state).retry_after
+        if retry_after is None:
             return wait
-        return max(wait, asked.total_seconds() * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
+        return max(wait, retry_after.total_seconds() * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
 
 
 def _log(state: RetryCallState) -> None:
@@ -123,12 +123,12 @@ def _error(state: RetryCallState) -> RetriableApiError:
 
 
 def _tries(error: RetriableApiError, waited: float) -> str:
-    asked = ""
+    request = ""
     if error.retry_after is not None:
-        asked = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
+        request = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
     tries = error.attempts
     times = "once" if tries == 1 else f"{tries} times, waiting {waited:.0f} s in all"
-    return f" (tried {times}{asked}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT)"
+    return f" (tried {times}{request}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT)"
 
 
 def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | None:

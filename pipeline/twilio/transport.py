@@ -147,7 +147,7 @@ class Transport:
     def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status < _OK:
             # http.client takes it for the response, and would take the response for that of the next request.
-            msg = f"expected a response; got an interim one, {response.status}, that was not asked for"
+            msg = f"expected a response; got an interim one, {response.status}, that was not requested"
             raise RetriableApiError(msg)
         limit = self._limits.response_bytes
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -244,7 +244,7 @@ class _Bounded:
 
     @property
     def is_connected(self) -> bool:
-        """Whether the connection can be used again: nothing has come that was not asked for.
+        """Whether the connection can be used again: no data has arrived that was not requested.
 
         urllib3 looks at the socket alone, and not at what TLS has decrypted already.
         """

@@ -252,7 +252,7 @@ def test_lost_deliveries_of_a_cumulative_account_do_not_make_it_exclusive(tmp_pa
 @pytest.mark.parametrize(
     ("records", "why"),
     [
-        pytest.param([], "No operation tells the two apart.", id="nothing opened"),
+        pytest.param([], "No operation distinguishes the two.", id="nothing opened"),
         pytest.param(
             many(0, FEWEST_OPERATIONS - 1, EXCLUSIVE),
             "4 operations speak for exclusive, 0 for cumulative: fewer than 5 in all.",

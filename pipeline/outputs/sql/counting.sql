@@ -28,7 +28,7 @@ explained AS (
     SELECT
         account_id,
         model,
-        coalesce(sum(operations), 0)::BIGINT AS telling,
+        coalesce(sum(operations), 0)::BIGINT AS all_operations,
         coalesce(sum(operations) FILTER (list_contains(models, model)), 0)::BIGINT AS explained
     FROM (SELECT DISTINCT account_id FROM collected.delivery_hourly)
     CROSS JOIN (SELECT DISTINCT model FROM readings)
@@ -39,7 +39,7 @@ best AS (
     SELECT
         account_id,
         arg_max(model, (explained, model)) AS model,
-        any_value(telling) AS telling,
+        any_value(all_operations) AS all_operations,
         max(explained) AS explained
     FROM explained
     GROUP BY account_id
@@ -47,7 +47,7 @@ best AS (
 rivals AS (
     SELECT
         best.account_id,
-        best.telling,
+        best.all_operations,
         best.explained,
         ours.question,
         ours.reading AS likelier,
@@ -67,8 +67,8 @@ compared AS (
         question,
         likelier,
         rival,
-        telling - explained AS unexplained_operations,
-        telling,
+        all_operations - explained AS unexplained_operations,
+        all_operations,
         coalesce(sum(operations) FILTER (is_for_it), 0)::BIGINT AS for_it,
         coalesce(sum(operations) FILTER (is_against_it), 0)::BIGINT AS against_it,
         min(example) FILTER (is_for_it) AS example_for_it,
@@ -90,7 +90,7 @@ closest AS (
 judged AS (
     SELECT
         *,
-        is_clear AND unexplained_operations <= (1 - $clear) * telling AS decided,
+        is_clear AND unexplained_operations <= (1 - $clear) * all_operations AS decided,
         CASE WHEN decided THEN likelier ELSE 'cumulative' END AS reading,
         CASE likelier WHEN 'cumulative' THEN for_it ELSE against_it END AS cumulative_operations,
         CASE likelier WHEN 'cumulative' THEN against_it ELSE for_it END AS exclusive_operations,
@@ -120,14 +120,14 @@ SELECT
                 floor(1000 * majority) / 10,
                 example_for_it
             )
-        WHEN deciding = 0 THEN 'No operation tells the two apart.'
+        WHEN deciding = 0 THEN 'No operation distinguishes the two.'
         WHEN deciding < $fewest THEN format('{}: fewer than {} in all.', counts, $fewest)
         WHEN majority < $clear THEN format('{}: less than {:.0f} %.', counts, 100 * $clear)
         ELSE format(
             '{}, but {:,} of {:,} operations contradict the likeliest two answers: more than {:.0f} %.',
             counts,
             unexplained_operations,
-            telling,
+            all_operations,
             100 - 100 * $clear
         )
     END

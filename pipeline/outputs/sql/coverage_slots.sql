@@ -10,7 +10,7 @@ covered AS (
 ),
 first_slots AS (
     -- From the retention before the archive began, whether scanned or not. Hours and dates are in UTC,
-    -- whatever the session's time zone.
+    -- in any time zone of the session.
     SELECT
         account_id,
         as_of,

@@ -1,5 +1,5 @@
 -- Grain: one value.
--- `ts` as a time. Text, dates and times without a time zone are UTC, whatever the session's time zone: they are
+-- `ts` as a time. Text, dates and times without a time zone are UTC, in any time zone of the session: they are
 -- cast with UTC appended, and a date with its midnight. Both casts fail for a value with a time zone.
 coalesce(
     try_cast(ts::VARCHAR || ' UTC' AS TIMESTAMPTZ),
