@@ -1,11 +1,11 @@
-"""When a slot is due, and the windows that scan what is due; when to ask about single operations.
+"""Decides which slots are due, which windows scan them, and which lookups by id are due.
 
-Pure: coverage, policy and now go in (R10).
+All functions are pure: they depend on coverage, policy and `now` only (R10).
 
-A slot is scanned often while it is young and changes, rarely later, and always once more before its
-deadline: the final scans. Refreshes are aligned: the slots of a tier become due at the same moments, the
-multiples of its interval, so that neighbours share a window and a sync merges few days. What is due is
-joined into few windows where the last scans found little, and cut into several where they found much.
+A slot is scanned often while it is young and changes, and rarely later. Shortly before its deadline it has
+final scans. Refreshes are aligned: the slots of a tier become due at the same times, the multiples of its
+interval, so that neighbours share a window and a sync merges few days. Due slots are joined into one window
+if the last scans found few operations, and split into several if they found many.
 """
 
 import math
@@ -25,7 +25,7 @@ WINDOW_PAGES: Final = 10
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EARLY: Final = timedelta(seconds=30)
-"""A sync this shortly before a multiple counts as one after it: clocks differ a little."""
+"""A sync this shortly before a multiple counts as after it, since clocks differ a little."""
 
 _LATE_ERRORS: Final = timedelta(days=1)
 _NOT_DUE: Final = 2
@@ -106,35 +106,32 @@ class DueSlot:
 def due_slots(slots: Iterable[SlotCoverage], policy: RefreshPolicy, now: datetime) -> list[DueSlot]:
     """The slots that are due at `now`, the most urgent first.
 
-    Slots that have not begun never are. One past its deadline is once more, while its last operations
-    are younger than 7 days, if it had no final scan: a first sync, or one after an outage, takes what is
-    left of it.
+    A slot that has not begun is never due. A slot past its deadline without a final scan is due once, while
+    its last operations are younger than 7 days: a first sync, or one after an outage, stores what is left.
     """
     return sorted(due for one in slots if (due := _due(one, policy, now)) is not None)
 
 
 def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | None:
-    end_of_chances = deadline(one.slot)
-    if not one.slot <= now < end_of_chances + SLOT:
+    slot_deadline = deadline(one.slot)
+    if not one.slot <= now < slot_deadline + SLOT:
         return None
-    left = end_of_chances - now
+    left = slot_deadline - now
     covered = one.covered_at
-    if now >= end_of_chances:
-        is_final = covered and end_of_chances - covered <= max(
-            policy.final_scans, default=RETENTION
-        )
+    if now >= slot_deadline:
+        is_final = covered and slot_deadline - covered <= max(policy.final_scans, default=RETENTION)
         is_done = is_final or one.late_at is not None
         return None if is_done else DueSlot(0, left.total_seconds(), one.slot, one.operations)
-    is_pressing = any(
-        left <= final and (covered is None or end_of_chances - covered > final)
+    is_final_scan_due = any(
+        left <= final and (covered is None or slot_deadline - covered > final)
         for final in policy.final_scans
     )
-    if is_pressing:
+    if is_final_scan_due:
         return DueSlot(0, left.total_seconds(), one.slot, one.operations)
     if covered is None:
         return DueSlot(1, -math.inf, one.slot, one.operations)
-    # What was created after the last scan is younger than its slot: it waits no longer than it would
-    # had the slot not just ended.
+    # Operations created after the last scan are younger than the slot. They are scanned as soon as if the
+    # slot had not just ended.
     age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
     every = policy.every(age)
     if _multiples(every, now) <= _multiples(every, covered):
@@ -253,13 +250,13 @@ def _requests(group: Iterable[DueSlot], policy: RefreshPolicy) -> int:
 
 
 def _windows(group: Sequence[DueSlot], policy: RefreshPolicy) -> list[Window]:
-    """One window; several for a slot that has more operations than one window should hold."""
+    """One window, or several for a slot with more operations than a window should have."""
     window = Window(group[0].slot, group[-1].slot + SLOT)
     return cut(window, math.ceil(_rows(group) / policy.window_rows))
 
 
 def cut(window: Window, pieces: int) -> list[Window]:
-    """A window in so many pieces of about one length; fewer, if they would be under a second."""
+    """A window in parts of about equal length; fewer than `pieces` if they would be shorter than a second."""
     seconds = math.ceil((window.end - window.start).total_seconds())
     pieces = max(min(pieces, seconds), 1)
     inner = [window.start + timedelta(seconds=seconds * n // pieces) for n in range(1, pieces)]

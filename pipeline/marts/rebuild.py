@@ -1,4 +1,4 @@
-"""Derived files that are damaged, derived again from the facts."""
+"""Derives damaged derived files again from the stored tables."""
 
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
@@ -8,13 +8,13 @@ from pipeline.model.schema import MARTS, SLOT_COVERAGE
 
 
 def rebuild_damaged(lake: Lake) -> bool:
-    """Look at every derived file, and derive again what is damaged; each is named in a warning.
+    """Check every derived file, and derive damaged ones again; a warning names each.
 
     Returns:
-        Whether there was any.
+        Whether a file was damaged.
 
     Raises:
-        LakeError: a fact that it is derived from is damaged, or can't be read.
+        LakeError: a table that such a file is derived from is damaged, or can't be read.
     """
     found = False
     for table in (SLOT_COVERAGE, *MARTS):

@@ -4,9 +4,8 @@
 -- hour at this age or older, since counts only grow: the first scan after the hour's end and the age, half an hour
 -- after its middle, for an age that its first operation, half an hour before the middle, has reached. Both are
 -- shares of the emails attempted in the end. Without a later scan there is no upper bound.
--- Only final hours count: without a final scan the last counts are no upper bound. Of these hours every age has
--- passed; they are in the last so many days up to the newest such hour. The number of hours with operations that
--- are past their deadline since then, final or not, is beside them.
+-- Only final hours after $since that have passed every age are included: without a final scan, the last counts are
+-- no upper bound. past_hours is the number of hours with operations past their deadline since then, final or not.
 WITH known AS (
     SELECT
         hour,

@@ -1,5 +1,5 @@
 -- Grain: one row per size class of one account.
--- Sums over the last so many days that are known from their first hour on and have no lost hours.
+-- Sums over the last $days days that are known from their first hour on and have no lost hours.
 WITH whole AS (
     SELECT created_date
     FROM coverage_days
