@@ -124,7 +124,7 @@ def _equals_truth(lake: Lake, world: World, moments: Sequence[datetime], known: 
         )
         return False
     console.print(
-        f"Each equals the truth at the last moment that the API could tell it, in all its counts: "
+        f"Each equals the truth at its last scan within the API's 7 days, in all its counts: "
         f"{operations.num_rows:,} of {operations.num_rows:,}, none missing."
     )
     return True

@@ -41,7 +41,7 @@ def part(table: Table, file: Path) -> str:
     """
     found = parquet.check(file, table.arrow)
     if found is None:
-        return nothing(table)
+        return no_rows(table)
     stored = parquet.stored_names(found)
     columns = listed(
         f"{stored[c.name]} AS {c.name}" if c.name in stored else _null(c) for c in table.columns
@@ -64,7 +64,7 @@ def comparison() -> str:
     )
 
 
-def nothing(table: Table) -> str:
+def no_rows(table: Table) -> str:
     """A query that returns no rows, with the columns of a table."""
     return f"SELECT {listed(map(_null, table.columns))} WHERE false"
 

@@ -344,7 +344,7 @@ def summary_lines(repaired: Repair) -> Iterator[str]:
     elif repaired.folder:
         yield f"the rows as they were are in {repaired.folder}"
     else:
-        yield "nothing was changed: `email-archive repair --apply` does it"
+        yield "nothing was changed: apply the repair with `email-archive repair --apply`"
 
 
 def _days(days: Sequence[date]) -> str:

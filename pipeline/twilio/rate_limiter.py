@@ -45,9 +45,9 @@ class Request:
     """A request under way.
 
     Attributes:
-        number: requests are numbered as they begin.
-        began: on the limiter's clock.
-        overtaken: how many that began later have got a response before it.
+        number: its number, in the order in which requests begin.
+        began: the time when it began, by the limiter's clock.
+        overtaken: the number of later requests that got their response first.
     """
 
     number: int
@@ -62,18 +62,18 @@ class RateLimiter:
     API refuses one with 429 or 503. Then:
 
     - All requests wait until its Retry-After has passed; after a 429 without one, for a second.
-    - The rate becomes what the API has borne since the refusal before, and grows slowly from there.
-    - If refusals did not become rarer at the lower rate, they have nothing to do with it: it is lifted, and
-      from then on a refusal is left to the request that met it, until there are 5 in 60 responses.
+    - The rate is set to that of the requests accepted since the previous refusal, and grows slowly.
+    - If refusals are not rarer at the lower rate, the rate is not their cause: the limit is removed, and a
+      refusal delays only its own request, until there are 5 refusals in 60 responses.
 
-    A request that many later ones have overtaken does not count as under way: one that is never answered
-    takes no place until it times out. At most as many as the ceiling are so.
+    A request that many later ones have overtaken does not count as under way, so that a request without a
+    response does not block others until it times out. The ceiling limits the number of such requests too.
 
     Args:
-        ceiling: requests under way at once, at the most.
-        sleep: waits so many seconds. One that returns early is taken for having waited.
-        longest: seconds that a Retry-After holds requests back at the most; a longer one is an error.
-        clock: seconds that only go on.
+        ceiling: the most requests under way at once.
+        sleep: waits a number of seconds. If it returns early, the time counts as waited.
+        longest: the longest Retry-After in seconds that is waited for; a longer one is an error.
+        clock: a monotonic clock, in seconds.
     """
 
     def __init__(
@@ -94,8 +94,8 @@ class RateLimiter:
         self._under_way: dict[int, Request] = {}
         self._begun = 0
         self._accepted_in_a_row = 0
-        # These decide whether to slow down: the requests since the last slow-down, the first of them, those
-        # refused; how many were borne before it; and whether slowing down did not help.
+        # These decide whether to slow down: the first request since the last slow-down, the refusals since
+        # then, the requests accepted before it, and whether slowing down did not help.
         self._first: Request | None = None
         self._refused = self._spacing = 0
         self._is_random = False
@@ -103,13 +103,13 @@ class RateLimiter:
 
     @property
     def overtaken(self) -> int:
-        """Requests under way that do not count."""
+        """The number of requests under way that many others have overtaken."""
         with self._changed:
             return len(self._under_way) - self._counted()
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Wait until a request may begin, and learn from how it ends.
+        """Wait until a request may begin; adapt the limits to its response.
 
         Raises:
             RetriableApiError: the API requires a longer pause than this limiter waits.
@@ -218,17 +218,17 @@ class RateLimiter:
         first = self._first
         if first is None or request.number < first.number:
             return  # it began before the last slow-down
-        borne = request.number - first.number + 1 - self._refused
-        if borne < _FEW:
+        accepted = request.number - first.number + 1 - self._refused
+        if accepted < _FEW:
             first.began += max(self._resume_at - held_before, 0.0)
             return
-        if borne <= min(self._spacing, _MANY) and not is_dense:
+        if accepted <= min(self._spacing, _MANY) and not is_dense:
             self._is_random, self._rate = True, math.inf
         else:
             took = request.began - first.began
             took += _BURST if pause else took / 20
-            self._rate = min(self._rate, borne / max(took, 0.001))
-            self._spacing = borne
+            self._rate = min(self._rate, accepted / max(took, 0.001))
+            self._spacing = accepted
         self._restart_measurement()
 
     def _restart_measurement(self) -> None:

@@ -186,7 +186,7 @@ def test_one_wide_row_is_shown_with_a_column_a_line(tmp_path: Path):
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(20, 250))
-def test_columns_that_are_kept_fit(widths: list[int], screen: int):
+def test_kept_columns_fit(widths: list[int], screen: int):
     kept = fitting(widths, screen)
     assert kept == sorted(set(kept))
     assert kept[0] == 0
