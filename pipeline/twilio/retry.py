@@ -1,8 +1,8 @@
-"""When a request is repeated, and how long to wait before.
+"""Retries of requests, and the waits before them.
 
-What the server asks for with Retry-After is honoured, with jitter on top so that many clients don't come
-back at one moment; 0 is answered with the ordinary wait and never with a spin. A Retry-After that is a date
-is taken against the same response's ``Date``: the machine's own clock decides nothing (R10).
+Retry-After is respected, with jitter, so that many clients don't retry at the same time. A Retry-After of 0
+gives the usual backoff. A Retry-After with a date is relative to the response's ``Date``; this machine's
+clock is not used (R10).
 """
 
 import logging
@@ -40,13 +40,13 @@ def with_retries(
     """Call `request` until it succeeds, may not be repeated, or the tries are exhausted.
 
     Args:
-        request: what to call.
-        attempts: how often it is tried, the first time included.
-        budget: seconds that the waits between tries may add up to.
-        sleep: waits so many seconds.
+        request: the function to call.
+        attempts: the most tries, the first included.
+        budget: the most seconds of all waits together.
+        sleep: waits a number of seconds.
 
     Returns:
-        Its result, and how many tries it took.
+        Its result, and the number of tries.
 
     Raises:
         RetriableApiError: the last one, with the number of tries and the waiting in its message.
@@ -82,7 +82,7 @@ class stop_before_waiting(stop_base):  # noqa: N801 - named as tenacity's own
 
 
 class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity's own
-    """Wait as long as Retry-After asks and up to a tenth longer, and never shorter than `otherwise`."""
+    """Wait for Retry-After plus up to 10 %, but at least as long as `otherwise`."""
 
     def __init__(self, otherwise: wait_base) -> None:
         self.otherwise = otherwise

@@ -1,7 +1,7 @@
 """HTTP requests to one server: kept-alive connections, proxies, and bounds on time and size of a response.
 
-urllib3 alone, and not a client on top of it: credentials go with every request, and so redirects, cookies,
-`.netrc` and proxies out of the environment are not wanted.
+It uses urllib3 directly. Every request has credentials, so it must not follow redirects, and must not use
+cookies, `.netrc` or proxies from the environment, as clients on top of urllib3 do.
 """
 
 import base64
@@ -51,7 +51,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may take.
+    """The limits of a request.
 
     Attributes:
         connect_seconds: for connecting, and for TLS.
@@ -67,9 +67,9 @@ class Limits:
 
 
 class Transport:
-    """Sends requests to one server. Many threads may do so at once, on a connection each.
+    """Sends requests to one server. It is thread-safe: each thread uses a connection of the pool.
 
-    Certificates are verified by the authorities that the machine trusts. Redirects are responses like others.
+    Certificates are verified with the machine's trusted authorities. Redirects are not followed.
 
     Args:
         url: the server's address; its path is not used.
@@ -104,7 +104,7 @@ class Transport:
         self._pool = pool
 
     def close(self) -> None:
-        """Close what is idle now; what is in use is closed after its response."""
+        """Close idle connections; those in use are closed after their response."""
         self._pool.close()
 
     def get(self, target: str) -> Response:
@@ -236,7 +236,7 @@ class _Bounded:
     sock: Any
 
     def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> HTTPResponse:
-        """What http.client calls for each response."""
+        """Called by http.client for each response."""
         response = HTTPResponse(sock, *args, **kwargs)
         reader = _DeadlineReader(response.fp.detach(), sock, self.seconds)
         response.fp = io.BufferedReader(reader)
@@ -246,7 +246,7 @@ class _Bounded:
     def is_connected(self) -> bool:
         """Whether the connection can be used again: no data has arrived that was not requested.
 
-        urllib3 looks at the socket alone, and not at what TLS has decrypted already.
+        urllib3 checks the socket only, and not data that TLS has already decrypted.
         """
         sock = getattr(self.sock, "sslobj", self.sock)
         has_more = hasattr(sock, "pending") and sock.pending()
