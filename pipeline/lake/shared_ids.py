@@ -5,6 +5,7 @@ with the API would find no difference.
 """
 
 import logging
+from collections.abc import Iterator
 from datetime import date
 
 import pyarrow as pa
@@ -39,38 +40,72 @@ class SharedIds:
         self._account_id = account_id
         self._others = [one for one in lake.accounts(OPERATIONS.name) if one != account_id]
         self._done: set[date] = set()
+        self._mixed: set[str] = set()
 
     def check(self, scan: Scan) -> None:
-        """Check a scan.
+        """Check a scan. Accounts that share operations in the archive already only cause a warning.
 
         Raises:
-            SharedIdsError: the archive has some of its operations under another account.
+            SharedIdsError: the archive has some of its operations under another account, and none of
+                them under the account itself.
         """
         day, ids = scan.facts.window.day, scan.operations["operation_id"]
         if not self._others or not len(ids) or day in self._done:
             return
+        is_own = self._count(Partition(self._account_id, day), ids) > 0
         for other in self._others:
-            if shared := self._count(Partition(other, day), ids):
+            shared = 0 if other in self._mixed else self._count(Partition(other, day), ids)
+            if shared and not is_own and not self._share_stored(other):
                 raise SharedIdsError(self._message(other, shared))
-        if self._count(Partition(self._account_id, day), ids):
+            if shared:
+                self._mixed.add(other)
+                log.warning(
+                    "the archive has %d operations under %s and under %s: one of them has the other's "
+                    "credentials or a wrong SID. See docs/accounts.md on how to remove the copies",
+                    shared,
+                    self._account_id,
+                    self._name(other),
+                )
+        if is_own:
             self._done.add(day)
 
+    def _share_stored(self, other: str) -> bool:
+        """Whether the archive has operations of the account under another one too, on any day."""
+        days = {one.day for one in self._stored(other)} & {
+            one.day for one in self._stored(self._account_id)
+        }
+        return any(
+            self._count(Partition(other, day), self._ids(Partition(self._account_id, day)))
+            for day in sorted(days, reverse=True)
+        )
+
+    def _stored(self, account_id: str) -> Iterator[Partition]:
+        return (
+            one for one in self._lake.partitions(OPERATIONS.name) if one.account_id == account_id
+        )
+
     def _count(self, partition: Partition, ids: pa.ChunkedArray) -> int:
-        """How many of the ids the archive has in a partition; none, with a warning, if it can't be read."""
+        """How many of the ids the archive has in a partition."""
+        return pc.sum(pc.is_in(ids, value_set=self._ids(partition))).as_py() or 0
+
+    def _ids(self, partition: Partition) -> pa.ChunkedArray:
+        """The ids of a partition; none, with a warning, if it can't be read."""
         try:
             file = self._lake.part(OPERATIONS, partition)
-            stored = parquet.read(file, OPERATIONS.arrow, ["operation_id"])["operation_id"]
+            return parquet.read(file, OPERATIONS.arrow, ["operation_id"])["operation_id"]
         except LakeError as error:
             log.warning("its operations are not compared: %s", error, extra=partition.fields())
-            return 0
-        return pc.sum(pc.is_in(ids, value_set=stored)).as_py() or 0
+            return OPERATIONS.arrow.empty_table()["operation_id"]
+
+    def _name(self, account_id: str) -> str:
+        known = read_accounts(self._lake)
+        return f"{known[account_id].name} ({account_id})" if account_id in known else account_id
 
     def _message(self, other: str, shared: int) -> str:
-        known = read_accounts(self._lake)
-        under = f"{known[other].name} ({other})" if other in known else other
         return (
             f"the API returned {shared} operations for {self._account_id} that the archive has under "
-            f"{under}; they are not stored. Either the credentials are those of the other account, or the "
-            "SID is wrong: with an API key it is never sent, and only labels the data. If both accounts "
-            "really have these operations, use --allow-shared-ids or EMAIL_ARCHIVE_ALLOW_SHARED_IDS=true"
+            f"{self._name(other)}; they are not stored. Either the credentials are those of the other "
+            "account, or the SID is wrong: with an API key it is never sent, and only labels the data. If "
+            "both accounts really have these operations, use --allow-shared-ids or "
+            "EMAIL_ARCHIVE_ALLOW_SHARED_IDS=true"
         )

@@ -53,6 +53,21 @@ def test_shared_operations_can_be_allowed(emulator: Emulator, tmp_path: Path):
     assert set(Lake(tmp_path).accounts(OPERATIONS.name)) == {ACCOUNT, OTHER_ACCOUNT}
 
 
+def test_wrongly_labelled_copy_never_stops_the_account_itself(
+    emulator: Emulator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """R12: neither on days that both have, nor on one that the copy stored first."""
+    mine, copy = (labelled(emulator, tmp_path, one) for one in (ACCOUNT, OTHER_ACCOUNT))
+    allowed = copy.model_copy(update={"allow_shared_ids": True})
+    assert sync(mine, scope=EVERYTHING).ok
+    assert sync(allowed, scope=EVERYTHING).ok
+    assert sync(mine, scope=EVERYTHING).ok
+    assert f"and under {OTHER_ACCOUNT}" in caplog.text
+    emulator.clock.set(NOW + timedelta(days=1))
+    assert sync(allowed, scope=EVERYTHING).ok
+    assert sync(mine, scope=EVERYTHING).ok
+
+
 def test_swapped_credentials_are_noticed(emulator: Emulator, tmp_path: Path):
     """Also where the account has operations of its own on the same days."""
     other = replace(WORLD, seed=6)
