@@ -53,13 +53,25 @@ class Account:
         sid: the account.
         name: from the TOML file; the SID where there is none.
         is_active: whether it is synced; its data stay in any case.
-        settings: its settings; None only for one that is not active.
+        settings: its settings; None for one that is not active, or whose credentials are missing.
+        error: why an active one has no settings; None if it has.
     """
 
     sid: str
     name: str
     is_active: bool
     settings: Settings | None
+    error: SettingsError | None = None
+
+    def usable_settings(self) -> Settings:
+        """The settings of an active account.
+
+        Raises:
+            SettingsError: its credentials are missing.
+        """
+        if self.settings is None:
+            raise self.error or SettingsError(f"{self} is not active: it has no settings")
+        return self.settings
 
     def __str__(self) -> str:
         return self.sid if self.name == self.sid else f"{self.name} ({self.sid})"
@@ -72,7 +84,8 @@ def load_accounts(**overrides: Any) -> tuple[Account, ...]:
         overrides: as of `Settings.load`; they hold for all accounts.
 
     Raises:
-        SettingsError: one message with everything that is wrong, without the value of any secret.
+        SettingsError: one message with everything that is wrong, without the value of any secret. Missing
+            credentials of an account in the file are in its `error`: the others can be synced (R12).
         LakeError: what the lake remembers of its accounts is damaged.
     """
     variables = given_variables()
@@ -276,7 +289,7 @@ def _with_settings(
     shared |= {"api_key_sid": None, "api_key_secret": None}
     base = Settings.load(**{**overrides, **shared})
     retired = _retired_by_command(base)
-    found, problems = [], []
+    found = []
     for entry in entries:
         name = entry.name or entry.sid
         if not entry.active or entry.sid in retired:
@@ -285,14 +298,13 @@ def _with_settings(
         try:
             fields = {"account_sid": entry.sid, **entry.credentials(file.parent, variables)}
         except ValueError as error:
-            problems.append(f"{name}: {error}")
+            problem = SettingsError(f"{error} ({name} in {file})")
+            found.append(Account(entry.sid, name, is_active=True, settings=None, error=problem))
             continue
         fields |= {"api_url": entry.api_url} if entry.api_url else {}
         found.append(
             Account(entry.sid, name, is_active=True, settings=base.model_copy(update=fields))
         )
-    if problems:
-        raise _problems(file, problems)
     return tuple(found)
 
 

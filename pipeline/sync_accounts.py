@@ -89,13 +89,13 @@ def sync_accounts(
     turn = MergeTurn(lake)
 
     def work(account: Account) -> SyncReport | None:
-        assert account.settings is not None  # noqa: S101 - it is active
+        settings = account.usable_settings()
         with _held(lake, account, waiting=waiting) as is_ours:
             if not is_ours:
                 log.info("%s is being synced by another process", account)
                 return None
             return sync(
-                account.settings,
+                settings,
                 scope=scope,
                 observer=observer(account),
                 publishing=publishing,

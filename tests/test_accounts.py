@@ -112,9 +112,7 @@ def test_secret_in_the_file_is_refused(key: str):
         (entry(sid=TOKEN), "accounts[0].sid: expected AC and 32"),
         (entry(nmae="x"), "accounts[0].nmae: unknown; expected sid, name"),
         (entry(name="two words"), "accounts[0].name: expected up to 40 letters"),
-        (entry(auth_token_env=TOKEN), "the variable that auth_token_env names is not set"),
         (entry(auth_token_file="x"), "expected auth_token_env or auth_token_file, and not both"),
-        (f'sid = "{ACCOUNT}"\nauth_token_file = "{TOKEN}"', "No such file"),
         (f'sid = "{ACCOUNT}"', "expected auth_token_env or auth_token_file, or api_key_sid with"),
         (entry(api_key_sid=KEY), "or api_key_sid with api_key_secret_env"),
         (entry(api_key_sid=TOKEN), "accounts[0].api_key_sid: expected SK and 32"),
@@ -132,8 +130,23 @@ def test_everything_wrong_is_in_one_message():
     message = refused(entry(sid="x", nmae="x"), entry(name="two words"))
     assert [f"accounts[{n}]" in message for n in (0, 1, 2)] == [True, True, False]
     assert message.count("\n- ") == 3
-    message = refused(entry(auth_token_env="A"), entry(sid=OTHER_ACCOUNT, auth_token_env="B"))
-    assert message.count("is not set") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (entry(auth_token_env=TOKEN), "the variable that auth_token_env names is not set"),
+        (f'sid = "{ACCOUNT}"\nauth_token_file = "{TOKEN}"', "No such file"),
+    ],
+)
+def test_missing_credentials_are_the_error_of_their_account_alone(text: str, problem: str):
+    """R11, R12"""
+    first, second = configured(text, entry(OTHER_ACCOUNT))
+    assert (first.is_active, first.settings) == (True, None)
+    assert problem in str(first.error)
+    assert TOKEN not in repr(first)
+    assert second.settings
+    assert second.error is None
 
 
 def test_sids_and_names_are_unique():

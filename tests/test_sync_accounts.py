@@ -213,6 +213,24 @@ def test_command_syncs_all_or_the_named_accounts(tmp_path: Path):
         assert "good" in done.stderr
 
 
+def test_missing_credentials_stop_no_other_account(tmp_path: Path):
+    """R12"""
+    with emulated(tmp_path / "data") as (_, accounts):
+        variables = configured(tmp_path, accounts)
+        del variables["OTHER_TOKEN"]
+        done = run("sync", "--account", "good", cwd=tmp_path, **variables)
+        assert done.returncode == 0
+        done = run("sync", "--json", cwd=tmp_path, **variables)
+        assert done.returncode == 1
+        assert "other: the variable that auth_token_env names is not set" in done.stderr
+        figures = json.loads(done.stdout)["accounts"]
+        assert {one["name"] for one in figures if one["ok"]} == {"good", "third"}
+        for command in (["accounts", "--check"], ["verify"]):
+            done = run(*command, cwd=tmp_path, **variables)
+            assert done.returncode == 1
+            assert "auth_token_env" in done.stdout.replace("\n", "") + done.stderr
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_a_sync_of_several_accounts(tmp_path: Path, stop: signal.Signals):
     hangs = threading.Semaphore(0)

@@ -131,8 +131,7 @@ def _rows(
 def _request(account: "Account") -> None:
     from pipeline.twilio.client import OperationsClient
 
-    assert account.settings is not None  # noqa: S101 - it is active
-    with OperationsClient(account.settings) as client:
+    with OperationsClient(account.usable_settings()) as client:
         client.clock()
 
 

@@ -186,9 +186,8 @@ def verify(
         check_range(start, end)
 
     def work(one: "Account") -> "Verification":
-        assert one.settings is not None  # noqa: S101 - it is active
         shown = observer("" if is_alone else one.name)
-        return compare(one.settings, start=start, end=end, observer=shown)
+        return compare(one.usable_settings(), start=start, end=end, observer=shown)
 
     with console.observing() as observer:
         outcomes = list(side_by_side(accounts, work))
