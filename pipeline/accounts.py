@@ -86,7 +86,6 @@ def load_accounts(**overrides: Any) -> tuple[Account, ...]:
     Raises:
         SettingsError: one message with everything that is wrong, without the value of any secret. Missing
             credentials of an account in the file are in its `error`: the others can be synced (R12).
-        LakeError: what the lake remembers of its accounts is damaged.
     """
     variables = given_variables()
     file = _config_file(overrides, variables)

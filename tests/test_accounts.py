@@ -198,8 +198,16 @@ def test_account_retired_by_command_stays_so_until_resumed(folder: Path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"x": {}}', f'{{"{ACCOUNT}": {{"name": "x"}}}}'])
-def test_damaged_note_of_accounts_says_what_to_do(folder: Path, text: str):
+def test_damaged_note_of_accounts_only_refuses_to_retire(
+    folder: Path, text: str, caplog: pytest.LogCaptureFixture
+):
     lake = Lake(folder / "data").open()
     (lake.root / "accounts.json").write_text(text)
-    with pytest.raises(LakeError, match="the next sync writes it anew"):
-        read_accounts(lake)
+    assert read_accounts(lake) == {}
+    assert "the next sync writes it anew" in caplog.text
+    assert configured(MARKETING)[0].is_active
+    remember(lake, configured(MARKETING), NOON)
+    for change in (lambda one: retire(lake, one, NOON), lambda one: resume(lake, one)):
+        with pytest.raises(LakeError, match="the next sync writes it anew"):
+            change(KnownAccount(ACCOUNT, "marketing"))
+    assert (lake.root / "accounts.json").read_text() == text

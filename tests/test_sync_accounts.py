@@ -18,13 +18,14 @@ from pipeline.lake import parquet
 from pipeline.lake.accounts import read_accounts
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import HISTORY, OPERATIONS
+from pipeline.quality.status import status
 from pipeline.sync import EVERYTHING, sync
 from pipeline.sync_accounts import AccountSync, sync_accounts, totals
 from pipeline.twilio.errors import CredentialsError
 from tests.support.archives import rows
 from tests.support.command import run, started
 from tests.support.scripted_api import Answer, Received, scripted
-from tests.support.several import SIDS, configured, emulated, with_settings
+from tests.support.several import NOW, SIDS, configured, emulated, with_settings
 
 
 def synced(data: Path, accounts: list[Account], **arguments: Any) -> dict[str, AccountSync]:
@@ -179,6 +180,17 @@ def test_retired_account_is_synced_no_more_until_resumed(tmp_path: Path):
         assert [n for n, one in read_accounts(lake).items() if one.retired_at] == [SIDS["other"]]
         with pytest.raises(UsageError, match=r"other .* is retired"):
             synced(tmp_path, accounts, names=["other"])
+
+
+def test_damaged_note_of_accounts_stops_no_sync(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """R12"""
+    with emulated(tmp_path) as (_, accounts):
+        Lake(tmp_path).open()
+        (tmp_path / "accounts.json").write_text("{")
+        done = synced(tmp_path, accounts)
+    assert all(one.ok for one in done.values())
+    assert status(Lake(tmp_path), NOW).accounts
+    assert "accounts.json is damaged" in caplog.text
 
 
 # The command.

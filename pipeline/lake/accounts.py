@@ -5,7 +5,9 @@ retired account is synced no more; its data stay, and nothing of it counts as lo
 """
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -16,6 +18,9 @@ from pipeline.model.records import Partition
 from pipeline.model.schema import LAKE_TABLES
 from pipeline.model.times import iso
 from pipeline.model.values import ACCOUNT_SID
+from pipeline.oserrors import explain
+
+log = logging.getLogger(__name__)
 
 FILE: Final = "accounts.json"
 
@@ -40,8 +45,20 @@ class KnownAccount:
 def read_accounts(lake: Lake) -> dict[str, KnownAccount]:
     """What the lake remembers, by SID; nothing in a lake of a version that remembered nothing.
 
+    A damaged file is only warned of: accounts are then active as configured.
+    """
+    try:
+        return _read(lake)
+    except LakeError as error:
+        log.warning("retired accounts are not known: %s", error)
+        return {}
+
+
+def _read(lake: Lake) -> dict[str, KnownAccount]:
+    """What the lake remembers, by SID.
+
     Raises:
-        LakeError: the file is damaged.
+        LakeError: the file is damaged, or can't be read.
     """
     file = lake.root / FILE
     try:
@@ -49,6 +66,9 @@ def read_accounts(lake: Lake) -> dict[str, KnownAccount]:
         return {sid: _account(sid, fields) for sid, fields in sorted(found.items())}
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        msg = f"{file} can't be read: {explain(error, file)}"
+        raise LakeError(msg) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
             f"{file} is damaged ({error}). Remove it: the next sync writes it anew. Then retire accounts "
@@ -102,6 +122,8 @@ def note_accounts(
 ) -> None:
     """Remember the configured accounts; what `accounts retire` retired stays so.
 
+    A damaged file is left as it is: `read_accounts` warns of it.
+
     Args:
         lake: the archive.
         active: for each configured account whether the configuration says that it is active.
@@ -118,25 +140,39 @@ def note_accounts(
                 account = replace(account, retired_at=None)
             yield account
 
-    _change(lake, noted)
+    with suppress(LakeError):
+        _change(lake, noted)
 
 
 def retire(lake: Lake, account: KnownAccount, now: datetime) -> None:
-    """Remember that an account is synced no more."""
+    """Remember that an account is synced no more.
+
+    Raises:
+        LakeError: what the lake remembers is damaged.
+    """
     _change(lake, lambda _: [replace(account, retired_at=now, by_command=True)])
 
 
 def resume(lake: Lake, account: KnownAccount) -> None:
-    """Remember that a retired account is active again."""
+    """Remember that a retired account is active again.
+
+    Raises:
+        LakeError: what the lake remembers is damaged.
+    """
     _change(lake, lambda _: [replace(account, retired_at=None, by_command=False)])
 
 
 def cared_for_by(lake: Lake, account_id: str) -> Callable[[Partition], bool]:
     """Whether a sync of this account also brings a partition up to date.
 
-    Its own and those that no other sync does; an active account's is left to its own sync (R12).
+    Its own and those that no other sync does; an active account's is left to its own sync (R12), and so is
+    any other account's if what the lake remembers is damaged.
     """
-    others = {one.sid for one in read_accounts(lake).values() if not one.retired_at} - {account_id}
+    try:
+        known = _read(lake)
+    except LakeError:
+        return lambda partition: partition.account_id == account_id
+    others = {one.sid for one in known.values() if not one.retired_at} - {account_id}
     return lambda partition: partition.account_id not in others
 
 
@@ -144,7 +180,7 @@ def _change(
     lake: Lake, changed: Callable[[dict[str, KnownAccount]], Iterable[KnownAccount]]
 ) -> None:
     with lake.files.locked(lake.lock_file("accounts"), f"the accounts of {lake.root}"):
-        known = read_accounts(lake)
+        known = _read(lake)
         wanted = known | {one.sid: one for one in changed(known)}
         if wanted == known:
             return
