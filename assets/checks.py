@@ -7,11 +7,12 @@ from typing import Final
 import dagster as dg
 import pyarrow as pa
 
+from assets.failures import as_failures
 from assets.keys import asset_key
 from assets.resources import ArchiveResource
 from assets.scans import SCANS
 from pipeline.extract.api_clock import machine_time
-from pipeline.lake.layout import Lake, LakeError
+from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import COVERAGE, OPERATIONS
 from pipeline.model.windows import RETENTION
@@ -44,12 +45,10 @@ ROWS: Final = dg.AssetCheckSpec(
 
 def rows_as_expected(lake: Lake, partition: Partition) -> dg.AssetCheckResult:
     """All of `pipeline.quality.checks` on one partition: one event, since Dagster stores each for long."""
-    try:
+    with as_failures():
         failing = {
             name: rows for name, rows in failing_rows(lake, _OF_ROWS, [partition]).items() if rows
         }
-    except LakeError as error:
-        raise dg.Failure(str(error)) from None
     errors = [check.name for check in _OF_ROWS if check.is_error and check.name in failing]
     return dg.AssetCheckResult(
         check_name=ROWS.name,
@@ -76,7 +75,8 @@ def ids_unique(archive: ArchiveResource) -> dg.AssetCheckResult:
     partitions = list(lake.partitions(OPERATIONS.name))
     last = max((one.day for one in partitions), default=date.min)
     recent = [one for one in partitions if last - one.day <= RETENTION]
-    rows = pa.concat_tables(failing_rows(lake, _ACROSS_DAYS, recent).values())
+    with as_failures():
+        rows = pa.concat_tables(failing_rows(lake, _ACROSS_DAYS, recent).values())
     return dg.AssetCheckResult(
         passed=rows.num_rows == 0,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -90,7 +90,8 @@ def ids_unique(archive: ArchiveResource) -> dg.AssetCheckResult:
 )
 def newest_operation_fresh(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Accounts without new operations."""
-    silent = silent_accounts(archive.lake()).to_pylist()
+    with as_failures():
+        silent = silent_accounts(archive.lake()).to_pylist()
     return dg.AssetCheckResult(
         passed=not silent,
         severity=dg.AssetCheckSeverity.WARN,
@@ -133,7 +134,8 @@ def of_coverage(
     wanted = {key.name for key in context.selected_asset_check_keys}
     # Judged by the clock: an account that nobody scans any more loses slots too.
     now = datetime.min.replace(tzinfo=UTC) if archive.trusts_clock() else machine_time()
-    states = latest_states(archive.lake(), now)
+    with as_failures():
+        states = latest_states(archive.lake(), now)
     if GAPS in wanted:
         yield _of_slots(GAPS, lost_lately(states), "lost")
     if DEADLINES in wanted:
@@ -151,12 +153,13 @@ def of_coverage(
 
 @dg.asset_check(
     asset=SCANS,
-    description="Every active account was scanned in the last 6 hours, by this machine's clock.",
+    description="Every active account was scanned in the last day, by this machine's clock.",
 )
 def accounts_synced(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Active accounts that nobody syncs."""
     # An emulator's clock shows any time.
-    late = {} if archive.trusts_clock() else unsynced_accounts(archive.lake(), machine_time())
+    with as_failures():
+        late = {} if archive.trusts_clock() else unsynced_accounts(archive.lake(), machine_time())
     return dg.AssetCheckResult(
         passed=not late,
         severity=dg.AssetCheckSeverity.ERROR,
@@ -170,7 +173,8 @@ def accounts_synced(archive: ArchiveResource) -> dg.AssetCheckResult:
 )
 def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Days with unusual rates."""
-    unusual = latest_anomalies(archive.lake())
+    with as_failures():
+        unusual = latest_anomalies(archive.lake())
     return dg.AssetCheckResult(
         passed=not unusual,
         severity=dg.AssetCheckSeverity.WARN,
@@ -185,7 +189,8 @@ def rates_as_usual(archive: ArchiveResource) -> dg.AssetCheckResult:
 )
 def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:
     """Accounts with an assumed reading."""
-    assumed = [one for one in readings(archive.lake()) if one.warning]
+    with as_failures():
+        assumed = [one for one in readings(archive.lake()) if one.warning]
     return dg.AssetCheckResult(
         passed=not assumed,
         severity=dg.AssetCheckSeverity.WARN,

@@ -25,37 +25,37 @@ log = logging.getLogger(__name__)
 
 
 def build_definitions(
-    account_ids: Collection[str], first_day: date, resources: Mapping[str, Any] | None = None
+    accounts: Collection[str], first_day: date, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors.
 
     Args:
-        account_ids: the accounts that have partitions.
+        accounts: the SIDs of the accounts that have partitions.
         first_day: the first day that they have.
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
     """
-    tables = partition_assets(partitions(account_ids, first_day))
+    tables = partition_assets(partitions(accounts, first_day))
     return dg.Definitions(
         assets=[tables, *VIEWS, warehouse, report],
         asset_checks=hourly_checks,
         jobs=[sync_job, report_job, retention_job],
-        schedules=[sync_schedule(first_day), report_schedule, retention_schedule],
+        schedules=[sync_schedule(accounts, first_day), report_schedule, retention_schedule],
         sensors=[outputs_sensor],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,
     )
 
 
-def known_accounts(settings: ArchiveSettings) -> set[str]:
+def account_ids(settings: ArchiveSettings) -> set[str]:
     """The accounts that are configured, and those that the archive has."""
     try:
         configured = {one.sid for one in load_accounts(data=settings.data)}
     except ArchiveError as error:
         # The definitions load without credentials: a run says what is missing.
-        log.warning("no account is configured yet: %s", error)
+        log.warning("the partitions lack the accounts of the configuration: %s", error)
         configured = set()
     return configured | {one.account_id for one in Lake.of(settings).partitions(COVERAGE.name)}
 
 
 _settings = ArchiveSettings.load()
-defs = build_definitions(known_accounts(_settings), _settings.first_day)
+defs = build_definitions(account_ids(_settings), _settings.first_day)

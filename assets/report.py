@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from assets.failures import as_failures
 from assets.keys import asset_key
 from assets.metadata import OWNERS
 from assets.resources import ArchiveResource
-from pipeline.errors import ArchiveError
 from pipeline.extras import optional_imports
 
 
@@ -20,12 +20,10 @@ from pipeline.extras import optional_imports
 )
 def report(archive: ArchiveResource) -> dg.MaterializeResult:
     """Write the page. The event links to it, and says of the largest account what its charts show."""
-    try:
+    with as_failures():
         with optional_imports():
             from pipeline.report.write import report as write
         written = write(archive.lake())
-    except ArchiveError as error:
-        raise dg.Failure(str(error)) from None
     return dg.MaterializeResult(
         metadata={
             "page": dg.MetadataValue.url(written.path.absolute().as_uri()),

@@ -4,6 +4,7 @@ Values that are not configured come from the environment or ``.env`` when a run 
 without credentials, and no run config contains them (R11).
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import dagster as dg
 from pydantic import Field, JsonValue
 
 from pipeline.accounts import Account, load_accounts
-from pipeline.errors import ArchiveError
+from pipeline.errors import SettingsError
 from pipeline.lake.layout import Lake
 from pipeline.lake.migration import up_to_date
 from pipeline.settings import ArchiveSettings, Settings
@@ -88,20 +89,18 @@ class TwilioResource(dg.ConfigurableResource[Settings]):
         sid = settings.account_sid
         return (Account(sid, sid, is_active=True, settings=settings),)
 
-    def settings(self, archive: ArchiveResource, account_id: str) -> Settings:
-        """The settings of an account.
 
-        Raises:
-            dg.Failure: they are missing or malformed, or the account is not synced any more.
-        """
-        try:
-            found = [one for one in self.accounts(archive) if one.sid == account_id]
-        except ArchiveError as error:
-            raise dg.Failure(str(error)) from None
-        if not found or not found[0].settings:
-            msg = f"{account_id} is no active account of the configuration"
-            raise dg.Failure(msg)
-        return found[0].settings
+def settings_of(accounts: Iterable[Account], account_id: str) -> Settings:
+    """The settings of an account.
+
+    Raises:
+        SettingsError: it is not among them, or is not active.
+    """
+    for account in accounts:
+        if account.sid == account_id and account.settings:
+            return account.settings
+    msg = f"{account_id} is no active account of the configuration"
+    raise SettingsError(msg)
 
 
 def _given(**values: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The jobs and their schedules."""
 
+from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -9,11 +10,12 @@ from dagster import AssetSelection
 from assets.checks import hourly_checks
 from assets.keys import asset_key
 from assets.partitions import key_of
-from assets.resources import ArchiveResource, TwilioResource
+from assets.resources import ArchiveResource, TwilioResource, settings_of
 from assets.retention import FINISHED
-from assets.tables import DUE, SPECS
-from pipeline.accounts import Account
+from assets.tables import DUE_TAGS, SPECS
+from pipeline.accounts import Account, remember
 from pipeline.errors import ArchiveError
+from pipeline.extract.api_clock import machine_time
 from pipeline.lake.coverage import latest_scan
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
@@ -22,9 +24,10 @@ from pipeline.sync_partition import due_partitions
 from pipeline.twilio.client import OperationsClient
 
 NOT_FINISHED: Final = [status for status in dg.DagsterRunStatus if status not in FINISHED]
+LONGEST_RUN: Final = timedelta(hours=1)
+"""`deploy/dagster.yaml` has the daemon end a run after that."""
+
 TICK: Final = timedelta(minutes=10)
-ACCOUNT_TAG: Final = "email_archive/account"
-"""The tag of a run with its account: a run queue can limit how many runs of one account are under way."""
 
 
 sync_job = dg.define_asset_job(
@@ -36,8 +39,8 @@ sync_job = dg.define_asset_job(
 )
 
 
-def sync_schedule(first_day: date) -> dg.ScheduleDefinition:
-    """The schedule of that job; `first_day` is the first that has partitions."""
+def sync_schedule(account_ids: Collection[str], first_day: date) -> dg.ScheduleDefinition:
+    """The schedule of that job, over the accounts and from the first day that have partitions."""
 
     @dg.schedule(
         name="sync_schedule",
@@ -50,24 +53,20 @@ def sync_schedule(first_day: date) -> dg.ScheduleDefinition:
         context: dg.ScheduleEvaluationContext, archive: ArchiveResource, twilio: TwilioResource
     ) -> list[dg.RunRequest] | dg.SkipReason:
         tick = context.scheduled_execution_time.astimezone(UTC)
-        active = [one for one in twilio.accounts(archive) if one.settings and one.is_active]
-        due = {one: _due(context, one, tick) for one in active}
-        # Dagster has no partition of a day that has not begun by this machine's clock.
-        keys = {
-            key_of(partition): account
-            for account in due
-            for partition in due[account]
-            if first_day <= partition.day <= tick.date()
-        }
+        accounts = twilio.accounts(archive)
+        remember(archive.lake(), accounts, machine_time())
         under_way = _under_way(context.instance)
+        # Dagster has no partition of a day that has not begun by this machine's clock.
         requests = [
             dg.RunRequest(
                 run_key=f"{tick.isoformat()} {key}",
                 partition_key=key,
-                tags={**DUE, ACCOUNT_TAG: account.name},
+                tags=DUE_TAGS,
             )
-            for key, account in keys.items()
-            if key not in under_way
+            for account in accounts
+            for partition in _due(context, account, account_ids, tick)
+            if first_day <= partition.day <= tick.date()
+            and (key := key_of(partition)) not in under_way
         ]
         return requests or dg.SkipReason("nothing is due that is not under way")
 
@@ -75,13 +74,20 @@ def sync_schedule(first_day: date) -> dg.ScheduleDefinition:
 
 
 def _due(
-    context: dg.ScheduleEvaluationContext, account: Account, tick: datetime
+    context: dg.ScheduleEvaluationContext,
+    account: Account,
+    account_ids: Collection[str],
+    tick: datetime,
 ) -> list[Partition]:
     """What is due of an account; nothing if it can't be told, which keeps no other account waiting (R12)."""
-    settings = account.settings
-    assert settings  # noqa: S101 - the caller chose accounts that have some
-    lake = Lake.of(settings)
+    if not account.is_active:
+        return []
+    if account.sid not in account_ids:
+        context.log.warning("%s has no partitions yet: reload the code location", account)
+        return []
     try:
+        settings = settings_of([account], account.sid)
+        lake = Lake.of(settings)
         return due_partitions(lake, settings, _now(lake, settings, tick))
     except ArchiveError as error:
         context.log.warning("%s: %s", account, error)
@@ -102,9 +108,17 @@ def _now(lake: Lake, settings: Settings, tick: datetime) -> datetime:
 
 
 def _under_way(instance: dg.DagsterInstance) -> set[str]:
-    """The partitions that have a run that is queued or running."""
-    unfinished = dg.RunsFilter(job_name="sync_job", statuses=NOT_FINISHED)
-    return {run.tags.get("dagster/partition", "") for run in instance.get_runs(unfinished)}
+    """The partitions that have a run that is queued or running, by the schedule or by hand.
+
+    One that has been running for longer than any run may was killed with its machine: nobody ends it.
+    """
+    records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED))
+    long_ago = machine_time().timestamp() - LONGEST_RUN.total_seconds()
+    return {
+        record.dagster_run.tags.get("dagster/partition", "")
+        for record in records
+        if record.start_time is None or record.start_time > long_ago
+    }
 
 
 report_job = dg.define_asset_job(

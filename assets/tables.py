@@ -6,10 +6,11 @@ from typing import Any, Final
 import dagster as dg
 
 from assets.checks import ROWS, rows_as_expected
+from assets.failures import as_failures
 from assets.keys import asset_key
 from assets.metadata import spec
 from assets.partitions import partition_of
-from assets.resources import ArchiveResource, TwilioResource
+from assets.resources import ArchiveResource, TwilioResource, settings_of
 from assets.scans import (
     EVERY_WINDOW,
     SCANS,
@@ -18,7 +19,9 @@ from assets.scans import (
     scan_metadata,
     warn_of_old_day,
 )
+from pipeline.accounts import remember
 from pipeline.errors import ArchiveError
+from pipeline.extract.api_clock import machine_time
 from pipeline.lake import parquet
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
@@ -33,12 +36,7 @@ from pipeline.model.schema import (
 )
 from pipeline.sync_partition import PartitionReport, derive_again, sync_partition
 
-STOPPED: Final = (
-    "stopped: landed scans are in the archive, scans under way were dropped and stay due"
-)
-"""The message of a run that a signal ended."""
-
-DUE: Final = {"email_archive/scope": "due"}
+DUE_TAGS: Final = {"email_archive/scope": "due"}
 """The tags of a run that scans what is due, and materializes the tables that changed. One without them scans
 the whole day, and materializes all that was selected."""
 
@@ -73,14 +71,15 @@ def partition_assets(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefin
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         """Scan, merge and derive a partition; without the scans only merge and derive it."""
         partition, lake = partition_of(context), archive.lake()
-        is_by_hand = not DUE.items() <= context.run.tags.items()
+        is_by_hand = not DUE_TAGS.items() <= context.run.tags.items()
         report = None
         if SCANS in context.selected_asset_keys:
             report = _sync(context, archive, twilio, partition, is_whole=is_by_hand)
             if is_by_hand or report.extraction.scans:
                 yield dg.MaterializeResult(asset_key=SCANS, metadata=scan_metadata(report))
         elif context.selected_asset_keys:
-            _derive(lake, partition)
+            with as_failures():
+                derive_again(lake, partition)
         for table in TABLES:
             is_new = is_by_hand or (report and table in report.changed)
             if is_new and asset_key(table.name) in context.selected_asset_keys:
@@ -90,10 +89,7 @@ def partition_assets(partitions: dg.PartitionsDefinition[str]) -> dg.AssetsDefin
             yield every_window_scanned(report)
         if ROWS.key in selected:
             yield rows_as_expected(lake, partition)
-        if report and (
-            report.errors or (report.extraction.failures and not report.extraction.scans)
-        ):
-            failures = [*report.errors, *(one.error for one in report.extraction.failures)]
+        if report and (failures := _failures(report)):
             raise dg.Failure("\n".join(map(str, failures)))
 
     return one_partition
@@ -107,22 +103,19 @@ def _sync(
     *,
     is_whole: bool,
 ) -> PartitionReport:
-    settings = twilio.settings(archive, partition.account_id)
-    try:
+    with as_failures():
+        accounts = twilio.accounts(archive)
+        settings = settings_of(accounts, partition.account_id)
         report = sync_partition(settings, partition, is_whole=is_whole)
-    except ArchiveError as error:
-        raise dg.Failure(str(error)) from None
-    except dg.DagsterExecutionInterruptedError:
-        raise dg.Failure(STOPPED) from None
+        remember(archive.lake(), accounts, machine_time())
     warn_of_old_day(context, partition, report)
     return report
 
 
-def _derive(lake: Lake, partition: Partition) -> None:
-    try:
-        derive_again(lake, partition)
-    except ArchiveError as error:
-        raise dg.Failure(str(error)) from None
+def _failures(report: PartitionReport) -> list[ArchiveError]:
+    """Why a run failed: a file that can't be merged, or no window at all that could be scanned."""
+    windows = () if report.extraction.scans else report.extraction.failures
+    return [*report.errors, *(one.error for one in windows)]
 
 
 def _materialized(

@@ -5,11 +5,11 @@ from typing import Final
 
 import dagster as dg
 
+from assets.failures import as_failures
 from assets.keys import asset_key
 from assets.metadata import OWNERS, spec
 from assets.resources import ArchiveResource
 from assets.tables import TABLES
-from pipeline.lake.layout import LakeError
 from pipeline.merge_runner import derive_pending, remove_unfinished
 from pipeline.model.schema import (
     COUNTING,
@@ -61,14 +61,12 @@ VIEWS: Final = [
 )
 def warehouse(archive: ArchiveResource) -> dg.MaterializeResult:
     """Build a new warehouse and replace the old one atomically."""
-    lake = archive.lake()
-    remove_unfinished(lake)
-    # Of days whose tables an older version made, or that a killed run left.
-    errors = derive_pending(lake)
-    try:
+    with as_failures():
+        lake = archive.lake()
+        remove_unfinished(lake)
+        # Of days whose tables an older version made, or that a killed run left.
+        errors = derive_pending(lake)
         built = publish(lake, force=False)
-    except LakeError as error:
-        raise dg.Failure(str(error)) from None
     if errors:
         raise dg.Failure("\n".join(map(str, errors)))
     return dg.MaterializeResult(

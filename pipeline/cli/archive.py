@@ -51,7 +51,7 @@ def status(
     """Show what the archive holds, and whether anything is about to be lost.
 
     Exits with 1 if slots are at risk or were lost since the last sync, if an active account was not synced
-    for 6 hours, or if scans have wrong times: alert on it.
+    for a day, or if scans have wrong times: alert on it.
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """

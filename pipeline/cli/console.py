@@ -154,7 +154,7 @@ def write_status(found: ArchiveStatus) -> None:
         console.print(_title(account), style="bold")
         if account.unsynced:
             about = "sync it, or retire it with `email-archive accounts retire`"
-            _print_marked(console, "not synced for 6 hours:", "bold red", about)
+            _print_marked(console, "not synced for a day:", "bold red", about)
         console.print(_account_grid(account))
         console.print()
         console.print(_slot_grid(account.slots))

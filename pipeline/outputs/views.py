@@ -3,6 +3,7 @@
 import glob
 from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import timedelta
+from typing import TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,8 @@ MOST_YEARS = 50
 _HOUR = timedelta(hours=1)
 _OLD_NAMES = {name: old for old, name in RENAMED_COLUMNS.items()}
 _CURVE = ("delivered", "opened", "undelivered", "failed")
+
+T = TypeVar("T")
 
 
 def select(lake: Lake, table: Table, partitions: Collection[Partition] | None = None) -> str:
@@ -141,6 +144,23 @@ def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) ->
             raise found from error
         msg = f"the archive can't be read: {error}"
         raise LakeError(msg) from error
+
+
+def read_without_damaged(
+    lake: Lake, tables: Collection[Table], read: Callable[[Collection[Partition]], T]
+) -> tuple[T, tuple[LakeError, ...]]:
+    """What `read` finds in some tables, called without the partitions that can't be read, and their errors.
+
+    Raises:
+        LakeError: none of these partitions explains why they can't be read.
+    """
+    try:
+        return read(()), ()
+    except LakeError:
+        found = unreadable(lake, tables)
+        if not found:
+            raise
+    return read(found), tuple(found.values())
 
 
 def unreadable(lake: Lake, tables: Iterable[Table]) -> dict[Partition, LakeError]:

@@ -7,6 +7,7 @@ wrong data; the rows name the operations. Each check is one SQL file in ``sql/ch
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import duckdb
@@ -29,8 +30,8 @@ from pipeline.model.schema import (
     Table,
 )
 from pipeline.model.windows import CLOCK_MARGIN, RETENTION, RISK_WITHIN
-from pipeline.outputs.collected import scan_times, slot_states
-from pipeline.outputs.views import ask_lake
+from pipeline.outputs.collected import SCANNED, scan_times, slot_states
+from pipeline.outputs.views import ask_lake, read_without_damaged
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _RISK_HOURS: Final = RISK_WITHIN / timedelta(hours=1)
@@ -39,7 +40,7 @@ _ACCOUNTS: Final = pa.dictionary(pa.int32(), pa.string())
 _AT_ONCE: Final = 2_000_000
 """Rows that are checked at once: about 300 MB."""
 
-UNSYNCED_AFTER: Final = timedelta(hours=6)
+UNSYNCED_AFTER: Final = timedelta(days=1)
 """How old the latest scan of an active account may be: a sync is due every 10 minutes."""
 
 _GRACE_HOURS: Final = 1.0
@@ -208,24 +209,19 @@ def latest_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
     """The state of every slot at `now`, or at its account's latest scan if that is later.
 
     Returns:
-        Rows of `schema.COVERAGE_SLOTS`, without those of retired accounts.
-
-    Raises:
-        LakeError: a file is damaged, or is not of this archive.
+        Rows of `schema.COVERAGE_SLOTS`, without those of retired accounts, and of days whose files are
+        damaged: these hide nothing of the others (R12), and publishing names them.
     """
-    states = slot_states(lake, now).to_pylist()
+    states, _ = read_without_damaged(lake, SCANNED, partial(slot_states, lake, now))
     retired = retired_accounts(lake)
-    return [state for state in states if state["account_id"] not in retired]
+    return [state for state in states.to_pylist() if state["account_id"] not in retired]
 
 
 def last_scans(lake: Lake) -> dict[str, datetime]:
-    """When the latest scan of each account began, by SID.
-
-    Raises:
-        LakeError: a file is damaged, or is not of this archive.
-    """
-    scans = scan_times(lake).group_by("account_id").aggregate([("observed_at", "max")]).to_pylist()
-    return {row["account_id"]: row["observed_at_max"] for row in scans}
+    """When the latest scan of each account began, by SID; damaged files count as none."""
+    scans, _ = read_without_damaged(lake, (COVERAGE,), partial(scan_times, lake))
+    latest = scans.group_by("account_id").aggregate([("observed_at", "max")]).to_pylist()
+    return {row["account_id"]: row["observed_at_max"] for row in latest}
 
 
 def is_unsynced(last_scan_at: datetime | None, now: datetime) -> bool:
@@ -244,9 +240,6 @@ def unsynced_accounts(lake: Lake, now: datetime) -> dict[str, str]:
     Args:
         lake: the archive.
         now: this machine's time.
-
-    Raises:
-        LakeError: a file is damaged, or is not of this archive.
     """
     latest = last_scans(lake)
     active = (one.sid for one in known_accounts(lake).values() if one.retired_at is None)

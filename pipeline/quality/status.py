@@ -27,7 +27,7 @@ from pipeline.model.times import iso
 from pipeline.model.windows import CLOCK_MARGIN, midnight, retained_days
 from pipeline.outputs.collected import scan_times, slot_states
 from pipeline.outputs.counting import Reading, readings
-from pipeline.outputs.views import ask_lake, unreadable
+from pipeline.outputs.views import ask_lake, read_without_damaged
 from pipeline.quality.anomalies import Anomaly, latest_anomalies
 from pipeline.quality.checks import is_unsynced
 
@@ -52,7 +52,7 @@ class AccountStatus:
         name: its name in the configuration; its SID without one.
         retired_at: since when it is synced no more; None if it is active. Nothing of a retired account is
             at risk or newly lost.
-        unsynced: whether it is active and was not scanned for 6 hours.
+        unsynced: whether it is active and was not scanned for a day.
         first_day: the oldest UTC day that has a table; None if none has.
         last_day: the newest one.
         days: days that have a table.
@@ -262,14 +262,9 @@ def _readable(
     faults: list[str],
 ) -> _T:
     """What `read` finds in some tables, called without the partitions that can't be read."""
-    try:
-        return read(())
-    except LakeError:
-        found = unreadable(lake, tables)
-        if not found:
-            raise
-    faults += map(str, found.values())
-    return read(found)
+    found, errors = read_without_damaged(lake, tables, read)
+    faults += map(str, errors)
+    return found
 
 
 def _bytes(lake: Lake) -> Counter[str]:

@@ -74,19 +74,19 @@ def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
     lake = Lake(archive / "data")
     assert all(one.ok for one in status(lake, NOW + timedelta(hours=1)).accounts)
     assert unsynced_accounts(lake, NOW) == {}
-    evening = NOW + timedelta(hours=7)
+    evening = NOW + timedelta(hours=25)
     assert unsynced_accounts(lake, evening) == dict.fromkeys(SIDS.values(), NOW.isoformat())
     assert [(one.unsynced, one.ok) for one in status(lake, evening).accounts] == [(True, False)] * 3
     done = run(
         "status",
         "--at",
-        "2026-11-14T22:00",
+        "2026-11-15T16:00",
         cwd=archive,
         EMAIL_ARCHIVE_DATA=str(lake.root),
     )
     assert done.returncode == 1
     assert f"good ({SIDS['good']})" in done.stdout
-    assert "not synced for 6 hours: sync it, or retire it" in done.stdout
+    assert "not synced for a day: sync it, or retire it" in done.stdout
 
 
 def test_configured_account_without_any_sync_is_an_error(tmp_path: Path):

@@ -12,7 +12,7 @@ from assets.definitions import build_definitions
 from assets.keys import asset_key
 from assets.partitions import key_of
 from assets.resources import ArchiveResource, TwilioResource
-from assets.tables import DUE
+from assets.tables import DUE_TAGS
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.model.records import Partition
 from pipeline.model.windows import retained_days
@@ -52,7 +52,7 @@ def sync(
     return defs.resolve_job_def("sync_job").execute_in_process(
         instance=instance,
         partition_key=key_of(Partition(account_id or account_of(defs), day)),
-        tags=DUE if is_due else {},
+        tags=DUE_TAGS if is_due else {},
         asset_selection=None if assets is None else [asset_key(name) for name in assets],
         raise_on_error=False,
     )

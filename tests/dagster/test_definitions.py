@@ -1,18 +1,21 @@
 """What Dagster loads: the graph, its partitions, schedules and metadata, without credentials."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from assets import schedules
 from assets.definitions import build_definitions, defs
 from assets.keys import asset_key
 from assets.partitions import key_of
 from assets.resources import ArchiveResource, TwilioResource
-from assets.tables import DUE, TABLES
+from assets.tables import DUE_TAGS, TABLES
+from pipeline.lake.accounts import read_accounts
 from pipeline.lake.layout import Lake
 from pipeline.lake.merge import merge
 from pipeline.model.records import Partition
@@ -144,6 +147,10 @@ def days(requests: Iterable[dg.RunRequest]) -> list[str]:
     return [one.split("|")[1] for one in found]
 
 
+def accounts_of(requests: Iterable[dg.RunRequest]) -> set[str]:
+    return {str(one.partition_key).split("|", maxsplit=1)[0] for one in requests}
+
+
 def covered(folder: Path) -> Path:
     """An archive that was synced at noon."""
     lake = Lake(folder).open()
@@ -162,7 +169,7 @@ def test_schedule_ticks_every_10_minutes():
 def test_schedule_requests_a_run_for_each_due_partition(tmp_path: Path, stored: dg.DagsterInstance):
     requests = tick(tmp_path, "2026-11-20 14:10", stored)
     assert days(requests) == [f"2026-11-{n}" for n in range(13, 21)]
-    assert all(DUE.items() <= one.tags.items() for one in requests)
+    assert all(DUE_TAGS.items() <= one.tags.items() for one in requests)
 
 
 def test_schedule_requests_young_days_once_the_others_are_covered(
@@ -203,6 +210,35 @@ def test_schedule_requests_nothing_under_way(tmp_path: Path, stored: dg.DagsterI
     assert days(tick(data, "2026-11-20 13:00", stored))[-1] == "2026-11-20"
 
 
+def test_orphaned_run_blocks_no_later_one(
+    tmp_path: Path, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """A run that was killed with its machine stays under way for ever."""
+    data = covered(tmp_path)
+    job = build_definitions([ACCOUNT], FIRST_DAY).resolve_job_def("sync_job")
+    key = key_of(Partition(ACCOUNT, date(2026, 11, 20)))
+    run = stored.create_run_for_job(job, tags={"dagster/partition": key})
+    stored.report_engine_event("starts", run)
+    stored.handle_new_event(started(run))
+    assert days(tick(data, "2026-11-20 13:00", stored)) == ["2026-11-13", "2026-11-14"]
+    monkeypatch.setattr(schedules, "LONGEST_RUN", timedelta(0))
+    assert days(tick(data, "2026-11-20 13:00", stored))[-1] == "2026-11-20"
+    stored.report_run_failed(run)
+
+
+def started(run: dg.DagsterRun) -> dg.EventLogEntry:
+    """The event by which Dagster knows that a run began."""
+    event = dg.DagsterEvent("PIPELINE_START", run.job_name)
+    return dg.EventLogEntry(
+        error_info=None,
+        level="debug",
+        user_message="",
+        run_id=run.run_id,
+        timestamp=time.time(),
+        dagster_event=event,
+    )
+
+
 def test_clock_behind_the_archive_requests_what_is_due_after_it(
     tmp_path: Path, stored: dg.DagsterInstance
 ):
@@ -228,16 +264,53 @@ def test_damaged_account_keeps_no_other_waiting(
     lake = Lake(data)
     (damaged, *_) = lake.partitions("slot_coverage")
     lake.part(next(t for t in TABLES if t.name == "slot_coverage"), damaged).write_bytes(b"x")
-    (tmp_path / "email-archive.toml").write_text(
-        f'[[accounts]]\nsid = "{ACCOUNT}"\nname = "first"\nauth_token_env = "TOKEN"\n'
-        f'[[accounts]]\nsid = "{OTHER_ACCOUNT}"\nname = "second"\nauth_token_env = "TOKEN"\n'
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TOKEN", "t")
+    configure(tmp_path, monkeypatch, entry(ACCOUNT, "first") + entry(OTHER_ACCOUNT, "second"))
     resources = {"archive": ArchiveResource(data=str(data)), "twilio": TwilioResource()}
     definitions = build_definitions([ACCOUNT, OTHER_ACCOUNT], FIRST_DAY, resources)
     requests = request(definitions, resources, "2026-11-20 14:10", stored)
-    assert {one.tags["email_archive/account"] for one in requests} >= {"second"}
+    assert OTHER_ACCOUNT in accounts_of(requests)
+
+
+def configure(folder: Path, monkeypatch: pytest.MonkeyPatch, entries: str) -> None:
+    (folder / "email-archive.toml").write_text(entries)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TOKEN", "t")
+
+
+def entry(sid: str, name: str, *more: str) -> str:
+    lines = ["[[accounts]]", f'sid = "{sid}"', f'name = "{name}"', 'auth_token_env = "TOKEN"']
+    return "\n".join([*lines, *more, ""])
+
+
+def test_account_without_partitions_keeps_no_other_waiting(
+    tmp_path: Path, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """R12: it was added after the definitions were loaded."""
+    configure(tmp_path, monkeypatch, entry(ACCOUNT, "old") + entry(OTHER_ACCOUNT, "new"))
+    resources = {"archive": ArchiveResource(data=str(tmp_path)), "twilio": TwilioResource()}
+    definitions = build_definitions([ACCOUNT], FIRST_DAY, resources)
+    requests = request(definitions, resources, "2026-11-20 14:10", stored)
+    assert accounts_of(requests) == {ACCOUNT}
+
+
+def test_schedule_remembers_names_and_retired_accounts(
+    tmp_path: Path, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """Checks and status, which know no configuration, leave a retired account alone."""
+    configure(
+        tmp_path,
+        monkeypatch,
+        entry(ACCOUNT, "first") + entry(OTHER_ACCOUNT, "past", "active = false"),
+    )
+    resources = {"archive": ArchiveResource(data=str(tmp_path)), "twilio": TwilioResource()}
+    definitions = build_definitions([ACCOUNT, OTHER_ACCOUNT], FIRST_DAY, resources)
+    requests = request(definitions, resources, "2026-11-20 14:10", stored)
+    assert accounts_of(requests) == {ACCOUNT}
+    known = read_accounts(Lake(tmp_path))
+    assert {one.name: one.retired_at is not None for one in known.values()} == {
+        "first": False,
+        "past": True,
+    }
 
 
 def test_all_checks_are_known_by_name():

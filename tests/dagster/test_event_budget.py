@@ -58,4 +58,4 @@ def test_stored_configuration_of_dagster_loads(tmp_path: Path):
         assert set(retention) == {"schedule", "sensor"}
         limits = instance.get_concurrency_config().run_queue_config
         assert limits
-        assert limits.tag_concurrency_limits[0]["key"] == "email_archive/account"
+        assert limits.tag_concurrency_limits[0]["key"] == "dagster/partition/account"

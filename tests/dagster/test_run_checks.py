@@ -10,7 +10,7 @@ from assets.checks import rates_as_usual, reading_decided
 from assets.resources import ArchiveResource
 from pipeline.emulator import Emulator, World
 from pipeline.lake.layout import Lake
-from pipeline.model.schema import OPERATIONS, REJECTS
+from pipeline.model.schema import COVERAGE, OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days
 from pipeline.outputs.warehouse import publish
 from tests.dagster.runs import (
@@ -23,7 +23,7 @@ from tests.dagster.runs import (
     sync_days,
 )
 from tests.support.archives import account
-from tests.support.factories import ACCOUNT, DAY, at, body, derived, record, scan
+from tests.support.factories import ACCOUNT, DAY, OTHER_ACCOUNT, at, body, derived, record, scan
 from tests.support.scripted_api import Answer, scripted
 
 
@@ -101,6 +101,24 @@ def test_damaged_table_fails_the_check_of_rows(
     result = sync(instance, defs, is_due=True)
     assert not result.success
     assert "rejects" in failure(result)
+
+
+def test_damaged_day_of_one_account_hides_nothing_of_another(
+    tmp_path: Path, instance: dg.DagsterInstance, emulated: tuple[Emulator, dg.Definitions]
+):
+    """R12: the other's lost slots are found."""
+    emulator, defs = emulated
+    sync_days(instance, defs)
+    derived(Lake(tmp_path), scan([record(1)], account_id=OTHER_ACCOUNT))
+    lake = Lake(tmp_path)
+    theirs = next(one for one in lake.partitions("coverage") if one.account_id == OTHER_ACCOUNT)
+    lake.part(COVERAGE, theirs).write_bytes(b"no Parquet")
+    emulator.clock.step(timedelta(days=9))
+    sync_days(instance, defs, retained_days(emulator.clock.now())[-1:])
+    checks = run_checks(
+        instance, defs, ("coverage", "no_gaps"), ("landed_scans", "accounts_synced")
+    )
+    assert set(failed_checks(checks)) == {"no_gaps"}
 
 
 def test_odd_data_warn_and_do_not_fail_the_run(tmp_path: Path, instance: dg.DagsterInstance):
