@@ -33,8 +33,11 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) $(DAGSTER_HOME)/dagster.yaml ## play 30 days of an account in fast time, and compare the archive with the truth
 	@$(BIN)/email-archive demo
 
+# The demo's archive, if it is the only one here.
+SHOWN = $(if $(wildcard data/lake.json),,$(if $(wildcard data/demo/lake.json),EMAIL_ARCHIVE_DATA=data/demo,))
+
 ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster on http://127.0.0.1:3000
-	$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
+	$(SHOWN) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(UI_PORT)
 
 $(DAGSTER_HOME)/dagster.yaml:
 	@mkdir -p $(DAGSTER_HOME)

@@ -6,7 +6,7 @@ Each step may be killed and repeated (R5): landed scans stay, the other windows 
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -82,6 +82,7 @@ def sync(
     wall_clock: Callable[[], datetime] = machine_time,
     monotonic: Callable[[], float] = time.monotonic,
     turn: MergeTurn | None = None,
+    beside: Collection[str] = (),
 ) -> SyncReport:
     """Scan what is due, publish, look up by id what is due, and publish again if that changed anything.
 
@@ -96,6 +97,7 @@ def sync(
         monotonic: seconds on a monotonic clock, for the time limit of lookups.
         turn: held while days are merged and tables are derived and published; never while the API is
             waited for. Syncs of several accounts in one process share it.
+        beside: SIDs of accounts that are synced at the same time; what landed for them is left to them.
 
     Returns:
         What was done. Failed windows are listed and stay due; the other windows are in the archive.
@@ -121,6 +123,7 @@ def sync(
             publishing=publishing,
             monotonic=monotonic,
             turn=turn or own_turn,
+            beside=beside,
         )
     report = replace(report, seconds=monotonic() - began)
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
@@ -138,9 +141,10 @@ def _run(
     publishing: bool,
     monotonic: Callable[[], float],
     turn: MergeTurn,
+    beside: Collection[str],
 ) -> SyncReport:
     """All steps, once the archive is open and the API's time is known."""
-    is_ours = cared_for_by(lake, settings.account_sid)
+    is_ours = cared_for_by(lake, settings.account_sid, beside)
     planned, extraction, merging = _scan_and_merge(
         client,
         lake,

@@ -103,6 +103,7 @@ def sync_accounts(
                 sleep=sleep,
                 wall_clock=wall_clock,
                 turn=turn,
+                beside=[one.sid for one in accounts],
             )
 
     with closing(turn):

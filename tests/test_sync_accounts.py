@@ -58,6 +58,9 @@ def test_accounts_are_stored_as_each_would_be_alone(tmp_path: Path):
     with emulated(tmp_path / "lake") as (_, accounts):
         done = synced(tmp_path / "lake", accounts)
         assert all(one.ok for one in done.values())
+        for one in done.values():
+            merged = {merge.partition.account_id for merge in one.report.merges}
+            assert merged == {one.account.sid}
         for account in accounts:
             assert stored(tmp_path / "lake", account.name) == alone(
                 tmp_path / account.name, account

@@ -6,7 +6,7 @@ retired account is synced no more; its data stay, and nothing of it counts as lo
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -162,17 +162,25 @@ def resume(lake: Lake, account: KnownAccount) -> None:
     _change(lake, lambda _: [replace(account, retired_at=None, by_command=False)])
 
 
-def cared_for_by(lake: Lake, account_id: str) -> Callable[[Partition], bool]:
+def cared_for_by(
+    lake: Lake, account_id: str, beside: Collection[str] = ()
+) -> Callable[[Partition], bool]:
     """Whether a sync of this account also brings a partition up to date.
 
     Its own and those that no other sync does; an active account's is left to its own sync (R12), and so is
     any other account's if what the lake remembers is damaged.
+
+    Args:
+        lake: the archive.
+        account_id: the account.
+        beside: accounts that are synced at the same time: a new archive does not know them yet.
     """
     try:
         known = _read(lake)
     except LakeError:
         return lambda partition: partition.account_id == account_id
-    others = {one.sid for one in known.values() if not one.retired_at} - {account_id}
+    active = {one.sid for one in known.values() if not one.retired_at}
+    others = {*active, *beside} - {account_id}
     return lambda partition: partition.account_id not in others
 
 
