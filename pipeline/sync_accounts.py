@@ -124,23 +124,32 @@ def totals(outcomes: Sequence[AccountSync]) -> dict[str, object]:
 
 
 def _sums(reports: Sequence[dict[str, object]]) -> dict[str, object]:
+    """The sums of all figures; zeros and empty lists without any report."""
     sums: dict[str, object] = {}
-    for name in reports[0] if reports else ():
+    for name, nothing in SyncReport.nothing().items():
         values: list[Any] = [report[name] for report in reports]
-        match values[0]:
+        match nothing:
             case bool():
                 sums[name] = any(values)
             case int():
                 sums[name] = sum(values)
             case float():
-                sums[name] = max(values)  # seconds, of syncs that ran side by side
+                sums[name] = max(values, default=0.0)  # seconds, of syncs that ran side by side
             case list():
                 sums[name] = list(chain(*values))
             case dict():
-                sums[name] = dict(sum(map(Counter, values), Counter()))
+                sums[name] = _added(values)
     if reports:
         sums["foreign_files"] = reports[-1]["foreign_files"]  # those of the whole archive
     return sums
+
+
+def _added(counts: Sequence[dict[str, int]]) -> dict[str, int]:
+    """The counts of all, zeros included."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 def _remember(lake: Lake, accounts: Sequence[Account], wall_clock: Callable[[], datetime]) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pipeline.errors import ArchiveError
 from pipeline.extract.lookup import FailedLookup
@@ -111,6 +111,23 @@ class SyncReport:
     def ok(self) -> bool:
         """Whether every window was scanned, no lookup failed and every day was merged."""
         return not (self.extraction.failures or self.lookups.failures or self.errors)
+
+    @staticmethod
+    def nothing() -> dict[str, object]:
+        """The figures of no sync at all: those of `summary`, all zero or empty, without account and time."""
+        empty = SyncReport(
+            account_id="",
+            now=datetime.min.replace(tzinfo=UTC),
+            extraction=Extraction((), (), Counter()),
+            left=0,
+            lookups=Lookups(),
+            merges=(),
+            compacted=0,
+            errors=(),
+            published=False,
+            foreign=(),
+        ).summary()
+        return {name: value for name, value in empty.items() if name not in ("account_id", "now")}
 
     def summary(self) -> dict[str, object]:
         """The figures, ready for JSON. `requests` counts landed scans and lookups, `retries` scans only."""

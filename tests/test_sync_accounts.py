@@ -3,6 +3,7 @@
 import json
 import signal
 import threading
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,26 @@ def test_wrong_credentials_leave_the_others_as_they_are(tmp_path: Path):
     figures = totals(list(done.values()))
     assert not figures["ok"]
     assert figures["new"] == len(rows(tmp_path, OPERATIONS))
+
+
+def test_totals_have_all_figures_if_every_account_failed(tmp_path: Path):
+    with emulated(tmp_path) as (_, accounts):
+        wrong = [with_settings(one, auth_token=SecretStr("wrong")) for one in accounts]
+        failed = totals(list(synced(tmp_path, wrong).values()))
+        good = totals(list(synced(tmp_path, accounts).values()))
+    assert (failed["ok"], failed["new"], failed["drift"]) == (False, 0, {})
+    assert failed["errors"] == []
+    assert set(failed) == set(good)
+
+
+def test_totals_of_counts_keep_zeros(tmp_path: Path):
+    with emulated(tmp_path) as (_, accounts):
+        (first, second, _) = synced(tmp_path, accounts).values()
+    assert first.report
+    assert second.report
+    extraction = replace(first.report.extraction, drift=Counter({"status x": 0}))
+    first = replace(first, report=replace(first.report, extraction=extraction))
+    assert totals([first, second])["drift"] == {"status x": 0}
 
 
 def test_throttled_account_delays_no_other(tmp_path: Path):
