@@ -1,10 +1,19 @@
 """Commands about accounts: list them, check their credentials, retire and resume them."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from pipeline.cli.options import FAILED, DataOption, JsonOption, data_setting, lake_at, prepare
+from pipeline.cli.options import (
+    FAILED,
+    DataOption,
+    JsonOption,
+    complain,
+    data_setting,
+    lake_at,
+    prepare,
+)
+from pipeline.errors import SettingsError
 from pipeline.terminal import say
 
 if TYPE_CHECKING:
@@ -13,6 +22,7 @@ if TYPE_CHECKING:
     from pipeline.lake.layout import Lake
 
 app = typer.Typer(rich_markup_mode=None)
+_CHECK_SECONDS: Final = 10.0
 NameArgument = Annotated[str, typer.Argument(help="The account's name or SID.")]
 
 
@@ -27,7 +37,8 @@ def accounts(
 ) -> None:
     """List the accounts that are configured, and when each was synced last.
 
-    Accounts of the archive that are not configured are listed too. Exits with 1 if a check fails.
+    Accounts of the archive that are not configured are listed too. A check is one attempt
+    of about 10 seconds. Exits with 1 if one fails.
 
     Example: email-archive accounts --check
     """
@@ -86,7 +97,24 @@ def resume(name: NameArgument, data: DataOption = None) -> None:
     lake = lake_at(data).must_exist()
     account = the_account(lake, name)
     resume(lake, account)
+    if _is_configured_inactive(account.sid, data):
+        complain(
+            f"{account.name} stays retired: its configuration has `active = false`. Remove that line from "
+            "the TOML file; the next sync then syncs it again"
+        )
+        raise typer.Exit(FAILED)
     say(f"{account.name} is active again")
+
+
+def _is_configured_inactive(sid: str, data: DataOption) -> bool:
+    from pipeline.accounts import load_accounts
+
+    try:
+        return any(
+            one.sid == sid and not one.is_active for one in load_accounts(**data_setting(data))
+        )
+    except SettingsError:  # there is none: the archive is resumed where it is not synced
+        return False
 
 
 def _known(lake: "Lake") -> "dict[str, KnownAccount]":
@@ -131,7 +159,12 @@ def _rows(
 def _request(account: "Account") -> None:
     from pipeline.twilio.client import OperationsClient
 
-    with OperationsClient(account.usable_settings()) as client:
+    settings = account.usable_settings()
+    short = {
+        name: min(_CHECK_SECONDS, getattr(settings, name))
+        for name in ("connect_timeout", "read_timeout", "response_timeout")
+    }
+    with OperationsClient(settings.model_copy(update={"retry_attempts": 1, **short})) as client:
         client.clock()
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from pipeline.quality.status import status
 from pipeline.sync import EVERYTHING
 from pipeline.sync_accounts import sync_accounts
 from tests.support.command import run
-from tests.support.several import NOW, SIDS, configured, emulated
+from tests.support.scripted_api import Answer, Received, scripted
+from tests.support.several import NOW, SIDS, configured, emulated, with_settings
 
 MONTHS = timedelta(days=60)
 
@@ -68,6 +70,35 @@ def test_retired_account_counts_as_lost_no_more(archive: Path):
     done = run("accounts", "retire", "nobody", cwd=archive, **data)
     assert done.returncode == 2
     assert "good" in done.stderr
+
+
+def test_check_makes_one_attempt_at_a_hanging_server(tmp_path: Path):
+    ended = threading.Event()
+
+    def answer(_: Received) -> Answer:
+        ended.wait(60)
+        return Answer(status=401)
+
+    with emulated(tmp_path / "data") as (_, accounts), scripted(answer) as server:
+        variables = configured(tmp_path, [with_settings(accounts[0], api_url=server.url)])
+        variables["EMAIL_ARCHIVE_READ_TIMEOUT"] = "0.2"
+        done = run("accounts", "--check", "--json", cwd=tmp_path, **variables)
+        ended.set()
+    assert done.returncode == 1
+    assert len(server.requests) == 1
+    assert "ok" not in json.loads(done.stdout)["accounts"][0]["check"]
+
+
+def test_resume_names_the_configuration_that_retires(tmp_path: Path):
+    with emulated(tmp_path / "data") as (_, accounts):
+        lake = Lake(tmp_path / "data")
+        list(sync_accounts(lake, accounts, ["good"], scope=EVERYTHING))
+        variables = configured(tmp_path, accounts)
+    file = tmp_path / "email-archive.toml"
+    file.write_text(file.read_text().replace('name = "good"', 'name = "good"\nactive = false'))
+    done = run("accounts", "resume", "good", cwd=tmp_path, **variables)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "good stays retired: its configuration has `active = false`" in done.stderr
 
 
 def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
