@@ -203,7 +203,11 @@ def reading_decided(archive: ArchiveResource) -> dg.AssetCheckResult:
 
 def _of_slots(name: str, findings: Findings, what: str) -> dg.AssetCheckResult:
     shown = [
-        {"slot": f"{slot['slot']:%Y-%m-%dT%H:%MZ}", "hours_left": round(slot["hours_left"], 1)}
+        {
+            "account_id": slot["account_id"],
+            "slot": f"{slot['slot']:%Y-%m-%dT%H:%MZ}",
+            "hours_left": round(slot["hours_left"], 1),
+        }
         for slot in findings.slots[:_SHOWN]
     ]
     is_error = findings.is_error

@@ -295,7 +295,7 @@ class Settings(ArchiveSettings):
         ge=1,
         le=64,
         description=(
-            "Requests in flight at once, at most. One that many later ones overtake does not count."
+            "Requests in flight at once, at most. One that many later ones overtook is not counted."
         ),
     )
     connect_timeout: float = Field(
