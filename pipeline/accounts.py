@@ -5,6 +5,7 @@ No message quotes a value of it that may be a secret in the wrong place (R11).
 """
 
 import logging
+import os
 import re
 import tomllib
 from collections import Counter
@@ -39,6 +40,15 @@ CONFIG_FILE: Final = "email-archive.toml"
 _CONFIG: Final = "EMAIL_ARCHIVE_CONFIG"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _SECRETS: Final = ("auth_token", "api_key_secret")
+_TOKEN: Final = re.compile(r"[0-9A-Fa-f]{32}")
+_WHERE: Final = f"{_CONFIG} names it; without, it is {CONFIG_FILE} in the current folder"
+_EXPECTED: Final = {
+    "string_type": "a text in quotes",
+    "path_type": "the path of a file, in quotes",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "model_type": "a table, as [[accounts]] begins one",
+}
 _CREDENTIALS: Final = (
     "expected auth_token_env or auth_token_file, or api_key_sid with api_key_secret_env or "
     "api_key_secret_file"
@@ -195,6 +205,9 @@ class _Entry(BaseModel):
         if not _NAME.fullmatch(value) or ACCOUNT_SID.fullmatch(value):
             msg = "expected up to 40 letters, digits, dots, dashes and underscores, and no SID"
             raise ValueError(msg)
+        if _TOKEN.fullmatch(value):
+            msg = "32 hex digits look like an auth token; expected a name"
+            raise ValueError(msg)
         return value
 
     @model_validator(mode="after")
@@ -242,12 +255,19 @@ def _config_file(overrides: Mapping[str, Any], variables: Mapping[str, str]) -> 
         except RuntimeError:
             msg = f"{_CONFIG} is malformed: there is no home folder for {Path(named).parts[0]}"
             raise SettingsError(msg) from None
-    return Path(CONFIG_FILE) if Path(CONFIG_FILE).exists() else None
+    return Path(CONFIG_FILE) if os.path.lexists(CONFIG_FILE) else None
 
 
 def _entries(file: Path) -> list[_Entry]:
     try:
         entries = _Config.model_validate(tomllib.loads(file.read_text(encoding="utf-8"))).accounts
+    except FileNotFoundError:
+        what = "a link to a file that does not exist" if file.is_symlink() else "not there"
+        msg = f"{file} is {what}: expected the TOML file of the accounts. {_WHERE}"
+        raise SettingsError(msg) from None
+    except IsADirectoryError:
+        msg = f"{file} is a folder: expected the TOML file of the accounts. {_WHERE}"
+        raise SettingsError(msg) from None
     except OSError as error:
         msg = f"{file} can't be read: {explain(error)}"
         raise SettingsError(msg) from None
@@ -256,20 +276,30 @@ def _entries(file: Path) -> list[_Entry]:
         raise SettingsError(msg) from None
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise _problems(file, [_explain(one["loc"], one["msg"]) for one in found]) from None
-    used = Counter(name for entry in entries for name in {entry.sid, entry.name or entry.sid})
-    if twice := [name for name, times in used.items() if times > 1]:
-        raise _problems(file, [f"{name} is there twice" for name in twice])
+        problems = [_explain(one["loc"], one["type"], one["msg"]) for one in found]
+        raise _problems(file, problems) from None
+    sids = Counter(entry.sid for entry in entries)
+    names = Counter(entry.name for entry in entries if entry.name)
+    problems = [f"the SID {sid} is there {n} times" for sid, n in sids.items() if n > 1]
+    problems += [f"the name {name} is there {n} times" for name, n in names.items() if n > 1]
+    if problems:
+        raise _problems(file, problems)
     return entries
 
 
-def _explain(place: tuple[int | str, ...], message: str) -> str:
+def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
     """A problem of the file, as ``accounts[0].sid: ...``."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     text = message.removeprefix("Value error, ")
-    known = ", ".join(_Entry.model_fields if len(place) > 1 else _Config.model_fields)
-    if text == "Extra inputs are not permitted":
+    if kind == "extra_forbidden":
+        known = ", ".join(_Entry.model_fields if len(place) > 1 else _Config.model_fields)
         text = f"unknown; expected {known}"
+    elif place == ("accounts",):
+        text = "expected one [[accounts]] or more"
+    elif kind == "missing":
+        text = "missing; expected AC and 32 lower-case hex digits"  # the only key without a default
+    elif kind in _EXPECTED:
+        text = f"expected {_EXPECTED[kind]}"
     return f"{path.removeprefix('.')}: {text}"
 
 

@@ -31,7 +31,9 @@ def configured(*entries: str) -> tuple[Account, ...]:
 def refused(*entries: str) -> str:
     with pytest.raises(SettingsError) as caught:
         configured(*entries)
-    assert TOKEN not in "".join(traceback.format_exception(caught.value))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert TOKEN not in shown
+    assert "AB" * 16 not in shown
     return str(caught.value)
 
 
@@ -89,7 +91,17 @@ def test_variable_names_the_file(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("EMAIL_ARCHIVE_CONFIG", "other.toml")
     assert [one.name for one in load_accounts()] == ["marketing"]
     monkeypatch.setenv("EMAIL_ARCHIVE_CONFIG", "missing.toml")
-    with pytest.raises(SettingsError, match=r"missing\.toml can't be read: .*No such file"):
+    with pytest.raises(SettingsError, match=r"missing\.toml is not there.* EMAIL_ARCHIVE_CONFIG"):
+        load_accounts()
+    Path("folder").mkdir()
+    monkeypatch.setenv("EMAIL_ARCHIVE_CONFIG", "folder")
+    with pytest.raises(SettingsError, match="folder is a folder: expected the TOML file"):
+        load_accounts()
+
+
+def test_dangling_link_is_no_missing_configuration():
+    Path("email-archive.toml").symlink_to("gone.toml")
+    with pytest.raises(SettingsError, match="a link to a file that does not exist"):
         load_accounts()
 
 
@@ -112,6 +124,11 @@ def test_secret_in_the_file_is_refused(key: str):
         (entry(sid=TOKEN), "accounts[0].sid: expected AC and 32"),
         (entry(nmae="x"), "accounts[0].nmae: unknown; expected sid, name"),
         (entry(name="two words"), "accounts[0].name: expected up to 40 letters"),
+        (entry(name="AB" * 16), "accounts[0].name: 32 hex digits look like an auth token"),
+        (entry(active="maybe"), "accounts[0].active: expected true or false"),
+        ("sid = 3", "accounts[0].sid: expected a text in quotes"),
+        ('name = "x"', "accounts[0].sid: missing; expected AC and 32"),
+        (f'sid = "{ACCOUNT}"\nauth_token_file = 3', "auth_token_file: expected the path of a file"),
         (entry(auth_token_file="x"), "expected auth_token_env or auth_token_file, and not both"),
         (f'sid = "{ACCOUNT}"', "expected auth_token_env or auth_token_file, or api_key_sid with"),
         (entry(api_key_sid=KEY), "or api_key_sid with api_key_secret_env"),
@@ -150,8 +167,16 @@ def test_missing_credentials_are_the_error_of_their_account_alone(text: str, pro
 
 
 def test_sids_and_names_are_unique():
-    assert f"{ACCOUNT} is there twice" in refused(MARKETING, entry())
-    assert "marketing is there twice" in refused(MARKETING, entry(OTHER_ACCOUNT, name="marketing"))
+    assert f"the SID {ACCOUNT} is there 2 times" in refused(MARKETING, entry())
+    twice = refused(MARKETING, entry(OTHER_ACCOUNT, name="marketing"))
+    assert "the name marketing is there 2 times" in twice
+
+
+@pytest.mark.parametrize("text", ["", "accounts = 3", "accounts = []"])
+def test_file_without_accounts_says_what_is_expected(text: str):
+    Path("email-archive.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"accounts: expected one \[\[accounts\]\] or more"):
+        load_accounts()
 
 
 def test_inactive_account_needs_no_credentials():

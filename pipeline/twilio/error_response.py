@@ -73,8 +73,9 @@ def _kind_and_advice(
         )
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return CredentialsError, (
-            ". The API refuses the credentials: check TWILIO_ACCOUNT_SID with "
-            "TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
+            ". The API refuses the credentials: expected the account's SID with its auth token, or one of "
+            "its API keys with the key's secret. Without email-archive.toml, check TWILIO_ACCOUNT_SID "
+            "with TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
         )
     if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
         return PageTokenError, ". The page token is refused: scan the window again"

@@ -21,7 +21,9 @@ from tests.support.scripted_api import Answer, scripted
 @pytest.mark.parametrize("status", [401, 403])
 def test_refused_credentials_stop_at_once(status: int):
     with api([envelope(status, 20003, "Authenticate")]) as (client, server):
-        with pytest.raises(CredentialsError, match="check TWILIO_ACCOUNT_SID") as caught:
+        with pytest.raises(
+            CredentialsError, match=r"account's SID .* check TWILIO_ACCOUNT_SID"
+        ) as caught:
             list(client.pages(WINDOW))
         assert len(server.requests) == 1
     assert (caught.value.status, caught.value.code) == (status, 20003)
