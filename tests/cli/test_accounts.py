@@ -89,7 +89,7 @@ def test_check_makes_one_attempt_at_a_hanging_server(tmp_path: Path):
     assert "ok" not in json.loads(done.stdout)["accounts"][0]["check"]
 
 
-def test_resume_names_the_configuration_that_retires(tmp_path: Path):
+def test_resume_names_a_retiring_configuration(tmp_path: Path):
     with emulated(tmp_path / "data") as (_, accounts):
         lake = Lake(tmp_path / "data")
         list(sync_accounts(lake, accounts, ["good"], scope=EVERYTHING))
