@@ -17,10 +17,13 @@ import typer
 
 from pipeline.cli.app import app
 from pipeline.emulator import World
+from pipeline.lake.accounts import KnownAccount, retire, retired_accounts
+from pipeline.lake.layout import Lake
 from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS
 from pipeline.settings import Settings, settings_table
 from tests.end_to_end.conftest import Demo
 from tests.support.archives import account, rows, states, sync_all
+from tests.support.factories import OTHER_ACCOUNT
 
 ROOT = Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -209,8 +212,10 @@ def test_backup_during_syncs_can_be_restored_and_continued(tmp_path: Path):
         tar = TAR.format(python=sys.executable, tar=shutil.which("tar"), began=late.isoformat())
         (tmp_path / "tar").write_text(tar)
         (tmp_path / "tar").chmod(0o700)
+        retire(Lake(data), KnownAccount(OTHER_ACCOUNT, "old"), late)
         run_block("docs/backup.md", "backup", settings, data, backup=backup, first=tmp_path)
         run_block("docs/backup.md", "restore", settings, restored, backup=backup)
+        assert retired_accounts(Lake(restored)) == {OTHER_ACCOUNT}
         history, operations = rows(restored, HISTORY), rows(restored, OPERATIONS)
         assert before <= states(history)
         assert set(operations["operation_id"].to_pylist()) == set(
