@@ -1,6 +1,6 @@
 """The main job: plan, scan, land, merge, derive, publish; then look up by id, and publish again.
 
-`sync` runs all steps. Dagster's assets call the steps one by one.
+`sync` runs all steps. Dagster's assets call `sync_partition`, which does so for a day of one account.
 Each step may be killed and repeated (R5): landed scans stay, the other windows are still due.
 """
 
@@ -52,13 +52,6 @@ class Everything:
 
 
 @dataclass(frozen=True, slots=True)
-class Days:
-    """Certain UTC days, whole."""
-
-    days: Iterable[date]
-
-
-@dataclass(frozen=True, slots=True)
 class Range:
     """Operations created in ``[start, end)``; UTC."""
 
@@ -66,7 +59,7 @@ class Range:
     end: datetime
 
 
-Scope: TypeAlias = Due | Everything | Days | Range
+Scope: TypeAlias = Due | Everything | Range
 DUE: Final = Due()
 EVERYTHING: Final = Everything()
 
@@ -276,8 +269,6 @@ def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> P
             return Plan(windows, left)
         case Everything():
             return Plan(whole_days(retained_days(now)))
-        case Days(days):
-            return Plan(whole_days(days))
         case Range(start, end):
             until = min(end, _end_of_today(now))
             windows = list(reversed(windows_between(start, until))) if start < until else []

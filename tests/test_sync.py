@@ -20,7 +20,7 @@ from pipeline.model.schema import COVERAGE, HISTORY, OPERATIONS, REJECTS
 from pipeline.model.windows import Window, retained_days, windows_between
 from pipeline.observer import Observer
 from pipeline.settings import Settings
-from pipeline.sync import EVERYTHING, Days, Range, plan, sync
+from pipeline.sync import EVERYTHING, Range, plan, sync
 from pipeline.twilio.client import OperationsClient
 from tests.support.archives import account, rows, settings_for, states, sync_all, unlike_truth
 from tests.support.factories import (
@@ -48,12 +48,6 @@ def test_everything_is_every_retained_day_newest_first(tmp_path: Path):
     assert [window.day for window in windows] == list(reversed(retained_days(NOW)))
     assert windows[0] == Window.of_day(NOW.date())
     assert len(windows) == 8
-
-
-def test_certain_days_are_those_days(tmp_path: Path):
-    days = [at("2026-11-02").date(), at("2026-11-01").date(), at("2026-11-02").date()]
-    windows = plan(new_lake(tmp_path), settings_of(tmp_path), NOW, Days(days)).windows
-    assert windows == [Window.of_day(days[0]), Window.of_day(days[1])]
 
 
 def test_range_is_cut_at_midnight_and_ends_with_today(tmp_path: Path):
@@ -223,16 +217,16 @@ def test_wrong_clock_of_the_machine_costs_nothing(tmp_path: Path, now: datetime)
 
 def test_chosen_day_past_its_deadline_adds_findings(tmp_path: Path):
     """R1, R3: the API tells such a day only in part; that takes nothing away."""
-    day = at("2026-11-11").date()
+    day = at("2026-11-11")
     with account(WORLD, at("2026-11-13"), tmp_path) as (emulator, settings):
-        sync(settings, scope=Days([day]), publishing=False)
+        sync(settings, scope=Range(day, day + timedelta(days=1)), publishing=False)
         known = rows(tmp_path, OPERATIONS)
         emulator.clock.set(at("2026-11-19 06:00"))
-        report = sync(settings, scope=Days([day]), publishing=False)
+        report = sync(settings, scope=Range(day, day + timedelta(days=1)), publishing=False)
     seen = report.extraction.scans[0].operations
     assert 0 < seen < known.num_rows
     assert rows(tmp_path, OPERATIONS).num_rows == known.num_rows
-    assert {window.day for window in [s.window for s in report.extraction.scans]} == {day}
+    assert {window.day for window in [s.window for s in report.extraction.scans]} == {day.date()}
 
 
 def test_what_an_earlier_run_landed_is_merged_by_the_next(tmp_path: Path):

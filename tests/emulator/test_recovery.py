@@ -15,7 +15,7 @@ from pipeline.extract.scan import ScanResult, scan_window, scan_windows
 from pipeline.model.schema import OPERATIONS, REJECTS
 from pipeline.model.windows import Window
 from pipeline.settings import Settings
-from pipeline.sync import Days, sync
+from pipeline.sync import Range, sync
 from pipeline.twilio.client import OperationsClient
 from pipeline.twilio.errors import PageTokenError, RetriableApiError
 from tests.support.archives import account, rows, sync_all, unlike_truth
@@ -27,7 +27,7 @@ HOUR = timedelta(hours=1)
 WORLD = World(6, 150.0, START)
 DAY = Window.of_day(START.date())
 PAGE = 20
-SCOPE = Days([(START + n * timedelta(days=1)).date() for n in range(3)])
+SCOPE = Range(START, START + timedelta(days=3))
 TRANSIENT = (
     *REFUSALS,
     "reset",
@@ -133,7 +133,7 @@ def test_capped_listing_is_cut_until_it_is_complete(tmp_path: Path, kind: str, o
     """R4, R7"""
     faults = Faults(rates={kind: 1.0}, cap=500)
     with busy(tmp_path, faults, order, page_size=250) as (emulator, settings):
-        report = sync(settings, scope=Days([START.date()]), publishing=False)
+        report = sync(settings, scope=Range(START, START + timedelta(days=1)), publishing=False)
         assert report.ok
         assert emulator.injected[kind] > 0
         assert unlike_truth(emulator, tmp_path, START, [emulator.clock.now()]) == []

@@ -11,7 +11,7 @@ from pipeline.lake.compact import can_be_compacted, compact
 from pipeline.lake.layout import COMPACT, Lake
 from pipeline.model.schema import HISTORY, LAKE_TABLES, OPERATIONS
 from pipeline.model.windows import deadline
-from pipeline.sync import Days, sync
+from pipeline.sync import Range, sync
 from tests.support.archives import account, sync_all
 from tests.support.factories import (
     NOON,
@@ -106,7 +106,7 @@ def test_range_by_hand_reopens_only_what_it_changes(tmp_path: Path):
         sync_all(settings)
         emulator.clock.set(START + timedelta(days=9))
         sync(settings, publishing=False)
-        report = sync(settings, scope=Days([START.date()]), publishing=False)
+        report = sync(settings, scope=Range(START, START + timedelta(days=1)), publishing=False)
         assert report.compacted == 1
 
 

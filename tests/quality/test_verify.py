@@ -16,7 +16,7 @@ from pipeline.model.schema import OPERATIONS
 from pipeline.model.windows import Window
 from pipeline.quality.verify import Comparison, Verification, verify
 from pipeline.settings import Settings
-from pipeline.sync import Days, sync
+from pipeline.sync import Range, sync
 from pipeline.twilio.client import OperationsClient
 from tests.support.archives import account, rows, sync_all
 from tests.support.cases import some
@@ -178,7 +178,7 @@ def test_what_landed_and_is_not_merged_yet_is_known(tmp_path: Path):
 
 def test_cut_window_is_compared_part_by_part(tmp_path: Path):
     with account(WORLD, NOW, tmp_path, page_size=7) as (_, settings):
-        sync(settings, scope=Days([START.date()]), publishing=False)
+        sync(settings, scope=Range(START, START + DAY), publishing=False)
         found = verify(settings, start=START, end=START + DAY)
         known = created(WORLD, START, START + DAY)
         assert known > 20 * 7
