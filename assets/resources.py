@@ -94,12 +94,12 @@ def settings_of(accounts: Iterable[Account], account_id: str) -> Settings:
     """The settings of an account.
 
     Raises:
-        SettingsError: it is not among them, or is not active.
+        SettingsError: it is not among them, is not active, or its credentials are missing.
     """
     for account in accounts:
-        if account.sid == account_id and account.settings:
-            return account.settings
-    msg = f"{account_id} is no active account of the configuration"
+        if account.sid == account_id:
+            return account.usable_settings()
+    msg = f"{account_id} is not an account of the configuration"
     raise SettingsError(msg)
 
 

@@ -293,6 +293,18 @@ def test_account_without_partitions_keeps_no_other_waiting(
     assert accounts_of(requests) == {ACCOUNT}
 
 
+def test_missing_credentials_keep_no_other_account_waiting(
+    tmp_path: Path, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+):
+    """R12"""
+    without = entry(OTHER_ACCOUNT, "second").replace("TOKEN", "NOT_SET")
+    configure(tmp_path, monkeypatch, entry(ACCOUNT, "first") + without)
+    resources = {"archive": ArchiveResource(data=str(tmp_path)), "twilio": TwilioResource()}
+    definitions = build_definitions([ACCOUNT, OTHER_ACCOUNT], FIRST_DAY, resources)
+    requests = request(definitions, resources, "2026-11-20 14:10", stored)
+    assert accounts_of(requests) == {ACCOUNT}
+
+
 def test_schedule_remembers_names_and_retired_accounts(
     tmp_path: Path, stored: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ):
