@@ -64,7 +64,7 @@ def _read(lake: Lake) -> dict[str, KnownAccount]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
         return {sid: _account(sid, fields) for sid, fields in sorted(found.items())}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         msg = f"{file} can't be read: {explain(error, file)}"

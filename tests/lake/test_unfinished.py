@@ -115,7 +115,8 @@ def test_unremovable_file_is_reported_and_keeps_no_other(
     remove_unfinished(Lake(lake.root, Files(Refusing())))
     assert left.exists()
     assert not other.exists()
-    assert f"left of {PARTITION} can't be removed, move it away: [Errno 13]" in caplog.text
+    assert f"unfinished files of {PARTITION}, left by a killed run, can't be removed" in caplog.text
+    assert "[Errno 13]" in caplog.text
 
 
 def test_day_whose_lock_cannot_be_had_keeps_nothing_else(
@@ -129,4 +130,4 @@ def test_day_whose_lock_cannot_be_had_keeps_nothing_else(
     remove_unfinished(Lake(lake.root))
     assert left.exists()
     assert not other.exists()
-    assert f"left of {PARTITION} can't be removed" in caplog.text
+    assert f"unfinished files of {PARTITION}, left by a killed run, can't be removed" in caplog.text
