@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import stat
+import threading
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -21,6 +22,27 @@ def test_file_appears_only_when_it_is_whole(tmp_path: Path):
         assert not target.exists()
     assert target.read_bytes() == b"new"
     assert not temporary.exists()
+
+
+def test_replaced_file_is_there_at_every_moment(tmp_path: Path):
+    """R6: a reader opens the old one or the new one."""
+    target = tmp_path / "part"
+    target.write_bytes(b"0")
+    done = threading.Event()
+
+    def replace() -> None:
+        for number in range(500):
+            with Files().replacing(target, tmp_path / "part.tmp") as file:
+                file.write(f"{number}".encode())
+        done.set()
+
+    writer = threading.Thread(target=replace)
+    writer.start()
+    read = []
+    while not done.is_set():
+        read.append(int(target.read_bytes()))
+    writer.join()
+    assert read == sorted(read)
 
 
 def test_file_stays_as_it_was_when_writing_fails(tmp_path: Path):
