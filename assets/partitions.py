@@ -32,6 +32,6 @@ def key_of(partition: Partition) -> dg.MultiPartitionKey:
 def partition_of(context: dg.AssetExecutionContext) -> Partition:
     """The partition of a run."""
     key = context.partition_key
-    assert isinstance(key, dg.MultiPartitionKey)  # noqa: S101 - what `partitions` makes
+    assert isinstance(key, dg.MultiPartitionKey)  # noqa: S101 - for mypy: all of `partitions` are
     dimensions = key.keys_by_dimension
     return Partition(dimensions[ACCOUNT], date.fromisoformat(dimensions[DAY]))

@@ -106,7 +106,7 @@ class _Bars(Observer):
         self._records += page.records
         self._progress.update(self._scanning, detail=f"{self._records} records")
 
-    def landed(self, facts: ScanFacts) -> None:  # noqa: ARG002 - Observer's signature
+    def landed(self, facts: ScanFacts) -> None:  # noqa: ARG002 - Observer gives it; a count is enough here
         self._progress.advance(self._scanning)
 
     def failed(self, failure: FailedScan) -> None:

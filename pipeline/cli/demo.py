@@ -175,7 +175,7 @@ def _emulator(per_day: float) -> Iterator[str]:
 def _set_clock(url: str, moment: datetime) -> None:
     control = url.removesuffix("/v1") + "/emulator/clock"
     body = json.dumps({"now": moment.isoformat()}).encode()
-    with urlopen(Request(control, data=body), timeout=10):  # noqa: S310 - the emulator's own address
+    with urlopen(Request(control, data=body), timeout=10):  # noqa: S310 - http to the emulator that was started above
         pass
 
 

@@ -175,7 +175,7 @@ class _Responder:
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """The response to an error."""
-        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
+        assert isinstance(error, HTTPException)  # noqa: S101 - for mypy: registered for it alone
         return self._finish(request, error_response(error))
 
     def _finish(self, request: Request, response: Response) -> Response:
