@@ -31,6 +31,7 @@ from pipeline.model.schema import (
     MARTS,
     MAX_PLAUSIBLE_COUNT,
     OPERATIONS,
+    RATED_COUNTS,
     SIZE_CLASSES,
     Table,
 )
@@ -41,12 +42,6 @@ log = logging.getLogger(__name__)
 _STATE: Final = [name for name in OPERATIONS.names if name not in ("observed_at", "extra")]
 _RATED: Final = ("attempted", "delivered", "opened", "undelivered", "failed")
 _SUMMED: Final = [name for name in DELIVERY_HOURLY.names if name not in ("hour", "status")]
-
-_NEEDED: Final = (
-    *("total", "canceled", "scheduled", "queued"),
-    *("delivered", "opened", "undelivered", "failed"),
-)
-"""Counts that an operation must have to be included in rates."""
 
 
 def _listed(lines: Iterable[str]) -> str:
@@ -79,7 +74,7 @@ _PARTS: Final = {
         f"sum({name}) FILTER (is_in_effect AND is_rated) AS {name}" for name in ("emails", *_RATED)
     ),
     # Their sum would be NULL just as well, but it can overflow.
-    "is_rated": f"({' AND '.join(f'{name} IS NOT NULL' for name in _NEEDED)})",
+    "is_rated": f"({' AND '.join(f'{name} IS NOT NULL' for name in RATED_COUNTS)})",
     "ages_from_seen_us": _ages_from("seen_us"),
     "ages_from_superseded_us": _ages_from("superseded_us"),
     "newest_first": newest_first(_STATE),

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import duckdb
 
+from pipeline.access.curves import delivery_by_age
 from pipeline.access.query import query_error
 from pipeline.errors import UsageError
 from pipeline.lake import engine
@@ -155,7 +156,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | Non
         series = _query(connection, "weekly", account=account)
     first = series[0]["period"] if series else None
     anomalies = _query(connection, "anomalies", account=account)
-    curve = {"account": account, "since": since, "last_age": _LAST_AGE}
+    curve = delivery_by_age("FROM recent_curves WHERE account_id = $account AND hour > $since")
     return Account(
         **row,
         is_weekly=is_weekly,
@@ -176,7 +177,7 @@ def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | Non
                 fewest_days=ANOMALY_FEWEST_DAYS,
             )
         },
-        curve=_query(connection, "curve", **curve) if since else [],
+        curve=_rows(connection, curve, account=account, since=since) if since else [],
         weekday_hour=_query(connection, "weekday_hour", account=account),
         sizes=_query(connection, "sizes", account=account, days=RECENT_DAYS),
         coverage=_query(connection, "coverage", account=account),
@@ -189,6 +190,9 @@ def _readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
 
 
 def _query(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:
-    query = engine.sql("pipeline.report", name)
+    return _rows(connection, engine.sql("pipeline.report", name), **values)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Rows:
     rows: Rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
     return rows

@@ -23,6 +23,7 @@ from pipeline.model.schema.delivery import (
     PUBLISHED_CURVE as PUBLISHED_CURVE,
     PUBLISHED_HOURLY as PUBLISHED_HOURLY,
     PUBLISHED_SIZES as PUBLISHED_SIZES,
+    RATED_COUNTS as RATED_COUNTS,
     SIZE_CLASSES as SIZE_CLASSES,
 )
 from pipeline.model.schema.lake import (

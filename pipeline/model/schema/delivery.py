@@ -20,6 +20,12 @@ _SUMS = tuple(
     replace(c, meaning=f"Sum over the operations: {c.meaning[0].lower()}{c.meaning[1:]}")
     for c in COUNTS
 )
+RATED_COUNTS: Final = (
+    *("total", "canceled", "scheduled", "queued"),
+    *("delivered", "opened", "undelivered", "failed"),
+)
+"""Counts that an operation must have to be included in rates."""
+
 _OPERATIONS = integer("operations", "operations", "Operations.")
 _RATED = (
     integer(

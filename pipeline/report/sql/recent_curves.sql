@@ -11,6 +11,8 @@ SELECT
     delivered,
     opened,
     scan_before_minutes,
-    scan_after_minutes
+    scan_after_minutes,
+    reading,
+    reading_decided
 FROM delivery_curve
 WHERE created_date >= $since

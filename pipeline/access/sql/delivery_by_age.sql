@@ -1,13 +1,17 @@
--- Grain: one row per age, of one account's hours of creation with a final scan.
--- Lower and upper bounds of the shares of emails delivered and opened by an age. The lower bound is the counts of
--- the last scan by that age, and 0 without one. The upper bound is the counts of a later scan that saw the whole
--- hour at this age or older, since counts only grow: the first scan after the hour's end and the age, half an hour
--- after its middle, for an age that its first operation, half an hour before the middle, has reached. Both are
--- shares of the emails attempted in the end. Without a later scan there is no upper bound.
--- Only final hours after $since that have passed every age are included: without a final scan, the last counts are
--- no upper bound. past_hours is the number of hours with operations past their deadline since then, final or not.
-WITH known AS (
+-- Grain: one row per account and age, of its hours of creation with a final scan.
+-- Lower and upper bounds of the shares of emails delivered and opened by an age, from rows of delivery_curve. The
+-- lower bound is the counts of the last scan by that age, and 0 without one. The upper bound is the counts of a later
+-- scan that saw the whole hour at this age or older, since counts only grow: the first scan after the hour's end and
+-- the age, half an hour after its middle, for an age that its first operation, half an hour before the middle, has
+-- reached. Both are shares of the emails attempted in the end. Without a later scan there is no upper bound.
+-- Only final hours that have passed every age are included: without a final scan, the last counts are no upper bound.
+-- past_hours is the number of hours with operations past their deadline, final or not.
+WITH curves AS (
+    $curves
+),
+known AS (
     SELECT
+        account_id,
         hour,
         age,
         age_minutes,
@@ -16,39 +20,39 @@ WITH known AS (
         coalesce(opened, 0) AS opened,
         attempted,
         scan_before_minutes,
-        scan_after_minutes
-    FROM recent_curves
-    WHERE account_id = $account AND completeness = 'final' AND hour > $since
+        scan_after_minutes,
+        reading,
+        reading_decided
+    FROM curves
+    WHERE completeness = 'final'
 ),
 ends AS (
     SELECT
+        account_id,
         hour,
         max(delivered) AS delivered_at_end,
         max(opened) AS opened_at_end,
         max(attempted) FILTER (age_minutes = $last_age) AS attempted_at_end,
         max(scan_before_minutes) AS last_scan_minutes
     FROM known
-    GROUP BY hour
+    GROUP BY account_id, hour
     HAVING attempted_at_end IS NOT NULL
 ),
 past AS (
-    SELECT count(*) AS past_hours
-    FROM recent_curves
-    WHERE account_id = $account
-        AND completeness <> 'changing'
-        AND age_minutes = $last_age
-        AND attempted IS NOT NULL
-        AND hour > $since
+    SELECT account_id, count(*) AS past_hours
+    FROM curves
+    WHERE completeness <> 'changing' AND age_minutes = $last_age AND attempted IS NOT NULL
+    GROUP BY account_id
 ),
 scanned AS (
     SELECT
         *,
         first_value(scan_after_minutes) OVER (
-            PARTITION BY hour ORDER BY age_minutes
+            PARTITION BY account_id, hour ORDER BY age_minutes
             RANGE BETWEEN 30 FOLLOWING AND UNBOUNDED FOLLOWING
         ) AS next_scan_minutes
     FROM known
-    JOIN ends USING (hour)
+    JOIN ends USING (account_id, hour)
 ),
 bounded AS (
     SELECT
@@ -58,10 +62,13 @@ bounded AS (
         arg_min(later.opened, later.age_minutes) AS opened_later
     FROM scanned AS here
     LEFT JOIN known AS later
-        ON later.hour = here.hour AND later.age_minutes >= here.next_scan_minutes + 30
+        ON later.account_id = here.account_id
+        AND later.hour = here.hour
+        AND later.age_minutes >= here.next_scan_minutes + 30
     GROUP BY ALL
 )
 SELECT
+    account_id,
     age,
     age_minutes,
     count(*) AS hours,
@@ -80,8 +87,10 @@ SELECT
             THEN sum(coalesce(opened_later, opened_at_end)) / nullif(sum(attempted_at_end), 0)
     END AS opened_at_most,
     median(scan_before_minutes) AS scan_before_minutes,
-    median(scan_after_minutes) AS scan_after_minutes
+    median(scan_after_minutes) AS scan_after_minutes,
+    any_value(reading) AS reading,
+    any_value(reading_decided) AS reading_decided
 FROM bounded
-CROSS JOIN past
-GROUP BY age, age_minutes
-ORDER BY age_minutes
+JOIN past USING (account_id)
+GROUP BY account_id, age, age_minutes
+ORDER BY account_id, age_minutes
