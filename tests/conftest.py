@@ -1,13 +1,18 @@
 """What all tests share: how Hypothesis runs, and an environment without this machine's settings."""
 
 import os
+import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import Phase, settings
 
 from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # The same examples in every run, so that a failure is the change's and not the day's; no time limits,
 # since machines differ; and no explaining, which takes longer than all the rest.
@@ -103,3 +108,20 @@ def _figures(report: pytest.TestReport) -> dict[str, int]:
         if name.startswith("figure: "):
             found[name.removeprefix("figure: ")] += int(str(times))
     return found
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator["Browser"]:
+    """Debian's Chromium, started once by each worker that looks at pages."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on this machine: Debian's package `chromium` has it")
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - most workers need no browser
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield browser
+        browser.close()

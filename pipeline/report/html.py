@@ -188,7 +188,7 @@ def _colours() -> str:
         return ";".join(f"--{key[1:]}:{colour}" for key, colour in keys.items())
 
     dark = variables(DARK)
-    return f":root{{{variables(LIGHT)}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    return f":root{{{variables(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def _file(name: str) -> str:

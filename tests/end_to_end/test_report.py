@@ -1,12 +1,10 @@
 """The demo's report: each number equals the truth, and it looks right in a browser."""
 
-import shutil
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from pipeline.access.archive import Archive
 from pipeline.cli.demo import OUTAGE
@@ -18,7 +16,6 @@ from tests.support.demo_truth import DemoTruth
 
 KNOWN = {"final": "final", "changing": "still changing"}
 RATES = ("delivery_rate", "open_rate", "undelivered_rate", "failure_rate")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 CHARTS = {
     "volume",
     *RATES,
@@ -205,19 +202,6 @@ def test_report_is_one_small_self_contained_file(demo: Demo, report: str):
     for reference in ("src=", "@import", "url(", "<link rel=stylesheet", "http-equiv=refresh"):
         assert reference not in ours
     assert "default-src 'none'" in ours
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this machine: Debian's package `chromium` has it")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

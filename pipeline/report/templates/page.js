@@ -5,20 +5,29 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Map();
 
-  async function draw() {
-    const scheme = dark.matches ? "dark" : "light";
+  async function draw(scheme = dark.matches ? "dark" : "light") {
     const palette = themes[scheme];
     const fill = (_, value) => (typeof value === "string" ? palette[value] ?? value : value);
-    for (const box of document.querySelectorAll("[data-chart]")) {
+    const charts = [...document.querySelectorAll("[data-chart]")];
+    await Promise.all(charts.map(async (box) => {
       drawn.get(box)?.finalize();
       const chart = JSON.parse(box.parentElement.nextElementSibling.textContent, fill);
       drawn.set(box, await window.drawChart(box, chart, {
         actions: false, renderer: "svg", tooltip: { theme: scheme },
       }));
-    }
+    }));
     document.documentElement.dataset.drawn = scheme;
   }
 
-  dark.addEventListener("change", draw);
+  // Paper is light and narrow: the charts are drawn for it before the browser lays the pages out.
+  addEventListener("beforeprint", () => {
+    document.documentElement.classList.add("paper");
+    draw("light");
+  });
+  addEventListener("afterprint", () => {
+    document.documentElement.classList.remove("paper");
+    draw();
+  });
+  dark.addEventListener("change", () => draw());
   draw();
 })();
