@@ -56,8 +56,8 @@ def status(
     Example: email-archive status --json | jq .accounts[].at_risk
     """
     prepare()
-    from pipeline.cli import console
     from pipeline.cli.rendering import json_figures
+    from pipeline.cli.status import write_status
     from pipeline.extract.api_clock import machine_time
     from pipeline.lake.layout import Lake
     from pipeline.quality.status import status as look
@@ -71,7 +71,7 @@ def status(
     if as_json:
         typer.echo(json_figures(found.as_json()))
     else:
-        console.write_status(found)
+        write_status(found)
     if not found.ok:
         raise typer.Exit(FAILED)
 

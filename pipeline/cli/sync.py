@@ -81,7 +81,7 @@ def sync(
     """
     prepare()
     from pipeline.accounts import load_accounts
-    from pipeline.cli.console import observing
+    from pipeline.cli.progress import observing
     from pipeline.cli.rendering import json_figures
     from pipeline.lake.layout import Lake
     from pipeline.settings import ArchiveSettings
@@ -173,7 +173,7 @@ def verify(
     """
     prepare()
     from pipeline.accounts import active, load_accounts
-    from pipeline.cli import console
+    from pipeline.cli.progress import observing
     from pipeline.cli.rendering import json_figures
     from pipeline.quality.verify import verify as compare
     from pipeline.side_by_side import side_by_side
@@ -189,7 +189,7 @@ def verify(
         shown = observer("" if is_alone else one.name)
         return compare(one.usable_settings(), start=start, end=end, observer=shown)
 
-    with console.observing() as observer:
+    with observing() as observer:
         outcomes = list(side_by_side(accounts, work))
     for outcome in outcomes:
         _write_comparison(outcome, is_alone=is_alone, as_json=as_json)
@@ -204,7 +204,7 @@ def verify(
 
 def _write_comparison(outcome: "Outcome[Verification]", *, is_alone: bool, as_json: bool) -> None:
     """How an account compares, and what could not be compared."""
-    from pipeline.cli import console
+    from pipeline.cli.verification import write_verification
 
     start = "" if is_alone else f"{outcome.account.name}: "
     if outcome.result is None:
@@ -215,7 +215,7 @@ def _write_comparison(outcome: "Outcome[Verification]", *, is_alone: bool, as_js
     if not as_json:
         if not is_alone:
             say(str(outcome.account))
-        console.write_verification(outcome.result)
+        write_verification(outcome.result)
     for failure in outcome.result.failures:
         complain(f"{start}window {failure.window} failed: {failure.error}")
 

@@ -30,6 +30,7 @@ from pipeline.outputs.counting import Reading, readings
 from pipeline.outputs.views import ask_lake, read_without_damaged
 from pipeline.quality.anomalies import Anomaly, latest_anomalies
 from pipeline.quality.checks import is_unsynced
+from pipeline.quality.unsynced import unsynced_warnings
 
 _T = TypeVar("_T")
 
@@ -127,12 +128,24 @@ class ArchiveStatus:
         """Whether all can be read, and all is well with every account that is not retired."""
         return not self.unreadable and all(one.ok for one in self.accounts)
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about active accounts that nobody syncs any more."""
+        return unsynced_warnings(self.accounts, self.now)
+
+    def total(self) -> dict[str, int]:
+        """Sums over the accounts, by the names of their figures."""
+        names = ("operations", "states", "rejects", "scans", "bytes", "waiting", "gaps")
+        return {name: sum(getattr(one, name) for one in self.accounts) for name in names}
+
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""
         return {
             "root": str(self.root.absolute()),
             "now": _plain(self.now),
             "ok": self.ok,
+            "warnings": list(self.warnings),
+            "total": self.total(),
             "accounts": [_plain(asdict(account)) for account in self.accounts],
             "warehouse_bytes": self.warehouse_bytes,
             "foreign_files": [str(path) for path in self.foreign],

@@ -117,7 +117,43 @@ def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
     )
     assert done.returncode == 1
     assert f"good ({SIDS['good']})" in done.stdout
-    assert "not synced for a day: sync it, or retire it" in done.stdout
+    assert done.stdout.startswith(
+        "This archive was last synced at 2026-11-14 15:00 UTC, 25 hours ago: nothing is lost yet, but from "
+        "2026-11-21 15:00 UTC on the API drops what was created since then; run `email-archive sync`"
+    )
+    assert done.stdout.count("not synced for a day") == 3
+
+
+def test_status_begins_with_what_nobody_syncs_any_more(archive: Path):
+    data = {"EMAIL_ARCHIVE_DATA": str(archive / "data")}
+    done = run("status", "--at", "2026-12-01T09:30", "--account", "good", cwd=archive, **data)
+    assert done.returncode == 1
+    first, *_ = done.stdout.splitlines()
+    assert first == (
+        "This archive was last synced at 2026-11-14 15:00 UTC, 16 days ago: the operations created from "
+        "2026-11-14 15:00 to 2026-11-24 10:00 UTC are lost (235 hours, and another one every hour); run "
+        "`email-archive sync` now and then every 10 minutes, or, if the account is not used any more, "
+        "`email-archive accounts retire good`."
+    )
+    assert "lost 2026-11-14 15:00 to 2026-11-24 10:00 UTC: 235 hours" in done.stdout
+    as_json = run("status", "--json", "--at", "2026-12-01T09:30", cwd=archive, **data)
+    (warning,) = json.loads(as_json.stdout)["warnings"]
+    assert "(705 hours, and another one every hour)" in warning
+
+
+def test_status_has_totals_and_a_section_per_account(archive: Path):
+    data = {"EMAIL_ARCHIVE_DATA": str(archive / "data")}
+    at_now = ("--at", "2026-11-14T15:30")
+    done = run("status", *at_now, cwd=archive, **data)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(run("status", "--json", *at_now, cwd=archive, **data).stdout)
+    operations = sum(one["operations"] for one in found["accounts"])
+    assert (found["total"]["operations"], found["warnings"]) == (operations, [])
+    parts = done.stdout.split("\n\n")
+    assert parts[1].startswith("3 accounts\n")
+    assert f"{operations:,}, with" in parts[1]
+    titles = [part.splitlines()[0] for part in parts[2::2]]
+    assert titles == [f"{name} ({sid})" for name, sid in SIDS.items()]
 
 
 def test_configured_account_without_any_sync_is_an_error(tmp_path: Path):

@@ -250,7 +250,9 @@ def test_status_warns_of_slots_at_risk_and_lost(archive: tuple[Emulator, Setting
     data = ("--data", str(settings.data))
     risky = run("status", "--at", "2026-11-21T13:30Z", *data, cwd=tmp_path)
     assert risky.returncode == 1
-    assert "at risk 2026-11-14 14:00 UTC: 0.5 h left" in risky.stdout
+    assert re.search(
+        r"at risk 2026-11-14 14:00 to .* hours, the first with 0.5 h left", risky.stdout
+    )
     lost = run("status", "--json", "--at", "2026-11-25T00:00", *data, cwd=tmp_path)
     assert lost.returncode == 1
     (one,) = json.loads(lost.stdout)["accounts"]

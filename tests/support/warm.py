@@ -15,7 +15,9 @@ from pipeline.cli import app
 
 _MODULES = (
     "sync",
-    "cli.console",
+    "cli.progress",
+    "cli.status",
+    "cli.verification",
     "quality.status",
     "quality.verify",
     "quality.repair",

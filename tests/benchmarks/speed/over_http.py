@@ -283,7 +283,7 @@ def _in_dagster(server: Server, folder: Path) -> float:
 
 def _dagster_alone(server: Server, folder: Path) -> tuple[float, float]:
     """Processor time of importing what the archive needs, and of a job in which nothing is done."""
-    needed = run([sys.executable, "-c", "import pipeline.cli.console"]).cpu
+    needed = run([sys.executable, "-c", "import pipeline.cli.progress"]).cpu
     command = [sys.executable, "-m", "tests.benchmarks.speed.empty_job", *_DAYS]
     return needed, run(command, _in_home(server, folder)).cpu
 
