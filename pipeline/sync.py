@@ -13,8 +13,9 @@ from datetime import date, datetime
 from typing import Final, TypeAlias
 
 from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
+from pipeline.extract.lookup import LOOKUPS_AT_ONCE
 from pipeline.extract.planner import RefreshPolicy, left_over, plan_due
-from pipeline.extraction import extract, look_up_due
+from pipeline.extraction import due_lookups_of, extract, look_up_due
 from pipeline.lake.accounts import cared_for_by
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
@@ -77,7 +78,7 @@ def sync(
     turn: MergeTurn | None = None,
     beside: Collection[str] = (),
 ) -> SyncReport:
-    """Scan what is due, publish, look up by id what is due, and publish again if that changed anything.
+    """Scan what is due, look up by id what is due, and publish; also before the lookups if there are many.
 
     Args:
         settings: credentials, the API's address, the archive's folder.
@@ -149,8 +150,11 @@ def _run(
         is_ours=is_ours,
         turn=turn,
     )
-    with turn:
-        derived = _derive(lake, is_ours) if publishing else Derivation()
+    derived = Derivation()
+    if publishing and len(due_lookups_of(lake, settings, now)) > LOOKUPS_AT_ONCE:
+        # They may take minutes. What was listed is published before them.
+        with turn:
+            derived = _derive(lake, is_ours)
     used = sum(scan.requests for scan in extraction.scans)
     lookups = look_up_due(
         client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
@@ -161,7 +165,7 @@ def _run(
                 lake, observer.merged, deriving=publishing, only=is_ours, turn=turn
             )
         compacting = compact_pending(lake, merging.merges, only=is_ours)
-        if publishing and (lookups.landed or compacting.compacted):
+        if publishing:
             derived += _derive(lake, is_ours)
     future = scans_of_the_future(lake, settings.account_sid, now)
     return SyncReport(

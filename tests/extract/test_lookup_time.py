@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.access.query import ask
+from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.model.records import LookupBatch
 from pipeline.observer import Observer
 from pipeline.settings import Settings
 from pipeline.sync import sync
+from tests.support.archives import account
 from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import ACCOUNT, at, body, record
@@ -88,6 +90,21 @@ def test_first_numbers_are_published_before_any_lookup(tmp_path: Path):
     assert watching.emails == [{"operations": FAILED, "failed": FAILED}]
     assert watching.requests == 0
     assert (watching.due, watching.done) == (FAILED, FAILED)
+
+
+def test_few_lookups_are_published_together_with_the_listing(tmp_path: Path):
+    """Publishing costs more than they do."""
+    published: list[bool] = []
+
+    class Lookups(Observer):
+        def looking_up(self, lookups_due: int) -> None:
+            published.extend([lookups_due > 0, Lake(tmp_path).warehouse.exists()])
+
+    world, now = World(5, 20.0, at("2026-11-12")), at("2026-11-14 15:00")
+    with account(world, now, tmp_path) as (_, settings):
+        report = sync(settings, observer=Lookups())
+    assert published == [True, False]
+    assert report.published
 
 
 def test_what_lookups_found_is_published_in_the_same_sync(tmp_path: Path):
