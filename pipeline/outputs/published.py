@@ -120,7 +120,20 @@ def _is_locked(database: Path) -> bool:
 
 
 def _connect(lake: Lake, database: Path) -> duckdb.DuckDBPyConnection:
-    return engine.connect(str(database), spill=lake.spill, read_only=True)
+    """A connection to the database, which a program may have open with options of its own.
+
+    It is attached: `duckdb.connect` refuses a file that this process has open with other options, as a
+    notebook does, and otherwise shares its connection, even if the file was replaced since.
+    """
+    connection = engine.connect(spill=lake.spill)
+    try:
+        path = engine.literal(str(database.absolute()))
+        connection.execute(f"ATTACH {path} AS warehouse (READ_ONLY)")
+        connection.execute("USE warehouse")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _copy(source: Path, target: Path) -> None:

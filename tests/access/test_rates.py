@@ -1,14 +1,18 @@
 """Rates of operations and the delivery curve in the notebook, as the warehouse has them."""
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import duckdb
 import pandas as pd
+import polars as pl
 import pytest
 
 from pipeline import Archive
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.model.schema import AGES
 from tests.support.delivery import DAY, FINAL, ask, day_scan, elsewhere, published
 from tests.support.factories import ACCOUNT, NOON, OTHER_ACCOUNT, derived, new_lake, record, scan
 
@@ -119,3 +123,37 @@ def test_rates_and_curve_without_a_warehouse_say_how_to_make_it(tmp_path: Path):
     for read in (lambda: archive.operations(rates=True), archive.delivery_by_age):
         with pytest.raises(UsageError, match="email-archive publish"):
             read()
+
+
+def test_notebook_may_have_the_warehouse_open_itself(archive: Archive):
+    """In the same process, before and after; DuckDB refuses a second connection with other options."""
+    warehouse = str(Lake(Path(archive.root)).warehouse)
+    with duckdb.connect(warehouse, read_only=True):
+        assert len(archive.delivery_by_age()) == 2 * len(AGES)
+        with duckdb.connect(warehouse, read_only=True) as another:
+            assert another.sql("SELECT count(*) FROM operations").fetchall() == [(11,)]
+
+
+def test_polars_and_duckdb_take_the_frames_as_they_are(archive: Archive):
+    """The types are those of the Parquet files: integers despite NULL, and times in UTC."""
+    operations = archive.operations(account_id=ACCOUNT)
+    in_polars = pl.from_pandas(operations)
+    assert in_polars.schema["opened"] == pl.Int64
+    assert in_polars.schema["created_at"] == pl.Datetime("us", "UTC")
+    assert in_polars["opened"].null_count() == 1
+    in_duckdb = duckdb.sql("SELECT created_date, opened, created_at FROM operations")
+    assert [str(type_) for type_ in in_duckdb.types] == [
+        "DATE",
+        "BIGINT",
+        "TIMESTAMP WITH TIME ZONE",
+    ]
+
+
+def test_local_days_begin_at_local_midnight(archive: Archive):
+    """Noon in UTC is the next day in Auckland."""
+    zone = ZoneInfo("Pacific/Auckland")
+    start = datetime(2026, 11, 21, tzinfo=zone)
+    operations = archive.operations(start=start, end=start + timedelta(days=1), rates=True)
+    local_day = operations["created_at"].dt.tz_convert("Pacific/Auckland").dt.date
+    assert set(local_day) == {date(2026, 11, 21)}
+    assert len(operations) == 11
