@@ -23,8 +23,8 @@ from pipeline.quality.checks import (
     Findings,
     deadlines_missed,
     failing_rows,
-    latest_states,
     lost_lately,
+    recent_states,
     scanned_after,
     silent_accounts,
     unsynced_accounts,
@@ -135,7 +135,7 @@ def of_coverage(
     # Judged by the clock: an account that nobody scans any more loses slots too.
     now = datetime.min.replace(tzinfo=UTC) if archive.trusts_clock() else machine_time()
     with as_failures():
-        states = latest_states(archive.lake(), now)
+        states = recent_states(archive.lake(), now)
     if GAPS in wanted:
         yield _of_slots(GAPS, lost_lately(states), "lost")
     if DEADLINES in wanted:

@@ -205,16 +205,19 @@ class Findings:
     is_error: bool
 
 
-def latest_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
-    """The state of every slot at `now`, or at its account's latest scan if that is later.
+def recent_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
+    """The states of the slots whose deadline is still to come or was in the last 7 days.
+
+    They are as of `now`, or of the account's latest scan if that is later.
 
     Returns:
         Rows of `schema.COVERAGE_SLOTS`, without those of retired accounts, and of days whose files are
         damaged: these hide nothing of the others (R12), and publishing names them.
     """
     states, _ = read_without_damaged(lake, SCANNED, partial(slot_states, lake, now))
+    is_recent = pc.greater(states["deadline"], pc.subtract(states["as_of"], pa.scalar(RETENTION)))
     retired = retired_accounts(lake)
-    return [state for state in states.to_pylist() if state["account_id"] not in retired]
+    return [row for row in states.filter(is_recent).to_pylist() if row["account_id"] not in retired]
 
 
 def last_scans(lake: Lake) -> dict[str, datetime]:
@@ -253,9 +256,9 @@ def lost_lately(states: Iterable[Mapping[str, Any]]) -> Findings:
     Older ones remain gaps in coverage_slots, but a check that fails for ever would hide new losses.
 
     Args:
-        states: the result of `latest_states`.
+        states: the result of `recent_states`.
     """
-    lost = [s for s in states if s["state"] == "gap" and s["deadline"] > s["as_of"] - RETENTION]
+    lost = [slot for slot in states if slot["state"] == "gap"]
     return Findings(tuple(lost), is_error=True)
 
 
@@ -263,7 +266,7 @@ def deadlines_missed(states: Iterable[Mapping[str, Any]], first_final_scan: time
     """The slots whose final scan is overdue: an error if little time is left.
 
     Args:
-        states: the result of `latest_states`.
+        states: the result of `recent_states`.
         first_final_scan: how long before a slot's deadline its final scans begin.
     """
     latest = first_final_scan / timedelta(hours=1) - _GRACE_HOURS
@@ -279,7 +282,7 @@ def scanned_after(states: Iterable[Mapping[str, Any]], moment: datetime) -> dict
     """The accounts whose latest scan is later than a time plus the clock margin, with that scan's time.
 
     Args:
-        states: the result of `latest_states`.
+        states: the result of `recent_states`.
         moment: the time, usually this machine's.
     """
     latest = {state["account_id"]: state["as_of"] for state in states}

@@ -42,7 +42,7 @@ from pipeline.model.schema import (
     Table,
 )
 from pipeline.outputs.warehouse import publish
-from pipeline.quality.checks import CHECKS, failing_rows, latest_states, silent_accounts
+from pipeline.quality.checks import CHECKS, failing_rows, recent_states, silent_accounts
 from pipeline.quality.repair import Bounds, find
 from pipeline.quality.status import status
 from pipeline.quality.verify import verify
@@ -150,7 +150,7 @@ def test_archive_of_another_version_is_read_and_not_rewritten(
         verified = verify(settings_for(emulator, one.data))
     assert not verified.missing
     failing_rows(lake, CHECKS, lake.partitions("operations"))
-    latest_states(lake)
+    recent_states(lake)
     silent_accounts(lake)
     assert find(lake, Bounds(NOW)) == ()
     assert bytes_of(lake) == before
