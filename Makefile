@@ -41,7 +41,7 @@ ui: $(READY) $(DAGSTER_HOME)/dagster.yaml ## Dagster on http://127.0.0.1:3000
 
 $(DAGSTER_HOME)/dagster.yaml:
 	@mkdir -p $(DAGSTER_HOME)
-	@printf 'telemetry:\n  enabled: false\nnux:\n  enabled: false\n' > $@
+	@cp deploy/dagster.yaml $@
 
 test: $(READY) ## run the tests
 	$(BIN)/pytest -n auto --dist worksteal

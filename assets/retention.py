@@ -51,8 +51,8 @@ def delete_runs(
 ) -> int:
     """Delete the finished runs of this project that ended before a moment, and return how many.
 
-    A run takes its events with it. What tells that a partition is materialized is reported again first,
-    without a run, and with the time of the run in its metadata. Killed in between, it begins anew.
+    A run takes its events and logs with it. What tells that a partition is materialized is reported again
+    first, without a run, and with the time of the run in its metadata. Killed in between, it begins anew.
     """
     old = {run.dagster_run.run_id for run in _old_runs(instance, before)}
     for asset in assets if old else ():
@@ -68,6 +68,7 @@ def delete_runs(
                 )
     for run_id in old:
         instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
     return len(old)
 
 

@@ -6,6 +6,7 @@ instance on the disk, with the configuration of `deploy/dagster.yaml`.
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -22,11 +23,11 @@ from assets.resources import ArchiveResource, TwilioResource
 from pipeline.emulator import DEMO_AUTH_TOKEN, Emulator, World
 from pipeline.sync import EVERYTHING, sync
 from tests.support.archives import account
+from tests.support.dagster_home import dagster_home
 from tests.support.factories import at
 
 START: Final = at("2026-11-17 00:00")
 TICK: Final = timedelta(minutes=10)
-STORED: Final = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 MB: Final = 1_000_000
 
 
@@ -34,8 +35,7 @@ def main(hours: int, per_day: float) -> None:
     """Play so many hours, and print how many runs there were and what they stored."""
     with tempfile.TemporaryDirectory() as folder:
         home, data = Path(folder) / "dagster", Path(folder) / "data"
-        home.mkdir()
-        (home / "dagster.yaml").write_text(STORED.read_text())
+        os.environ |= dagster_home(home)
         world = World(1, per_day, START - timedelta(days=7))
         with account(world, START, data) as (emulator, settings):
             sync(settings, scope=EVERYTHING)

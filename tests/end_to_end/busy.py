@@ -33,6 +33,7 @@ from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
 from pipeline.sync import DUE, EVERYTHING, sync
 from tests.support.archives import rows, settings_for, states, sync_all, unlike_truth
+from tests.support.dagster_home import dagster_home
 from tests.support.factories import at
 
 START: Final = at("2026-11-10")
@@ -264,14 +265,12 @@ def run_dagster(home: Path, settings: Settings, now: datetime) -> str | None:
 
 def dagster_job(home: Path, settings: Settings, now: datetime) -> "subprocess.Popen[str]":
     """Start ``python -m assets.run`` over the days that the API may still know."""
-    home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     days = [str(day) for day in retained_days(now)]
     command = [sys.executable, "-m", "assets.run", days[0], days[-1]]
     return subprocess.Popen(
         command,
         cwd=Path(__file__).parents[2],
-        env=dict(os.environ) | settings.environment() | {"DAGSTER_HOME": str(home)},
+        env=dict(os.environ) | settings.environment() | dagster_home(home),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

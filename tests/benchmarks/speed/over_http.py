@@ -25,6 +25,7 @@ from tests.benchmarks.speed.load import KINDS, NOW, VARIED, Truth, columns, trut
 from tests.benchmarks.speed.process import Cost, Server, run, serving
 from tests.benchmarks.speed.report import Figure, Plan, at_most, check
 from tests.benchmarks.speed.server import ACCOUNT_SID, AUTH_TOKEN
+from tests.support.dagster_home import dagster_home
 
 MIB: Final = 1024**2
 _CONNECTIONS: Final = 8
@@ -290,11 +291,8 @@ def _dagster_alone(server: Server, folder: Path) -> tuple[float, float]:
 
 def _in_home(server: Server, folder: Path) -> dict[str, str]:
     """The environment of a Dagster run with a storage of its own."""
-    home = folder / "dagster"
-    home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     data = str(folder / _DAGSTER_ARCHIVE)
-    return variables(server) | {"EMAIL_ARCHIVE_DATA": data, "DAGSTER_HOME": str(home)}
+    return variables(server) | {"EMAIL_ARCHIVE_DATA": data} | dagster_home(folder / "dagster")
 
 
 def start(plan: Plan) -> list[Figure]:
