@@ -37,14 +37,15 @@ class StopSignals:
         """Handle the signals from now on; must be called in the main thread."""
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
-        # Python runs handlers in the main thread, once that runs Python; the pipe gets the number at once.
+        # Python calls signal handlers in the main thread, after the C code that it may be in. The pipe gets
+        # the signal's number at once.
         signal.set_wakeup_fd(writer)
         for one in _SIGNALS:
             signal.signal(one, self._stop)
         threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
 
     def leave_if_stopped(self) -> None:
-        """End the process if a signal came: a library may have made another exception of `Stopped`."""
+        """End the process if a signal was received, even if a library replaced `Stopped` by its own error."""
         if self._received is not None:
             self._say(self._received.name)
             leave(128 + self._received)
@@ -52,13 +53,13 @@ class StopSignals:
     def _stop(self, number: int, _: object) -> NoReturn:
         self._received = signal.Signals(number)
         for one in _SIGNALS:
-            signal.signal(one, signal.SIG_IGN)  # once is enough, and the end must not be disturbed
+            signal.signal(one, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         raise Stopped
 
     def _watch(self, reader: int) -> None:
         self._received = signal.Signals(os.read(reader, 1)[0])
         time.sleep(_GRACE_SECONDS)
-        # On another thread: nobody may read what is printed.
+        # On another thread: printing blocks for ever if it goes to a pipe that nobody reads.
         threading.Thread(target=self.leave_if_stopped, daemon=True).start()
         time.sleep(_GRACE_SECONDS / 4)
         os._exit(128 + self._received)

@@ -82,7 +82,7 @@ def merge_pending(
         deriving: whether to derive each merged day's delivery tables too. Days that can't be derived stay due
             for `derive_pending`.
         only: the partitions to merge.
-        turn: has the connection; by default one of its own. The caller holds it.
+        turn: the lock, held by the caller, whose connection is used; by default a new connection.
     """
     pending = sorted(filter(only, lake.pending()))
     if not pending:
@@ -94,9 +94,9 @@ def merge_pending(
 
 
 class MergeTurn:
-    """Lets one thread at a time merge, derive and publish, with one DuckDB connection for all of them.
+    """A lock for merging, deriving and publishing, and the DuckDB connection that its holder uses.
 
-    At once they would take more memory and not less time.
+    Several threads at once would take more memory and not less time.
 
     Args:
         lake: the archive.
@@ -136,7 +136,7 @@ class MergeRunner:
         lake: the archive.
         on_merge: called with each day's report.
         deriving: whether to derive each day's delivery tables too.
-        turn: has the connection; by default one of its own. The caller holds it.
+        turn: the lock, held by the caller, whose connection is used; by default a new connection.
     """
 
     def __init__(
@@ -265,10 +265,15 @@ def derive_pending(lake: Lake, only: Callable[[Partition], bool] = _every) -> tu
 
 
 def merge_now_or_later(runner: MergeRunner, partition: Partition) -> None:
-    """Merge a day during scanning. An error is logged only: the merge is tried again after the scans."""
+    """Merge a day while others are scanned. An error is logged: the day is merged again after the scans."""
     try:
         runner.merge(partition)
     except Exception as error:  # MemoryError too: the scans of other days must go on
         if engine.was_interrupted(error):
             raise
-        log.warning("%s is merged later", partition, exc_info=True, extra=partition.fields())
+        log.warning(
+            "%s was not merged; it is tried again after the scans",
+            partition,
+            exc_info=True,
+            extra=partition.fields(),
+        )

@@ -1,4 +1,4 @@
-"""Messages for errors of the operating system: what happened, why, and what to do."""
+"""Messages for errors of the operating system about files: which file, what is wrong, and what to do."""
 
 import errno
 import os
@@ -22,15 +22,15 @@ _HINTS: Final = {
 REFUSALS: Final = (errno.EACCES, errno.EPERM)
 
 KNOWN: Final = (*REFUSALS, *_HINTS, errno.EFBIG, errno.ENAMETOOLONG)
-"""Error numbers about files; their texts are searched for in messages of DuckDB."""
+"""The error numbers about files. DuckDB's messages are searched for their texts."""
 
 
 def explain(error: OSError, path: Path | None = None) -> str:
-    """A message of one or two sentences: the file, what happened, and what to do or who owns the file.
+    """A message that names the file and the error, and says what to do or who owns the file.
 
     Args:
-        error: what was raised.
-        path: the file, where the error does not name it.
+        error: the error.
+        path: the file, if the error does not name it.
     """
     if error.errno is None:
         return str(error)
@@ -46,12 +46,12 @@ def explain(error: OSError, path: Path | None = None) -> str:
 
 
 def _owner_of(path: Path) -> str | None:
-    """Owner and mode of the file or folder that this process may not use; None if there is none."""
+    """The owner and mode of the file, or of the folder above it, that refuses access; None if none does."""
     for one in (path, *path.parents):
         try:
             found = one.stat()
         except OSError:
-            continue  # the folder above it refuses, or it does not exist
+            continue  # it does not exist, or a folder above it refuses access
         wanted = os.R_OK | os.W_OK | (os.X_OK if stat.S_ISDIR(found.st_mode) else 0)
         if os.access(one, wanted):
             continue

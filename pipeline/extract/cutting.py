@@ -1,7 +1,7 @@
-"""Decides when to split a window while it is listed, and into which parts.
+"""Splitting a window whose listing takes too many pages, or that the API ended early.
 
-A window is split if it is too big, or if the API ends its listing early. These are estimates, which never
-decide what is covered (R4): a part that is still too big is split again.
+How many pages a window has is estimated from the pages so far. A wrong estimate costs requests, but never
+coverage (R4): a part that is still too big is split again.
 """
 
 import math
@@ -17,26 +17,26 @@ from pipeline.model.windows import Window
 from pipeline.twilio.client import Page
 
 _WORTH_CUTTING: Final = 8
-"""A listing is stopped early only if it is expected to take this many times the pages listed so far, since
-its parts list those again."""
+"""A window is split before its page budget is used up only if it is expected to have this many times the
+pages listed so far: its parts list those pages again."""
 
 _SLOW_BUDGETS: Final = 3
-"""Up to this many page budgets, a listing continues if at most half as many pages as so far are expected to
-remain; beyond, the limit falls with each page."""
+"""Until a listing has taken this many page budgets, it continues if the expected rest is at most half of the
+pages so far. After that, the permitted rest shrinks with each page."""
 
 _MANY: Final = 12
-"""The most parts of a capped window."""
+"""A capped window is split into at most this many parts."""
 
 _ROUND: Final = 500
-"""A listing whose number of records is a multiple of this may have been capped without an error."""
+"""APIs cap results at round numbers: a listing with a multiple of this many records may have been capped."""
 
 Ended: TypeAlias = Literal["complete", "outgrown", "capped"]
-"""How a listing ended: with its last page (complete), because it is too big (outgrown), or because the API
-refuses tokens or stops after a number of results (capped)."""
+"""How a listing ended. complete: with its last page. outgrown: the window is too big. capped: the API refused
+the next page's token, or returns no more than a number of results."""
 
 
 def may_be_capped(pages: Sequence[Page]) -> bool:
-    """Whether a listing may have been capped: its number of records is round."""
+    """Whether a listing may have been capped without an error: its number of records is round."""
     records = sum(page.records for page in pages)
     return records > 0 and records % _ROUND == 0
 
@@ -44,7 +44,14 @@ def may_be_capped(pages: Sequence[Page]) -> bool:
 def outgrows(
     window: Window, pages: Sequence[Page], found: Sequence[pa.Table], max_pages: int
 ) -> bool:
-    """Whether to stop listing a window and list it in parts."""
+    """Whether to stop listing a window and to list it in parts.
+
+    Args:
+        window: the window.
+        pages: the pages so far.
+        found: the operations of these pages that are in the window.
+        max_pages: the page budget of one listing.
+    """
     inside = sum(table.num_rows for table in found)
     is_full = inside >= max_pages * max(page.records for page in pages)
     if not inside or not (is_full or len(pages) * _WORTH_CUTTING <= max_pages):
@@ -52,8 +59,8 @@ def outgrows(
     expected = _expected_pages(window, pages)
     if expected > max(max_pages, len(pages) * _WORTH_CUTTING):
         return True
-    # A listing that is nearly done continues, since its parts would repeat all its pages. The more pages it
-    # has taken, the fewer may be left: the estimate may be too low.
+    # A listing that is nearly done continues, since its parts would list all its pages again. The estimate
+    # may be too low: the more pages a listing has taken, the fewer may be left.
     left = max_pages * max_pages / len(pages)
     if len(pages) < _SLOW_BUDGETS * max_pages:
         left = max(left, len(pages) / 2)
@@ -61,9 +68,10 @@ def outgrows(
 
 
 def _expected_pages(window: Window, pages: Sequence[Page]) -> float:
-    """The estimated number of pages of a window, if the records so far are in order of creation; otherwise 0.
+    """The estimated number of pages of a window; 0 if the records are not in order of creation.
 
-    The reference documents no order, so this decides only when to split, and never what is covered (R4).
+    In ascending or descending order, the records so far span a known part of the window. The API's reference
+    documents no order.
     """
     created = pa.concat_arrays([c for p in pages for c in p.operations["created_at"].chunks])
     first, last = created[0].as_py(), created[-1].as_py()
@@ -84,16 +92,16 @@ def parts_of(
 ) -> tuple[Window, ...]:
     """Two or more parts of a window that was not listed completely.
 
-    Their number is an estimate. If the API lists in order of creation, the records so far span a part of
-    the window, and the rest is extrapolated from it. Otherwise the estimate is too low, and parts are split
-    again. A window of many slots is split into parts of about two slots: rates change with the hours.
+    Each is to have about `WINDOW_PAGES` pages, or after a cap about as many as were listed, if the rest of
+    the window is as dense as the span of the records so far. A window of many slots is split into parts of
+    at most about two slots, because the number of operations varies with the hour.
     """
     in_order = _expected_pages(window, pages)
     if ended == "capped":
         return tuple(cut(window, max(min(math.ceil(in_order / len(pages)), _MANY), 2)))
     created = listed["created_at"]
     span = (pc.max(created).as_py() - pc.min(created).as_py()) / (window.end - window.start)
-    # At most a hundred times the pages so far: a burst in the first second says little about the rest.
+    # At most 100 times the pages so far: a burst in the first second says little about the rest.
     expected = min(max(len(pages) / max(span, 0.01), in_order), 100 * len(pages))
     slots = sum(1 for _ in window.slots())
     return tuple(cut(window, max(math.ceil(expected / WINDOW_PAGES), slots // 2, 2)))

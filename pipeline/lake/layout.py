@@ -30,11 +30,11 @@ COMPACT = "compact"
 """Pending work: the tables are not compacted."""
 MARKER = "lake.json"
 LANDED_SUFFIX = ".arrow"
-_BESIDE = (
+_OTHER_ENTRIES = (
     *("accounts.json", "landing", "warehouse.duckdb", "report.html"),
     *(".derived", ".locks", ".pending", ".set-aside", ".tmp"),
 )
-"""The other files and folders of an archive, beside the tables and the marker."""
+"""The files and folders of an archive that are neither tables nor the marker."""
 
 _ACCOUNT_FOLDER = re.compile(f"account_id=({ACCOUNT_SID.pattern})")
 _DAY_FOLDER = re.compile(r"created_date=(\d{4}-\d\d-\d\d)")
@@ -73,7 +73,7 @@ class Lake:
         if marker.exists():
             self.version()
             tables = (table.name for table in (*LAKE_TABLES, *MARTS))
-            self.files.apply_mode(self.root, (*tables, *_BESIDE), MARKER)
+            self.files.apply_mode(self.root, (*tables, *_OTHER_ENTRIES), MARKER)
         else:
             self.files.make_folder(self.root)
             self.files.apply_mode(self.root, (), MARKER)

@@ -251,10 +251,10 @@ def _filled(rows: pa.Table, wanted: pa.Schema) -> pa.Table:
 
 
 def _check(path: Path, found: pa.Schema, schema: pa.Schema) -> None:
-    if unlike := list(_unlike(found, schema)):
+    if mismatches := list(_mismatches(found, schema)):
         msg = (
             f"{path} is not a file of this archive; move it away and run again. (expected "
-            f"{', '.join(unlike)}; got {_columns(found)})"
+            f"{', '.join(mismatches)}; got {_columns(found)})"
         )
         raise LakeError(msg)
 
@@ -270,7 +270,7 @@ def read_derived(path: Path, schema: pa.Schema) -> pa.Table | None:
     return None
 
 
-def _unlike(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
+def _mismatches(found: pa.Schema, schema: pa.Schema) -> Iterator[str]:
     """The columns that a file lacks, or has with another type."""
     stored = stored_names(found)
     for field in schema:

@@ -89,7 +89,7 @@ class Impossible:
 
     Attributes:
         partition: the account and day.
-        observed: the earliest and the latest of these times.
+        observed: the earliest and the latest impossible time.
         rows: the number of these rows by table name; tables without any are left out.
         is_all: whether the partition has no other rows.
     """
@@ -326,28 +326,36 @@ def _redated(
 
 def summary_lines(repaired: Repair) -> Iterator[str]:
     """The result as lines of text, by account."""
+    is_preview = repaired.folder is None
     by_account: dict[str, list[Impossible]] = {}
     for one in repaired.found:
         by_account.setdefault(one.partition.account_id, []).append(one)
     for account_id, mine in by_account.items():
         first, last = (min(p.observed[0] for p in mine), max(p.observed[1] for p in mine))
         days = sorted(one.partition.day for one in mine)
-        yield f"{account_id}: observed from {iso_seconds(first)} to {iso_seconds(last)}, {_days(days)}"
+        span = f"from {iso_seconds(first)} to {iso_seconds(last)}"
+        yield f"{account_id}: impossible times {span}, of {_days(days)}"
         for table in _STORED:
             count = sum(one.rows.get(table.name, 0) for one in mine)
+            rows = "1 row" if count == 1 else f"{count:,} rows"
             if count and table in _TAKEN_OUT:
-                yield f"  {table.name}: {count:,} rows are removed"
+                yield (
+                    f"  {table.name}: {rows} to remove"
+                    if is_preview
+                    else f"  {table.name}: {rows} removed"
+                )
             elif count:
-                yield f"  {table.name}: {count:,} rows stay, with the time of their update or creation"
+                kept = "to keep" if is_preview else "kept"
+                yield f"  {table.name}: {rows} {kept}, with the earliest possible time instead"
     if not repaired.found:
-        yield "no impossible times: nothing to set aside"
-    elif repaired.folder:
-        yield f"the rows as they were are in {repaired.folder}"
+        yield "no impossible times: nothing to repair"
+    elif is_preview:
+        yield "nothing is changed yet: repair with `email-archive repair --apply`"
     else:
-        yield "nothing was changed: apply the repair with `email-archive repair --apply`"
+        yield f"the original rows are in {repaired.folder}"
 
 
 def _days(days: Sequence[date]) -> str:
     if len(days) == 1:
-        return f"created on {days[0]}"
-    return f"created on {len(days)} days, {days[0]} to {days[-1]}"
+        return f"operations created on {days[0]}"
+    return f"operations created on {len(days)} days, {days[0]} to {days[-1]}"

@@ -1,8 +1,7 @@
 """Retries of requests, and the waits before them.
 
-Retry-After is respected, with jitter, so that many clients don't retry at the same time. A Retry-After of 0
-gives the usual backoff. A Retry-After with a date is relative to the response's ``Date``; this machine's
-clock is not used (R10).
+The wait is an exponential backoff with jitter, or the response's Retry-After if that is longer. A Retry-After
+that is a date counts from the response's ``Date``, so that this machine's clock does not matter (R10).
 """
 
 import logging
@@ -37,7 +36,7 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 def with_retries(
     request: Callable[[], T], *, attempts: int, budget: float, sleep: Callable[[float], None]
 ) -> tuple[T, int]:
-    """Call `request` until it succeeds, may not be repeated, or the tries are exhausted.
+    """Call `request` until it succeeds, fails for good, or has used up its tries or waiting time.
 
     Args:
         request: the function to call.
@@ -123,16 +122,20 @@ def _error(state: RetryCallState) -> RetriableApiError:
 
 
 def _tries(error: RetriableApiError, waited: float) -> str:
-    request = ""
+    demand = ""
     if error.retry_after is not None:
-        request = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
+        demand = f"; the server asked to wait {error.retry_after.total_seconds():.0f} s more"
     tries = error.attempts
     times = "once" if tries == 1 else f"{tries} times, waiting {waited:.0f} s in all"
-    return f" (tried {times}{request}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT)"
+    return f" (tried {times}{demand}; see EMAIL_ARCHIVE_RETRY_ATTEMPTS and EMAIL_ARCHIVE_RETRY_MAX_WAIT)"
 
 
 def parse_retry_after(value: str | None, date: datetime | None) -> timedelta | None:
-    """What a Retry-After header asks for: seconds, or a date against the response's own `date`.
+    """The wait that a Retry-After header demands, as seconds or as a date.
+
+    Args:
+        value: the header.
+        date: the response's ``Date``, which a date counts from.
 
     Returns:
         A wait of 0 or more; None if the header is absent or can't be read.

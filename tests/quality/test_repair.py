@@ -258,8 +258,8 @@ def test_command_shows_first_and_repairs_on_request(tmp_path: Path):
     arguments = ("repair", "--data", str(lake.root), "--after", "2090-01-01")
     shown = run(*arguments, cwd=tmp_path)
     assert shown.returncode == 1
-    assert f"{ACCOUNT}: observed from 2091-11-20T00:00:00Z" in shown.stdout
-    assert "coverage: 1 rows are removed" in shown.stdout
+    assert f"{ACCOUNT}: impossible times from 2091-11-20T00:00:00Z" in shown.stdout
+    assert "coverage: 1 row to remove" in shown.stdout
     assert "email-archive repair --apply" in shown.stdout
     assert snapshot(lake) == before
     done = run(*arguments, "--apply", cwd=tmp_path)
