@@ -11,8 +11,8 @@ from pipeline.lake.layout import Lake
 from pipeline.lake.shared_ids import SharedIdsError
 from pipeline.model.schema import COVERAGE, OPERATIONS
 from pipeline.settings import Settings
-from pipeline.sync import DUE, EVERYTHING, sync
-from tests.support.archives import rows
+from pipeline.sync import sync
+from tests.support.archives import rows, sync_all
 from tests.support.factories import ACCOUNT, OTHER_ACCOUNT, at
 
 NOW = at("2026-11-14 15:05")
@@ -36,10 +36,10 @@ def emulator():
 def test_operations_of_another_account_stop_the_sync_before_they_land(
     emulator: Emulator, tmp_path: Path
 ):
-    assert sync(labelled(emulator, tmp_path, ACCOUNT), scope=EVERYTHING).ok
+    assert sync_all(labelled(emulator, tmp_path, ACCOUNT)).ok
     before = rows(tmp_path, OPERATIONS)
     with pytest.raises(SharedIdsError, match=f"has under {ACCOUNT}.*--allow-shared-ids"):
-        sync(labelled(emulator, tmp_path, OTHER_ACCOUNT), scope=EVERYTHING)
+        sync_all(labelled(emulator, tmp_path, OTHER_ACCOUNT))
     lake = Lake(tmp_path)
     assert lake.pending() == set()
     assert set(lake.accounts(COVERAGE.name)) == {ACCOUNT}
@@ -47,9 +47,9 @@ def test_operations_of_another_account_stop_the_sync_before_they_land(
 
 
 def test_shared_operations_can_be_allowed(emulator: Emulator, tmp_path: Path):
-    assert sync(labelled(emulator, tmp_path, ACCOUNT), scope=EVERYTHING).ok
+    assert sync_all(labelled(emulator, tmp_path, ACCOUNT)).ok
     allowed = labelled(emulator, tmp_path, OTHER_ACCOUNT, allow_shared_ids=True)
-    assert sync(allowed, scope=EVERYTHING).ok
+    assert sync_all(allowed).ok
     assert set(Lake(tmp_path).accounts(OPERATIONS.name)) == {ACCOUNT, OTHER_ACCOUNT}
 
 
@@ -59,13 +59,13 @@ def test_wrongly_labelled_copy_never_stops_the_account_itself(
     """R12: neither on days that both have, nor on one that the copy stored first."""
     mine, copy = (labelled(emulator, tmp_path, one) for one in (ACCOUNT, OTHER_ACCOUNT))
     allowed = copy.model_copy(update={"allow_shared_ids": True})
-    assert sync(mine, scope=EVERYTHING).ok
-    assert sync(allowed, scope=EVERYTHING).ok
-    assert sync(mine, scope=EVERYTHING).ok
+    assert sync_all(mine).ok
+    assert sync_all(allowed).ok
+    assert sync_all(mine).ok
     assert f"and under {OTHER_ACCOUNT}" in caplog.text
     emulator.clock.set(NOW + timedelta(days=1))
-    assert sync(allowed, scope=EVERYTHING).ok
-    assert sync(mine, scope=EVERYTHING).ok
+    assert sync_all(allowed).ok
+    assert sync_all(mine).ok
 
 
 def test_swapped_credentials_are_noticed(emulator: Emulator, tmp_path: Path):
@@ -73,22 +73,22 @@ def test_swapped_credentials_are_noticed(emulator: Emulator, tmp_path: Path):
     other = replace(WORLD, seed=6)
     with running(other, clock=Clock(NOW), options=Options(**KEY)) as second:
         for served, sid in ((emulator, ACCOUNT), (second, OTHER_ACCOUNT)):
-            assert sync(labelled(served, tmp_path, sid), scope=EVERYTHING).ok
+            assert sync_all(labelled(served, tmp_path, sid)).ok
         later = NOW + timedelta(minutes=10)
         for served, sid in ((emulator, ACCOUNT), (second, OTHER_ACCOUNT)):
             served.clock.set(later)
-            assert sync(labelled(served, tmp_path, sid), scope=DUE).ok
+            assert sync(labelled(served, tmp_path, sid), publishing=False).ok
         with pytest.raises(SharedIdsError):
-            sync(labelled(emulator, tmp_path, OTHER_ACCOUNT), scope=EVERYTHING)
+            sync_all(labelled(emulator, tmp_path, OTHER_ACCOUNT))
 
 
 def test_damaged_day_of_another_account_stops_no_sync(emulator: Emulator, tmp_path: Path):
     """R12"""
-    assert sync(labelled(emulator, tmp_path, ACCOUNT), scope=EVERYTHING).ok
+    assert sync_all(labelled(emulator, tmp_path, ACCOUNT)).ok
     lake = Lake(tmp_path)
     for partition in lake.partitions(OPERATIONS.name):
         lake.part(OPERATIONS, partition).write_bytes(b"damaged")
     with running(replace(WORLD, seed=6), clock=Clock(NOW), options=Options(**KEY)) as second:
-        report = sync(labelled(second, tmp_path, OTHER_ACCOUNT), scope=EVERYTHING, publishing=False)
+        report = sync_all(labelled(second, tmp_path, OTHER_ACCOUNT))
     assert not report.extraction.failures
     assert report.merges
