@@ -11,7 +11,7 @@ from assets.resources import ArchiveResource
 from pipeline.emulator import Emulator, World
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import COVERAGE, OPERATIONS, REJECTS
-from pipeline.model.windows import Window, retained_days
+from pipeline.model.windows import Window
 from pipeline.outputs.warehouse import publish
 from tests.dagster.runs import (
     Done,
@@ -34,7 +34,7 @@ def test_lost_slots_fail_the_check_with_their_names(
     emulator, defs = emulated
     sync_days(instance, defs)
     emulator.clock.step(timedelta(days=9))
-    sync_days(instance, defs, retained_days(emulator.clock.now()))
+    assert sync(instance, defs, emulator.clock.now().date()).success
     failed = failed_checks(run_checks(instance, defs, ("coverage", "no_gaps")))
     assert failed["no_gaps"].severity == dg.AssetCheckSeverity.ERROR
     # From the hour under way, 14 November 15:00, to the last whose deadline had passed.
@@ -96,13 +96,13 @@ def test_damaged_day_of_one_account_hides_nothing_of_another(
 ):
     """R12: the other's lost slots are found."""
     emulator, defs = emulated
-    sync_days(instance, defs)
+    assert sync(instance, defs).success
     derived(Lake(tmp_path), scan([record(1)], account_id=OTHER_ACCOUNT))
     lake = Lake(tmp_path)
     theirs = next(one for one in lake.partitions("coverage") if one.account_id == OTHER_ACCOUNT)
     lake.part(COVERAGE, theirs).write_bytes(b"no Parquet")
     emulator.clock.step(timedelta(days=9))
-    sync_days(instance, defs, retained_days(emulator.clock.now())[-1:])
+    assert sync(instance, defs, emulator.clock.now().date()).success
     checks = run_checks(
         instance, defs, ("coverage", "no_gaps"), ("landed_scans", "accounts_synced")
     )
