@@ -132,7 +132,7 @@ def of_coverage(
 ) -> Iterator[dg.AssetCheckResult]:
     """Lost slots, slots whose final scan is overdue, and accounts with scans in the future."""
     wanted = {key.name for key in context.selected_asset_check_keys}
-    # Judged by the clock: an account that nobody scans any more loses slots too.
+    # By this machine's clock: an account without scans loses slots too.
     now = datetime.min.replace(tzinfo=UTC) if archive.trusts_clock() else machine_time()
     with as_failures():
         states = recent_states(archive.lake(), now)
@@ -156,7 +156,7 @@ def of_coverage(
     description="Every active account was scanned in the last day, by this machine's clock.",
 )
 def accounts_synced(archive: ArchiveResource) -> dg.AssetCheckResult:
-    """Active accounts that nobody syncs."""
+    """Active accounts without a sync in the last day."""
     # An emulator's clock shows any time.
     with as_failures():
         late = {} if archive.trusts_clock() else unsynced_accounts(archive.lake(), machine_time())

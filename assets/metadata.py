@@ -1,4 +1,4 @@
-"""Specs of assets, made from the schema. What never changes is here, so that events carry counts alone."""
+"""Specs of assets, generated from the schema: static metadata is here, so that events carry only counts."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -24,11 +24,11 @@ def spec(
 
     Args:
         table: the table.
-        sources: the tables that it is made of.
-        deps: what it is made of beside them.
+        sources: the tables that it is derived from.
+        deps: further assets that it is derived from.
         group: its group.
-        kinds: what it is made with.
-        skippable: whether a run may leave it as it is.
+        kinds: technologies, which Dagster shows as icons.
+        skippable: whether a run may skip it.
     """
     sources = tuple(sources)
     return dg.AssetSpec(
@@ -59,7 +59,7 @@ def _columns(table: Table) -> dict[str, Any]:
 
 
 def _lineage(table: Table, sources: Iterable[Table]) -> dict[str, Any]:
-    """The columns that a table's columns are the sums of, or are the same as: those of the same name."""
+    """Column lineage: a column is derived from the columns of the same name in the sources."""
     names = {source: {column.name for column in source.published} for source in sources}
     deps = {
         column.name: [

@@ -51,8 +51,9 @@ def delete_runs(
 ) -> int:
     """Delete the finished runs of this project that ended before a moment, and return how many.
 
-    A run takes its events and logs with it. What tells that a partition is materialized is reported again
-    first, without a run, and with the time of the run in its metadata. Killed in between, it begins anew.
+    Deleting a run deletes its events and logs. So the latest materialization of each partition is reported
+    again first, without a run, with the time of the run in its metadata. If this is killed, the next one
+    repeats it.
     """
     old = {run.dagster_run.run_id for run in _old_runs(instance, before)}
     for asset in assets if old else ():

@@ -79,7 +79,7 @@ def _due(
     account_ids: Collection[str],
     tick: datetime,
 ) -> list[Partition]:
-    """What is due of an account; nothing if it can't be told, which keeps no other account waiting (R12)."""
+    """The partitions of an account that are due; none after an error, so that other accounts go on (R12)."""
     if not account.is_active:
         return []
     if account.sid not in account_ids:
@@ -97,8 +97,8 @@ def _due(
 def _now(lake: Lake, settings: Settings, tick: datetime) -> datetime:
     """About the API's time: the tick's, or a moment after the latest scan if that is later.
 
-    A run plans again by the API's clock, and compares it with this machine's (R10). Where the settings trust
-    any clock, as of an emulator, it is asked for here too.
+    A run plans again by the API's clock, and compares it with this machine's (R10). If the settings trust any
+    clock, as for an emulator, the API's clock is requested here too.
     """
     if settings.trust_clock:
         with OperationsClient(settings) as client:
@@ -110,7 +110,7 @@ def _now(lake: Lake, settings: Settings, tick: datetime) -> datetime:
 def _under_way(instance: dg.DagsterInstance) -> set[str]:
     """The partitions that have a run that is queued or running, by the schedule or by hand.
 
-    One that has been running for longer than any run may was killed with its machine: nobody ends it.
+    A run that has been running for longer than any run may is left out: it was killed with its machine.
     """
     records = instance.get_run_records(dg.RunsFilter(statuses=NOT_FINISHED))
     long_ago = machine_time().timestamp() - LONGEST_RUN.total_seconds()

@@ -1,4 +1,4 @@
-"""The accounts that an archive is made of: the `TWILIO_*` variables are one, a TOML file names several.
+"""The configured accounts: one from the `TWILIO_*` variables, or several from a TOML file.
 
 The file names where the credentials are, an environment variable or a file, and never has them itself.
 No message quotes a value of it that may be a secret in the wrong place (R11).
@@ -61,10 +61,10 @@ class Account:
 
     Attributes:
         sid: the account.
-        name: from the TOML file; the SID where there is none.
+        name: its name in the TOML file; its SID if it has none.
         is_active: whether it is synced; its data stay in any case.
         settings: its settings; None for one that is not active, or whose credentials are missing.
-        error: why an active one has no settings; None if it has.
+        error: why an active account has no settings; None if it has some.
     """
 
     sid: str

@@ -191,7 +191,7 @@ class MergeRunner:
 def remove_unfinished(lake: Lake) -> None:
     """Remove the files of days that killed runs left unfinished.
 
-    The next merge of a day overwrites them, but a day past its retention is merged no more. A day that
+    The next merge of a day overwrites them, but days past their retention are not merged again. A day that
     another process has locked is skipped: its files are in use.
     """
     for partition in lake.partitions(".tmp"):

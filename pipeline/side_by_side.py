@@ -1,4 +1,4 @@
-"""The same work for several accounts at once; the failure of one changes nothing for the others (R12)."""
+"""Runs a function for several accounts at once. One that fails does not affect the others (R12)."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T]):
-    """What the work for an account came to.
+    """The result of the function for one account.
 
     Attributes:
         account: the account.
-        result: what was returned; None if it failed.
-        error: why it failed; None if it did not.
+        result: what the function returned; None if it failed.
+        error: the exception that it raised; None if it succeeded.
     """
 
     account: Account
@@ -32,10 +32,10 @@ class Outcome(Generic[T]):
 
 
 def side_by_side(accounts: Sequence[Account], work: Callable[[Account], T]) -> Iterator[Outcome[T]]:
-    """Work for each account on a thread of its own; give each outcome as it is done.
+    """Call `work` for each account, in a thread each; yield each outcome when it is there.
 
-    The work for a single account is done in the calling thread: a signal ends it there and then. Threads are
-    not waited for if the caller stops, or is stopped.
+    For a single account it is called in this thread, so that a signal ends it at once. If the caller stops
+    iterating, or a signal stops it, the threads are not waited for.
     """
     if len(accounts) == 1:
         yield _outcome(accounts[0], work)

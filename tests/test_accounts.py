@@ -229,10 +229,10 @@ def test_damaged_note_of_accounts_only_refuses_to_retire(
     lake = Lake(folder / "data").open()
     (lake.root / "accounts.json").write_text(text)
     assert read_accounts(lake) == {}
-    assert "the next sync writes it anew" in caplog.text
+    assert "the next sync writes a new one" in caplog.text
     assert configured(MARKETING)[0].is_active
     remember(lake, configured(MARKETING), NOON)
     for change in (lambda one: retire(lake, one, NOON), lambda one: resume(lake, one)):
-        with pytest.raises(LakeError, match="the next sync writes it anew"):
+        with pytest.raises(LakeError, match="the next sync writes a new one"):
             change(KnownAccount(ACCOUNT, "marketing"))
     assert (lake.root / "accounts.json").read_text() == text

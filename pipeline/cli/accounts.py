@@ -69,7 +69,7 @@ def accounts(
 
 @app.command()
 def retire(name: NameArgument, data: DataOption = None) -> None:
-    """Sync an account no more: its data stay, and nothing of it counts as lost from now on.
+    """Stop syncing an account. Its data stay, and from now on none of it counts as lost.
 
     `active = false` in the configuration does the same, from the next sync on.
 
@@ -113,7 +113,7 @@ def _is_configured_inactive(sid: str, data: DataOption) -> bool:
         return any(
             one.sid == sid and not one.is_active for one in load_accounts(**data_setting(data))
         )
-    except SettingsError:  # there is none: the archive is resumed where it is not synced
+    except SettingsError:  # no configuration: this machine does not sync the archive
         return False
 
 

@@ -29,7 +29,7 @@ _EARLY: Final = timedelta(seconds=30)
 
 _LATE_ERRORS: Final = timedelta(days=1)
 _NOT_DUE: Final = 2
-"""The rank of a slot that comes along."""
+"""The rank of a slot that is not due, but in a window with slots that are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RefreshPolicy:
         requests: about the number of requests that a run may make; None for no limit.
         lookups_from: how long before its deadline the lookups of an operation that is not settled begin.
         lookups_every: the first interval between the lookups of an operation.
-        lookups_growth: the part of the time since then that the interval grows to.
+        lookups_growth: the interval grows to this share of the time since then.
         lookups_early: the part of that interval after which an operation is due. The intervals of syncs
             are independent of it, and a sync that is a second too early should not be wasted.
         errors: whether the errors of failures are looked up.
@@ -88,11 +88,11 @@ class RefreshPolicy:
 
 @dataclass(frozen=True, order=True, slots=True)
 class DueSlot:
-    """A slot that is due. The smaller, the more urgent.
+    """A slot to scan. Slots sort by urgency, the most urgent first.
 
     Attributes:
-        rank: 0 if its deadline presses: no other chance may come. 1 if it is due otherwise.
-        order: seconds to the deadline; or how overdue it is in intervals, negative.
+        rank: 0 if its deadline is near: this may be the last chance to scan it. 1 if it is due by its age.
+        order: for rank 0 the seconds to the deadline; for rank 1 the intervals since the last scan, negative.
         slot: its start.
         operations: how many operations it is expected to have.
     """
@@ -130,8 +130,8 @@ def _due(one: SlotCoverage, policy: RefreshPolicy, now: datetime) -> DueSlot | N
         return DueSlot(0, left.total_seconds(), one.slot, one.operations)
     if covered is None:
         return DueSlot(1, -math.inf, one.slot, one.operations)
-    # Operations created after the last scan are younger than the slot. They are scanned as soon as if the
-    # slot had not just ended.
+    # If the last scan was within the slot, operations created after it are still to be found. Until then the
+    # slot keeps the interval that it had at that scan, although it has become older.
     age = min(now, covered if covered < one.slot + SLOT else now) - one.slot
     every = policy.every(age)
     if _multiples(every, now) <= _multiples(every, covered):
@@ -178,7 +178,7 @@ def left_over(
 def _within_budget(
     due: Sequence[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
 ) -> Sequence[DueSlot]:
-    """The most urgent of the due slots whose windows cost what the budget allows; one at least."""
+    """The most urgent due slots whose windows fit into the budget; at least one."""
 
     def requests(some: Sequence[DueSlot]) -> int:
         return sum(_requests(group, policy) for group in _groups(some, policy, known))
@@ -198,9 +198,9 @@ def _within_budget(
 def _groups(
     due: Iterable[DueSlot], policy: RefreshPolicy, known: Mapping[datetime, float]
 ) -> list[list[DueSlot]]:
-    """Slots that make one window, without hole: runs of due slots of one day.
+    """Due slots in groups, each of which is listed as one window: consecutive slots of one day.
 
-    Runs with other slots between them are joined where that saves a request.
+    Two runs are joined, with the slots between them that are not due, if that saves a request.
     """
     groups: list[list[DueSlot]] = []
     for run in _runs(due, policy):
@@ -217,7 +217,7 @@ def _groups(
 
 
 def _runs(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
-    """Due slots of one day that follow each other, as many together as one window should hold."""
+    """Runs of consecutive due slots of one day, none with more operations than a window should have."""
     runs: list[list[DueSlot]] = []
     for one in sorted(due, key=lambda one: one.slot):
         last = runs[-1] if runs else []
@@ -234,7 +234,7 @@ def _runs(due: Iterable[DueSlot], policy: RefreshPolicy) -> list[list[DueSlot]]:
 
 
 def _between(before: datetime, after: datetime, known: Mapping[datetime, float]) -> list[DueSlot]:
-    """The slots between two, which are not due. One of unknown size is no bargain."""
+    """The slots between two, which are not due. A slot of unknown size counts as too large to include."""
     hours = range(1, (after - before) // SLOT)
     slots = (before + n * SLOT for n in hours)
     return [DueSlot(_NOT_DUE, 0.0, slot, known.get(slot, math.inf)) for slot in slots]
@@ -301,9 +301,10 @@ def _is_due(one: PendingLookup, policy: RefreshPolicy, now: datetime) -> bool:
 def lookups_within(
     due: Sequence[PendingLookup], policy: RefreshPolicy, used: int
 ) -> Sequence[PendingLookup]:
-    """As many of the lookups as the budget still allows once `used` requests are made.
+    """The first of the due lookups, as many as the budget allows after `used` requests.
 
-    A tenth of it is theirs in any case: an account that is too big for its budget would never ask.
+    A tenth of the budget is reserved for lookups. Otherwise an account whose scans use it up would never look
+    up anything.
     """
     if policy.requests is None:
         return due

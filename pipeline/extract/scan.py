@@ -46,7 +46,7 @@ _REJECT_SCHEMA = pa.schema([field for field in REJECTS.arrow if field.name != "s
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """A scan, and what follows from it.
+    """A scan, what is new in it, and the windows that remain to be scanned.
 
     Attributes:
         scan: what lands.

@@ -1,7 +1,7 @@
 """What the lake remembers of its accounts: their names, and which of them are retired.
 
 Commands that only read an archive have neither the configuration nor credentials: they go by this. A
-retired account is synced no more; its data stay, and nothing of it counts as lost from then on.
+retired account is not synced any more. Its data stay, and from then on none of it counts as lost.
 """
 
 import json
@@ -71,7 +71,7 @@ def _read(lake: Lake) -> dict[str, KnownAccount]:
         raise LakeError(msg) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         msg = (
-            f"{file} is damaged ({error}). Remove it: the next sync writes it anew. Then retire accounts "
+            f"{file} is damaged ({error}). Remove it: the next sync writes a new one. Then retire accounts "
             "again that are not synced any more, with `email-archive accounts retire`"
         )
         raise LakeError(msg) from error
@@ -145,7 +145,7 @@ def note_accounts(
 
 
 def retire(lake: Lake, account: KnownAccount, now: datetime) -> None:
-    """Remember that an account is synced no more.
+    """Remember that an account is retired.
 
     Raises:
         LakeError: what the lake remembers is damaged.
@@ -165,10 +165,11 @@ def resume(lake: Lake, account: KnownAccount) -> None:
 def cared_for_by(
     lake: Lake, account_id: str, beside: Collection[str] = ()
 ) -> Callable[[Partition], bool]:
-    """Whether a sync of this account also brings a partition up to date.
+    """A function that returns whether a sync of this account merges and derives a partition.
 
-    Its own and those that no other sync does; an active account's is left to its own sync (R12), and so is
-    any other account's if what the lake remembers is damaged.
+    It does so for the account's own partitions, and for those of accounts that are not synced any more. Those
+    of another active account are left to that account's sync (R12). If the file of the accounts is damaged,
+    only its own are included.
 
     Args:
         lake: the archive.

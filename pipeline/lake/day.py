@@ -110,7 +110,7 @@ class Day:
             self.keep_file(table)
 
     def keep_file(self, table: Table) -> None:
-        """Make a file that is as it should be last: whoever wrote it may have been killed before."""
+        """Make a file that is already correct durable: the process that wrote it may not have done so."""
         if self.file(table).exists():
             self.lake.files.keep(self.file(table))
 

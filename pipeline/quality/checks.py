@@ -211,8 +211,8 @@ def recent_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
     They are as of `now`, or of the account's latest scan if that is later.
 
     Returns:
-        Rows of `schema.COVERAGE_SLOTS`, without those of retired accounts, and of days whose files are
-        damaged: these hide nothing of the others (R12), and publishing names them.
+        Rows of `schema.COVERAGE_SLOTS`, without retired accounts and days with damaged files. A damaged
+        file must not hide other accounts (R12); publishing reports it.
     """
     states, _ = read_without_damaged(lake, SCANNED, partial(slot_states, lake, now))
     is_recent = pc.greater(states["deadline"], pc.subtract(states["as_of"], pa.scalar(RETENTION)))
@@ -221,7 +221,7 @@ def recent_states(lake: Lake, now: datetime = _NEVER) -> list[dict[str, Any]]:
 
 
 def last_scans(lake: Lake) -> dict[str, datetime]:
-    """When the latest scan of each account began, by SID; damaged files count as none."""
+    """When the latest scan of each account began, by SID. Damaged files are left out."""
     scans, _ = read_without_damaged(lake, (COVERAGE,), partial(scan_times, lake))
     latest = scans.group_by("account_id").aggregate([("observed_at", "max")]).to_pylist()
     return {row["account_id"]: row["observed_at_max"] for row in latest}

@@ -125,7 +125,7 @@ class OperationsClient:
 
     Every request raises:
         CredentialsError: 401 or 403.
-        FatalApiError: an error that retrying does not help against.
+        FatalApiError: an error that a retry can't fix.
         RetriableApiError: an error that remained after all retries.
     """
 
@@ -155,7 +155,7 @@ class OperationsClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. No request is started any more."""
+        """Close the connections, and start no more requests."""
         self._closed.set()
         self._limiter.close()
         self._transport.close()

@@ -1,4 +1,4 @@
-"""How many requests are under way at once, and how many begin in a second."""
+"""A rate limiter: bounds how many requests are under way at once, and how many begin in a second."""
 
 import logging
 import math
@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 _FIRST: Final = 2
 _TOO_MANY, _UNAVAILABLE = 429, 503
 _GROWTH: Final = 0.001
-"""What a response adds to the rate, as a share; twice as much after 400 without a refusal, and so on."""
+"""Each accepted response raises the rate by this share. After 200 in a row the share grows with their number:
+after 400 it is twice as large."""
 
 _PAUSE: Final = 1.0
-"""Seconds that a 429 without Retry-After holds requests back."""
+"""Seconds without new requests after a 429 without Retry-After."""
 
 _BURST: Final = 0.5
 """Seconds of its rate that an API is expected to admit at once after a pause, as token buckets do."""
@@ -128,7 +129,7 @@ class RateLimiter:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Hold nobody back any more: what waits here begins, and sees for itself that all is over."""
+        """Stop limiting: waiting threads go on at once, and find that their client is closed."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -36,8 +36,8 @@ class ResponseTime:
 class ResponseClock:
     """Reads the time of each response of a run, and rejects implausible ones.
 
-    The first response sets what is expected of the later ones. A wrong time must not be stored: it would
-    mark slots as scanned that were not, or scanned slots as lost.
+    The times of later responses are compared with the first one's. A wrong time must not be stored: slots
+    would count as scanned that were not, or as lost that were scanned.
     """
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A whole HTTP response.
+    """A complete HTTP response.
 
     Attributes:
         status: its status code.
@@ -56,7 +56,7 @@ class Limits:
     Attributes:
         connect_seconds: for connecting, and for TLS.
         read_seconds: between two pieces of a response.
-        response_seconds: for a whole response, headers and body.
+        response_seconds: for a complete response, headers and body.
         response_bytes: of a body, before and after decompression.
     """
 
@@ -75,8 +75,8 @@ class Transport:
         url: the server's address; its path is not used.
         headers: sent with every request.
         limits: what a request may take.
-        connections: that are kept alive at the most.
-        proxy: an http, https or socks5 URL; None for none.
+        connections: the most connections that are kept alive.
+        proxy: an http, https or socks5 URL; None to use no proxy.
 
     Raises:
         FatalApiError: the proxy is of another kind.
@@ -111,7 +111,7 @@ class Transport:
         """Request a path with its query, and read the whole response.
 
         Raises:
-            RetriableApiError: no connection, or no whole response.
+            RetriableApiError: no connection, or no complete response.
             ResponseTooLargeError: a body larger than the limit.
         """
         status = None
@@ -136,17 +136,17 @@ class Transport:
                 raise
         except ReadTimeoutError:
             msg = (
-                f"no whole response within {self._limits.response_seconds:g} s, or nothing of it for "
+                f"no complete response within {self._limits.response_seconds:g} s, or nothing of it for "
                 f"{self._limits.read_seconds:g} s: EMAIL_ARCHIVE_RESPONSE_TIMEOUT, EMAIL_ARCHIVE_READ_TIMEOUT"
             )
             raise ResponseTimeoutError(msg) from None
         except HTTPError as error:
-            msg = f"no whole response ({type(error).__name__}: {error})"
+            msg = f"no complete response ({type(error).__name__}: {error})"
             raise _cut_off(msg, status) from None
 
     def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status < _OK:
-            # http.client takes it for the response, and would take the response for that of the next request.
+            # http.client would return the real response to the next request.
             msg = f"expected a response; got an interim one, {response.status}, that was not requested"
             raise RetriableApiError(msg)
         limit = self._limits.response_bytes

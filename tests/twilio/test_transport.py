@@ -145,7 +145,7 @@ def test_incomplete_response_may_be_retried(content: bytes):
     with (
         raw_server(script) as url,
         client_of(url) as client,
-        pytest.raises(RetriableApiError, match="no whole response"),
+        pytest.raises(RetriableApiError, match="no complete response"),
     ):
         client.clock()
 
