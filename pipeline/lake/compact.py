@@ -38,7 +38,7 @@ def compact(lake: Lake, partition: Partition) -> bool:
     Raises:
         LakeError: a file is damaged or foreign; it is left unchanged.
     """
-    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+    with lake.locked(partition):
         if lake.landed(partition):
             return False
         for table in LAKE_TABLES:

@@ -119,7 +119,7 @@ def _land(
     parts = [_landed_columns(table, found) for table, found in rows.items() if found.num_rows]
     landed = pa.concat_tables([_STATES.empty_table(), *parts], promote_options="default")
     landed = landed.replace_schema_metadata(dict(metadata))
-    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+    with lake.locked(partition):
         temporary = lake.temporary_file("landing", partition)
         with lake.files.replacing(target, temporary) as file:
             file.write(_encoded(landed))

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -218,6 +218,12 @@ class Lake:
     def partition_lock(self, partition: Partition) -> Path:
         """The lock file that must be held to change a partition."""
         return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
+
+    @contextmanager
+    def locked(self, partition: Partition) -> Iterator[None]:
+        """Hold a partition's lock during the block."""
+        with self.files.locked(self.partition_lock(partition), str(partition)):
+            yield
 
     def pending_lookups_file(self, partition: Partition) -> Path:
         """The file of a partition's pending lookups; absent if there are none."""

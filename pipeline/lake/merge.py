@@ -99,7 +99,7 @@ def merge(
             or removed.
     """
     began = time.monotonic()
-    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+    with lake.locked(partition):
         paths = lake.landed(partition)
         if paths:
             with open_day(lake, partition, connection) as day:
@@ -182,10 +182,7 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
     Raises:
         LakeError: there are operations but no history, which would be lost unnoticed.
     """
-    with (
-        lake.files.locked(lake.partition_lock(partition), str(partition)),
-        open_day(lake, partition) as day,
-    ):
+    with lake.locked(partition), open_day(lake, partition) as day:
         day.view(HISTORY)
         day.view(LOOKUPS)
         looked_up = day.select(statement("looked_up"), HISTORY)
@@ -197,10 +194,7 @@ def rebuild_operations(lake: Lake, partition: Partition) -> None:
 @refusals()
 def rebuild_derived(lake: Lake, partition: Partition) -> None:
     """Derive a partition's slots and pending lookups again from its stored tables, under its lock."""
-    with (
-        lake.files.locked(lake.partition_lock(partition), str(partition)),
-        open_day(lake, partition) as day,
-    ):
+    with lake.locked(partition), open_day(lake, partition) as day:
         _write_slots(day, day.read(COVERAGE))
         write_pending_lookups(day)
 

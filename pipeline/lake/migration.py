@@ -98,7 +98,7 @@ def _from_3(lake: Lake) -> None:
             continue
         form = parquet.OPEN if lake.has_work(partition, COMPACT) else parquet.COMPACTED
         try:
-            with lake.files.locked(lake.partition_lock(partition), str(partition)):
+            with lake.locked(partition):
                 parquet.rewrite(lake, LOOKUPS, partition, form=form)
         except LakeError as error:
             log.warning("%s", error)

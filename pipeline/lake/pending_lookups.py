@@ -68,7 +68,7 @@ def _read(lake: Lake, partition: Partition) -> pa.Table | None:
         return rows
     try:
         with (
-            lake.files.locked(lake.partition_lock(partition), str(partition)),
+            lake.locked(partition),
             open_day(lake, partition) as day,
         ):
             write_pending_lookups(day)

@@ -143,7 +143,7 @@ def derive(
     Raises:
         LakeError: a file of the partition is damaged or foreign.
     """
-    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+    with lake.locked(partition):
         if connection is not None:
             rows = _derive(lake, partition, connection)
         else:

@@ -169,7 +169,7 @@ def repair(lake: Lake, bounds: Bounds, name: str) -> Repair:
 
 
 def _repair(lake: Lake, partition: Partition, bounds: Bounds, folder: Path) -> Impossible | None:
-    with lake.files.locked(lake.partition_lock(partition), str(partition)):
+    with lake.locked(partition):
         found = _find_in(
             lake, partition, bounds
         )  # again under the lock: a sync may have merged more meanwhile
