@@ -18,6 +18,7 @@ from pipeline.model.schema import (
     DELIVERY_ANOMALIES,
     DELIVERY_DAILY,
     DELIVERY_HOURLY,
+    DELIVERY_READINGS,
     DELIVERY_TABLES,
     OPERATIONS,
     PUBLISHED,
@@ -34,7 +35,11 @@ def _sources(view: Table) -> Sequence[Table]:
         return (SLOT_COVERAGE, COVERAGE)
     if view in DELIVERY_TABLES:
         return (DELIVERY_HOURLY, SLOT_COVERAGE, COUNTING)
-    return {COUNTING: (OPERATIONS,), DELIVERY_ANOMALIES: (DELIVERY_DAILY,)}[view]
+    return {
+        COUNTING: (OPERATIONS,),
+        DELIVERY_ANOMALIES: (DELIVERY_DAILY,),
+        DELIVERY_READINGS: (DELIVERY_DAILY,),
+    }[view]
 
 
 VIEWS: Final = [

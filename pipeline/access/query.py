@@ -28,6 +28,9 @@ separators, but its tokenizer does not: a statement after one would be overlooke
 
 _NO_FILES: Final = ("No files found", f'": {os.strerror(errno.ENOENT)}')
 _FORBIDDEN_FILE: Final = "Cannot access file"
+_MOVED_COLUMN: Final = re.compile(
+    r'column "(?:delivery|open)_rate_(?:cumulative|exclusive)" not found'
+)
 
 
 def ask(lake: Lake, query: str) -> pa.Table:
@@ -143,6 +146,8 @@ def _explained(explain: str) -> str:
 def query_error(error: duckdb.Error) -> ArchiveError:
     """The error for a failed query, with advice if the warehouse's views find no files."""
     hint = ""
+    if _MOVED_COLUMN.search(str(error)):
+        hint = "\nThe rates under both readings are in delivery_readings, by day"
     if any(words in str(error) for words in _NO_FILES):
         hint = "\nWas the archive or a file of it moved? `email-archive publish` updates the views"
     if _FORBIDDEN_FILE in str(error):

@@ -47,7 +47,7 @@ class Reading:
             return None
         return (
             f"rates assume {self.reading} counting, which the account's counts don't decide: {self.evidence} "
-            "delivery_daily has both: delivery_rate_cumulative and delivery_rate_exclusive"
+            "delivery_readings has both: delivery_rate_cumulative and delivery_rate_exclusive"
         )
 
 

@@ -27,6 +27,7 @@ from pipeline.model.schema import (
     DELIVERY_ANOMALIES,
     DELIVERY_DAILY,
     DELIVERY_HOURLY,
+    DELIVERY_READINGS,
     DELIVERY_TABLES,
     LAKE_TABLES,
     MARTS,
@@ -309,6 +310,7 @@ def _statements(lake: Lake) -> Iterator[str]:
         summed = engine.render(engine.sql("pipeline.outputs", table.name), **_COLUMNS)
         yield f"CREATE OR REPLACE TEMP VIEW summed AS {summed}"
         yield from _filled(table, engine.sql("pipeline.outputs", "rates"))
+    yield _view(DELIVERY_READINGS, engine.sql("pipeline.outputs", DELIVERY_READINGS.name))
     anomalies = engine.sql("pipeline.outputs", DELIVERY_ANOMALIES.name)
     yield from _filled(DELIVERY_ANOMALIES, engine.render(anomalies, **_ANOMALIES))
     yield _view(PUBLISHED_CURVE, views.delivery_curve(lake))

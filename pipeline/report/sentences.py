@@ -78,7 +78,7 @@ def summary(account: Account) -> list[str]:
 
 BOTH_READINGS: Final = (
     "SELECT created_date, delivery_rate_cumulative, delivery_rate_exclusive, open_rate_cumulative, "
-    "open_rate_exclusive FROM delivery_daily"
+    "open_rate_exclusive FROM delivery_readings"
 )
 """The query for the rates under both readings."""
 

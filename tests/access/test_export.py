@@ -168,6 +168,7 @@ def test_time_columns_are_those_of_the_creation():
         "delivery_monthly": "month",
         "delivery_by_weekday_hour": None,
         "operation_sizes": "created_date",
+        "delivery_readings": "created_date",
         "delivery_anomalies": "created_date",
         "counting": None,
     }

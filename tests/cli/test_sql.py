@@ -129,6 +129,19 @@ def test_sql_refused_by_duckdb_shows_its_message(
     assert "Traceback" not in done.stderr
 
 
+def test_column_of_both_readings_is_said_to_have_moved(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    data = ("--data", str(archive[1].data))
+    for column in ("delivery_rate_cumulative", "open_rate_exclusive"):
+        done = run("sql", f"SELECT {column} FROM delivery_weekly", *data, cwd=tmp_path)
+        assert done.returncode == 1
+        assert "The rates under both readings are in delivery_readings" in done.stderr
+        assert (
+            run("sql", f"SELECT {column} FROM delivery_readings", *data, cwd=tmp_path).stderr == ""
+        )
+
+
 @pytest.mark.parametrize("command", [["sql", "FROM operations"], ["status"], ["publish"]])
 def test_folder_without_archive_is_wrong_use(tmp_path: Path, command: list[str]):
     done = run(*command, "--data", "nowhere", cwd=tmp_path)

@@ -112,6 +112,8 @@ _PUBLISHED_SUMS = tuple(
 
 DELIVERY_HOURLY_COLUMNS = (_HOUR, _STATUS, _OPERATIONS, *_SUMS, *_RATED)
 
+_BOTH = (("cumulative", "includes"), ("exclusive", "does not include"))
+
 _RATES = (
     *(
         number(
@@ -127,18 +129,9 @@ _RATES = (
             ("failure", "Failed", "attempted", "the same under both readings"),
         )
     ),
-    *(
-        number(
-            f"{rate}_{reading}",
-            "ratio",
-            f"{rate} if `delivered` {includes} opened emails; NULL on gaps.",
-            nullable=True,
-        )
-        for rate in ("delivery_rate", "open_rate")
-        for reading, includes in (("cumulative", "includes"), ("exclusive", "does not include"))
-    ),
 )
-_SUMS_AND_RATES = (*_PUBLISHED_SUMS, *READING, *_RATES)
+_SUMS_AND_RATES = (_OPERATIONS, *_RATES, *_PUBLISHED_SUMS[1:], *READING)
+"""Operations and their rates first: what a terminal shows if not all columns fit."""
 
 DELIVERY_HOURLY = Table(
     "delivery_hourly",
@@ -218,7 +211,7 @@ PUBLISHED_HOURLY = Table(
     "warehouse",
     "One row per account, hour of creation and status",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, _HOUR, _STATUS, _COMPLETENESS, *_SUMS_AND_RATES),
+    (*HIVE_KEYS, _HOUR, _STATUS, *_SUMS_AND_RATES, _COMPLETENESS),
 )
 
 PUBLISHED_SIZES = Table(
@@ -226,7 +219,7 @@ PUBLISHED_SIZES = Table(
     "warehouse",
     "One row per account, UTC day of creation and size class",
     "Operations, the sums of their counts, and delivery rates, from the newest states.",
-    (*HIVE_KEYS, *_SIZE_CLASS, _COMPLETENESS, *_SUMS_AND_RATES),
+    (*HIVE_KEYS, *_SIZE_CLASS, *_SUMS_AND_RATES, _COMPLETENESS),
 )
 
 PUBLISHED_CURVE = Table(
@@ -257,7 +250,7 @@ PUBLISHED_CURVE = Table(
             nullable=True,
         ),
         *READING,
-        *_RATES[:4],
+        *_RATES,
     ),
 )
 
@@ -271,7 +264,7 @@ DELIVERY_DAILY = Table(
     "warehouse",
     "One row per account and UTC day of creation",
     f"Operations, the sums of their counts, and delivery rates; sums over sums. {_EVERY_PERIOD}",
-    (*HIVE_KEYS, _COMPLETENESS, *_SUMS_AND_RATES, *_SLOTS),
+    (*HIVE_KEYS, *_SUMS_AND_RATES, *_SLOTS, _COMPLETENESS),
 )
 
 _DAYS = integer("days", "days", "Days of the period that have operations.")
@@ -284,10 +277,10 @@ DELIVERY_WEEKLY = Table(
     (
         ACCOUNT_ID,
         day("week", "Monday of the ISO week of created_at."),
-        _COMPLETENESS,
         _DAYS,
         *_SUMS_AND_RATES,
         *_SLOTS,
+        _COMPLETENESS,
     ),
 )
 
@@ -299,10 +292,10 @@ DELIVERY_MONTHLY = Table(
     (
         ACCOUNT_ID,
         day("month", "First day of the month of created_at."),
-        _COMPLETENESS,
         _DAYS,
         *_SUMS_AND_RATES,
         *_SLOTS,
+        _COMPLETENESS,
     ),
 )
 
@@ -317,12 +310,12 @@ DELIVERY_BY_WEEKDAY_HOUR = Table(
         ACCOUNT_ID,
         integer("weekday", "", "ISO weekday: 1 Monday to 7 Sunday, UTC."),
         integer("hour", "", "Hour of the day: 0 to 23, UTC."),
+        *_SUMS_AND_RATES,
+        *_SLOTS,
         text(
             "completeness",
             "final or closed, of the slots that are summed; changing if there is none yet.",
         ),
-        *_SUMS_AND_RATES,
-        *_SLOTS,
     ),
 )
 
@@ -352,5 +345,38 @@ DELIVERY_ANOMALIES = Table(
         ),
         _COMPLETENESS,
         *READING,
+    ),
+)
+
+DELIVERY_READINGS = Table(
+    "delivery_readings",
+    "warehouse",
+    "One row per account and UTC day of creation",
+    "The delivery rates under both readings of the counts, and the sums that they divide, for accounts whose "
+    "reading is undecided. delivery_daily has the rates under the account's reading.",
+    (
+        *HIVE_KEYS,
+        *(
+            number(
+                f"{rate}_{reading}",
+                "ratio",
+                f"{rate} if `delivered` {includes} opened emails; NULL on gaps.",
+                nullable=True,
+            )
+            for rate in ("delivery_rate", "open_rate")
+            for reading, includes in _BOTH
+        ),
+        *(column for column in _RATED if column.name in ("rated_attempted", "rated_opened")),
+        *(
+            integer(
+                f"rated_delivered_{reading}",
+                "emails",
+                f"Delivered emails of the rated operations if `delivered` {includes} opened ones.",
+                nullable=True,
+            )
+            for reading, includes in _BOTH
+        ),
+        *READING,
+        _COMPLETENESS,
     ),
 )
