@@ -27,8 +27,10 @@ from pipeline.model.schema import (
     DELIVERY_ANOMALIES,
     DELIVERY_DAILY,
     DELIVERY_HOURLY,
+    DELIVERY_MONTHLY,
     DELIVERY_READINGS,
     DELIVERY_TABLES,
+    DELIVERY_WEEKLY,
     LAKE_TABLES,
     MARTS,
     PLAIN_MARTS,
@@ -70,6 +72,10 @@ _COLUMNS = {
     "slot_sums": ",\n    ".join(f"sum({name})::BIGINT AS {name}" for name in _SLOTS),
     "zero": ", ".join(_SLOTS),
     "zeros": ", ".join(f"coalesce({name}, 0) AS {name}" for name in _SLOTS),
+}
+_PERIODS: Final = {
+    DELIVERY_WEEKLY: ("delivery_periods", "week"),
+    DELIVERY_MONTHLY: ("delivery_periods", "month"),
 }
 _ANOMALIES = {
     "days_before": str(ANOMALY_DAYS),
@@ -307,7 +313,8 @@ def _statements(lake: Lake) -> Iterator[str]:
         COUNTING, engine.render(engine.sql("pipeline.outputs", "counting"), **counting.PARTS)
     )
     for table in DELIVERY_TABLES:
-        summed = engine.render(engine.sql("pipeline.outputs", table.name), **_COLUMNS)
+        name, period = _PERIODS.get(table, (table.name, ""))
+        summed = engine.render(engine.sql("pipeline.outputs", name), period=period, **_COLUMNS)
         yield f"CREATE OR REPLACE TEMP VIEW summed AS {summed}"
         yield from _filled(table, engine.sql("pipeline.outputs", "rates"))
     yield _view(DELIVERY_READINGS, engine.sql("pipeline.outputs", DELIVERY_READINGS.name))

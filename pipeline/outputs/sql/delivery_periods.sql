@@ -1,22 +1,22 @@
--- Grain: one row per account and UTC week of creation, which begins on Monday (ISO).
--- Sums of the days, with the weeks without operations.
-WITH weeks AS (
+-- Grain: one row per account and UTC period of creation: a week, which begins on Monday (ISO), or a month.
+-- Sums of the days, with the periods without operations.
+WITH periods AS (
     SELECT
         account_id,
-        date_trunc('week', created_date)::DATE AS week,
+        date_trunc('$period', created_date)::DATE AS $period,
         count(DISTINCT created_date) FILTER (hour IS NOT NULL) AS days,
         $sums
     FROM collected.calendar
     LEFT JOIN collected.delivery_hourly USING (account_id, created_date)
-    GROUP BY account_id, week
+    GROUP BY account_id, $period
 ),
 counts AS (
     SELECT
         account_id,
-        date_trunc('week', created_date)::DATE AS week,
+        date_trunc('$period', created_date)::DATE AS $period,
         $slot_sums
     FROM collected.slot_counts
-    GROUP BY account_id, week
+    GROUP BY account_id, $period
 )
 SELECT
     *
@@ -25,5 +25,5 @@ SELECT
         coalesce(rated_operations, 0) AS rated_operations
     ),
     completeness($slots) AS completeness
-FROM weeks
-LEFT JOIN counts USING (account_id, week)
+FROM periods
+LEFT JOIN counts USING (account_id, $period)
