@@ -1,7 +1,8 @@
 """Charts of ages, hours of the week, sizes and coverage: rows of the warehouse in, an Altair chart out.
 
 Colours are keys of `palette`. Charts are as wide as their container; heights are in pixels. Unknown values
-are left blank. Times are UTC. `series` has the charts over time.
+are left blank. Times are UTC. Their data have names: a function with the rows stands beside each chart.
+`series` has the charts over time.
 """
 
 from collections.abc import Container
@@ -11,7 +12,8 @@ from typing import Final, TypeAlias
 
 import altair as alt
 
-from pipeline.report.data import CALENDAR_WEEKS, Row, Rows
+from pipeline.report.data import CALENDAR_WEEKS
+from pipeline.report.rows import Row, Rows
 from pipeline.report.sentences import WEEKDAYS, named
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -38,8 +40,7 @@ def curve(ages: Rows) -> Chart:
         alt.Tooltip("low:Q", title="at least", format=".2%"),
         alt.Tooltip("at_most:N", title="at most"),
     )
-    boxes = alt.InlineData(values=_boxes(ages))
-    base = alt.Chart(boxes).encode(color=color, tooltip=tips)
+    base = alt.Chart(alt.NamedData("boxes")).encode(color=color, tooltip=tips)
     bounded = base.transform_filter("isValid(datum.high)")
     layers = alt.layer(
         bounded.mark_rect(opacity=0.25).encode(x=x, x2="to:Q", y=y_of(y, "low"), y2="high:Q"),
@@ -56,7 +57,7 @@ def curve(ages: Rows) -> Chart:
     return sized(layers, 260)
 
 
-def _boxes(ages: Rows) -> Rows:
+def boxes(ages: Rows) -> Rows:
     """The bounds between each age and the next."""
     return [
         {
@@ -112,10 +113,10 @@ def _label_at_end(last: Row, what: str, dy: int) -> alt.Chart:
     return label
 
 
-def weekday_hour(rows: Rows, name: str) -> Chart:
+def weekday_hour(name: str) -> Chart:
     """A heat map of weekday by hour: ``operations_per_hour``, or ``open_rate`` where `has_rate`."""
     hours = "datum.value % 6 == 0 ? datum.value + ':00' : ''"
-    base = alt.Chart(alt.InlineData(values=_hours_of_week(rows))).encode(
+    base = alt.Chart(alt.NamedData("hours")).encode(
         x=alt.X(
             "hour:O",
             title="hour of creation, UTC",
@@ -144,7 +145,8 @@ def weekday_hour(rows: Rows, name: str) -> Chart:
     return sized(alt.layer(shown.encode(color=_gradient(name)), too_few), 7 * 22)
 
 
-def _hours_of_week(rows: Rows) -> Rows:
+def hours_of_week(rows: Rows) -> Rows:
+    """The hours of the week, in the order of the rows; without a rate where few emails were delivered."""
     return [
         {
             "weekday": WEEKDAYS[row["weekday"] - 1],
@@ -181,17 +183,8 @@ def has_rate(row: Row) -> bool:
 
 def sizes(rows: Rows) -> Chart:
     """Emails by the size of their operations, as horizontal bars."""
-    emails = sum(row["emails"] for row in rows)
     most = max((row["emails"] for row in rows), default=1)
-    shown = [
-        {
-            "size": row["size_class"],
-            "share": row["emails"] / emails if emails else 0,
-            **_chosen(row, *COUNTS, *_RATES),
-        }
-        for row in rows
-    ]
-    base = alt.Chart(alt.InlineData(values=shown)).encode(
+    base = alt.Chart(alt.NamedData("sizes")).encode(
         x=alt.X(
             "emails:Q",
             title="emails",
@@ -213,6 +206,19 @@ def sizes(rows: Rows) -> Chart:
     return sized(layers, 30 * len(rows))
 
 
+def size_rows(rows: Rows) -> Rows:
+    """The size classes, each with its share of the emails."""
+    emails = sum(row["emails"] for row in rows)
+    return [
+        {
+            "size": row["size_class"],
+            "share": row["emails"] / emails if emails else 0,
+            **_chosen(row, *COUNTS, *_RATES),
+        }
+        for row in rows
+    ]
+
+
 _CALENDAR: Final = {
     "final": ("final", "@blue", "@blue", "@on_blue"),
     "changing": ("still changing", "@paper", "@blue", "@ink"),
@@ -226,10 +232,8 @@ _CALENDAR: Final = {
 
 def coverage(days: Rows) -> Chart:
     """A calendar of the last half year, with the state of each day."""
-    newest = max(row["created_date"] for row in days)
-    first = _monday(newest) - timedelta(weeks=CALENDAR_WEEKS - 1)
-    recent = [row for row in days if row["created_date"] >= first]
-    base = alt.Chart(alt.InlineData(values=[_day_cell(row) for row in recent])).encode(
+    recent = _last_weeks(days)
+    base = alt.Chart(alt.NamedData("calendar")).encode(
         x=alt.X(
             "weekday:O",
             title=None,
@@ -262,6 +266,17 @@ def coverage(days: Rows) -> Chart:
     layers = alt.layer(boxes, base.mark_text().encode(text="text:N", color=ink))
     weeks = len({_monday(row["created_date"]) for row in recent})
     return sized(layers.resolve_scale(color="independent"), 27 * weeks)
+
+
+def calendar(days: Rows) -> Rows:
+    """The days of the calendar."""
+    return [_day_cell(row) for row in _last_weeks(days)]
+
+
+def _last_weeks(days: Rows) -> Rows:
+    newest = max(row["created_date"] for row in days)
+    first = _monday(newest) - timedelta(weeks=CALENDAR_WEEKS - 1)
+    return [row for row in days if row["created_date"] >= first]
 
 
 def _day_cell(row: Row) -> Row:

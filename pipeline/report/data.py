@@ -3,10 +3,10 @@
 All of it is aggregated and limited, so that the page stays small.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import duckdb
 
@@ -14,21 +14,20 @@ from pipeline.access.curves import delivery_by_age
 from pipeline.access.query import query_error
 from pipeline.errors import UsageError
 from pipeline.lake import engine
-from pipeline.lake.accounts import known_as
+from pipeline.lake.accounts import KnownAccount, known_as
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import AGES
 from pipeline.outputs.counting import Reading
 from pipeline.outputs.published import open_warehouse
 from pipeline.outputs.warehouse import ANOMALY_DAYS, ANOMALY_FEWEST_DAYS
-
-Row: TypeAlias = dict[str, Any]
-Rows: TypeAlias = list[Row]
+from pipeline.report.operations import Bands, Operations, by_period, read_bands
+from pipeline.report.rows import PERIODS, Row, Rows, query, rows
 
 MOST_DAYS: Final = 200
-"""A longer archive is shown by week."""
+"""More days are shown by week."""
 
 RECENT_DAYS: Final = 28
-"""Days in the headline and the size classes."""
+"""Days in the size classes."""
 
 CURVE_DAYS: Final = 90
 """Days of creation in the delivery curves."""
@@ -36,27 +35,39 @@ CURVE_DAYS: Final = 90
 CALENDAR_WEEKS: Final = 26
 """Weeks in the calendar of coverage; earlier days are only counted."""
 
-MOST_ACCOUNTS: Final = 8
-"""Accounts on one page: those with the most operations."""
+MOST_ACCOUNTS: Final = 10
+"""Accounts with a section: those with the most operations."""
+
+ALL_ACCOUNTS: Final = "All accounts"
+
+_STATES: Final = ["before", "final", "closed", "partial", "changing", "gaps"]
+"""The completeness of a period, the best known first."""
+
+_BEHIND: Final = timedelta(days=1)
+"""An account whose latest scan is so much older than another's is named."""
 
 _LAST_AGE: Final = AGES[-1][1]
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The data of one account. A list has the rows of the SQL file of its name.
+    """The data of one account, or of all together. A list has the rows of the SQL file of its name.
 
     Attributes:
-        account_id: the account.
+        account_id: the account; empty for all together.
+        name: its name in the configuration; its SID without one.
         operations: operations in the archive.
         first_day: the first UTC day with operations; None if there are none.
         last_day: the last one.
-        as_of: the account's latest scan, UTC.
-        is_weekly: whether `series` has weeks instead of days.
-        headline: sums and rates by period: recent and, if there are such days, settled and settled_before.
+        as_of: the latest scan, UTC.
+        newest: the latest scan of any account of the page: its day ends all periods.
+        days: counts and rates by day.
+        weeks: the same by week, if there are too many days for one chart; empty otherwise.
+        periods: sums and rates by period, also of settled and settled_before if there are such weeks.
+        chosen: by period, the largest and the worst operations, and why emails failed.
+        behind: of all together, the names of the accounts that were not scanned for a day.
         reading: the reading of the counts that the rates use; None if there is none.
-        series: volume and rates over time.
-        anomalies: unusual rates within the time of `series`.
+        anomalies: unusual rates.
         judged_days: by rate, the number of days with an expected range.
         curve: bounds of what was delivered and opened, by age.
         weekday_hour: 168 rows.
@@ -65,20 +76,41 @@ class Account:
     """
 
     account_id: str
+    name: str
     operations: int
     first_day: date | None
     last_day: date | None
     as_of: datetime | None
-    is_weekly: bool
-    headline: dict[str, Row]
-    reading: Reading | None
-    series: Rows
-    anomalies: Rows
-    judged_days: dict[str, int]
-    curve: Rows
-    weekday_hour: Rows
-    sizes: Rows
-    coverage: Rows
+    newest: datetime | None
+    days: Rows
+    weeks: Rows
+    periods: Mapping[str, Row]
+    chosen: Mapping[str, Operations]
+    behind: Sequence[str] = ()
+    reading: Reading | None = None
+    anomalies: Rows = field(default_factory=list)
+    judged_days: Mapping[str, int] = field(default_factory=dict)
+    curve: Rows = field(default_factory=list)
+    weekday_hour: Rows = field(default_factory=list)
+    sizes: Rows = field(default_factory=list)
+    coverage: Rows = field(default_factory=list)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another account was scanned a day after this one's latest scan."""
+        return _is_behind(self.as_of, self.newest)
+
+    def first_of(self, period: str) -> date:
+        """The first day of a period."""
+        if period == "all" or self.newest is None:
+            return date.min
+        return self.newest.date() - timedelta(days=int(period) - 1)
+
+    def series(self, period: str) -> Rows:
+        """The days of a period, or its weeks if there are too many days for a chart."""
+        if period == "all" and self.weeks:
+            return self.weeks
+        return [row for row in self.days if row["period"] >= self.first_of(period)]
 
 
 def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Account], list[str]]:
@@ -86,27 +118,20 @@ def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Acco
 
     Args:
         lake: the archive.
-        accounts: only those with these SIDs or names; all if empty. The one with the most operations comes
-            first.
+        accounts: only those with these SIDs or names; all if empty.
 
     Returns:
-        At most `MOST_ACCOUNTS` accounts, and the ids of the others.
+        All accounts together, if there are several, and then at most `MOST_ACCOUNTS`, the one with the most
+        operations first; and the names of the others.
 
     Raises:
         UsageError: there is no archive, no warehouse, or no such account.
         ArchiveError: DuckDB can't read the warehouse.
     """
-    wanted = {one.sid for one in known_as(lake.must_exist(), accounts)}
+    wanted = {one.sid: one for one in known_as(lake.must_exist(), accounts)}
     try:
         with open_warehouse(lake) as connection:
-            _copy_coverage(connection)
-            found = _query(connection, "accounts")
-            if accounts:
-                found = [row for row in found if row["account_id"] in wanted]
-            shown = found[:MOST_ACCOUNTS]
-            since = _copy_curves(connection, [row["account_id"] for row in shown])
-            read = [_read(connection, row, since.get(row["account_id"])) for row in shown]
-            return read, [row["account_id"] for row in found[MOST_ACCOUNTS:]]
+            return _read(connection, wanted)
     except duckdb.CatalogException as error:
         msg = (
             f"the warehouse of {lake.root} is an older version's: make it with "
@@ -115,6 +140,34 @@ def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Acco
         raise UsageError(msg) from error
     except duckdb.Error as error:
         raise query_error(error) from error
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, KnownAccount]
+) -> tuple[list[Account], list[str]]:
+    _copy_coverage(connection)
+    found = [
+        row | {"name": wanted[row["account_id"]].name}
+        for row in query(connection, "accounts")
+        if row["account_id"] in wanted
+    ]
+    if not found:
+        return [], []
+    names = {row["account_id"]: row["name"] for row in found}
+    newest = max((row["as_of"] for row in found if row["as_of"]), default=None)
+    bands = read_bands(connection, names, newest.date()) if newest else Bands([], [])
+    since = _copy_curves(connection, [*names][:MOST_ACCOUNTS])
+    read = [
+        _account(connection, row, newest, bands, since.get(row["account_id"]))
+        for row in found[:MOST_ACCOUNTS]
+    ]
+    if len(found) > 1:
+        read.insert(0, _total(connection, found, newest, bands))
+    return read, [row["name"] for row in found[MOST_ACCOUNTS:]]
+
+
+def _is_behind(as_of: datetime | None, newest: datetime | None) -> bool:
+    return newest is not None and (as_of is None or newest - as_of > _BEHIND)
 
 
 def _copy_coverage(connection: duckdb.DuckDBPyConnection) -> None:
@@ -138,7 +191,7 @@ def _copy_curves(
     """
     since: dict[str, datetime] = {
         row["account_id"]: row["newest_hour"] - timedelta(days=CURVE_DAYS)
-        for row in _query(connection, "newest_known", last_age=_LAST_AGE)
+        for row in query(connection, "newest_known", last_age=_LAST_AGE)
         if row["account_id"] in accounts
     }
     if since:
@@ -148,51 +201,71 @@ def _copy_curves(
     return since
 
 
-def _read(connection: duckdb.DuckDBPyConnection, row: Row, since: datetime | None) -> Account:
+def _total(
+    connection: duckdb.DuckDBPyConnection, found: Rows, newest: datetime | None, bands: Bands
+) -> Account:
+    """All accounts together: what can be added up."""
+    return Account(
+        account_id="",
+        name=ALL_ACCOUNTS,
+        operations=sum(row["operations"] for row in found),
+        first_day=min((row["first_day"] for row in found if row["first_day"]), default=None),
+        last_day=max((row["last_day"] for row in found if row["last_day"]), default=None),
+        as_of=newest,
+        newest=newest,
+        behind=[row["name"] for row in found if _is_behind(row["as_of"], newest)],
+        **_sums(connection, [row["account_id"] for row in found], newest, bands),
+    )
+
+
+def _account(
+    connection: duckdb.DuckDBPyConnection,
+    row: Row,
+    newest: datetime | None,
+    bands: Bands,
+    since: datetime | None,
+) -> Account:
     account = row["account_id"]
-    series = _query(connection, "daily", account=account)
-    is_weekly = len(series) > MOST_DAYS
-    if is_weekly:
-        series = _query(connection, "weekly", account=account)
-    first = series[0]["period"] if series else None
-    anomalies = _query(connection, "anomalies", account=account)
+    judged = {
+        "account": account,
+        "days_before": ANOMALY_DAYS,
+        "fewest_days": ANOMALY_FEWEST_DAYS,
+    }
     curve = delivery_by_age("FROM recent_curves WHERE account_id = $account AND hour > $since")
     return Account(
         **row,
-        is_weekly=is_weekly,
-        headline={
-            one["period"]: one
-            for one in _query(connection, "headline", account=account, days=RECENT_DAYS)
-        },
+        newest=newest,
+        **_sums(connection, [account], newest, bands),
         reading=next((one for one in _readings(connection) if one.account_id == account), None),
-        series=series,
-        anomalies=[one for one in anomalies if first is not None and one["created_date"] >= first],
+        anomalies=query(connection, "anomalies", account=account),
         judged_days={
-            one["rate"]: one["days"]
-            for one in _query(
-                connection,
-                "judged_days",
-                account=account,
-                days_before=ANOMALY_DAYS,
-                fewest_days=ANOMALY_FEWEST_DAYS,
-            )
+            one["rate"]: one["days"] for one in query(connection, "judged_days", **judged)
         },
-        curve=_rows(connection, curve, account=account, since=since) if since else [],
-        weekday_hour=_query(connection, "weekday_hour", account=account),
-        sizes=_query(connection, "sizes", account=account, days=RECENT_DAYS),
-        coverage=_query(connection, "coverage", account=account),
+        curve=rows(connection, curve, account=account, since=since) if since else [],
+        weekday_hour=query(connection, "weekday_hour", account=account),
+        sizes=query(connection, "sizes", account=account, days=RECENT_DAYS),
+        coverage=query(connection, "coverage", account=account),
     )
+
+
+def _sums(
+    connection: duckdb.DuckDBPyConnection,
+    accounts: list[str],
+    newest: datetime | None,
+    bands: Bands,
+) -> dict[str, Any]:
+    """What is summed over accounts: one, or all together."""
+    days = query(connection, "days", accounts=accounts, states=_STATES)
+    is_long = len(days) > MOST_DAYS
+    values = {"accounts": accounts, "last_day": newest and newest.date(), "periods": [*PERIODS]}
+    return {
+        "days": days,
+        "weeks": query(connection, "weeks", accounts=accounts, states=_STATES) if is_long else [],
+        "periods": {one["period"]: one for one in query(connection, "periods", **values)},
+        "chosen": by_period(bands, accounts),
+    }
 
 
 def _readings(connection: duckdb.DuckDBPyConnection) -> list[Reading]:
     found = connection.sql(engine.sql("pipeline.outputs", "readings")).to_arrow_table().to_pylist()
     return [Reading(**row) for row in found]
-
-
-def _query(connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> Rows:
-    return _rows(connection, engine.sql("pipeline.report", name), **values)
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, query: str, **values: Any) -> Rows:
-    rows: Rows = connection.sql(query, params=values or None).to_arrow_table().to_pylist()
-    return rows

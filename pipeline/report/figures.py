@@ -1,11 +1,12 @@
 """The charts of an account, each with its title and its text alternative."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pipeline.report import charts, sentences, series
-from pipeline.report.data import Account, Rows
+from pipeline.report.data import Account
+from pipeline.report.rows import CHOSEN, PERIODS, Rows
 
 LEGEND: Final = (
     "filled: final; hollow: still changing; pale: partly known or closed; ◆ unusual, with the range "
@@ -20,16 +21,24 @@ class Figure:
     Attributes:
         key: its name in the page, in file names and in Dagster.
         title: its title.
-        text: the text alternative: what the chart shows, in sentences.
-        chart: the chart.
+        texts: the text alternative by period: what the chart shows, in sentences. A chart that has the same
+            data in all periods has one text, of the first chosen one.
+        chart: the chart, whose data have names.
+        data: the rows by their names; of all days in a chart over time.
         note: how to read it; may be empty.
     """
 
     key: str
     title: str
-    text: str
+    texts: Mapping[str, str]
     chart: charts.Chart
+    data: Mapping[str, Rows]
     note: str = ""
+
+    @property
+    def text(self) -> str:
+        """The text of the period that is chosen at first."""
+        return self.texts[CHOSEN]
 
 
 _READ: Final = {"delivery_rate", "open_rate", "delivery_curve", "open_rate_by_hour", "sizes"}
@@ -40,29 +49,24 @@ def figures(account: Account) -> Iterator[Figure]:
     """The figures of an account, in the page's order; none if it has no operations."""
     assumed = sentences.assumption(account)
     for figure in _figures(account):
-        yield replace(figure, text=figure.text + assumed) if figure.key in _READ else figure
+        if figure.key in _READ and assumed:
+            texts = {period: text + assumed for period, text in figure.texts.items()}
+            yield replace(figure, texts=texts)
+        else:
+            yield figure
 
 
 def _figures(account: Account) -> Iterator[Figure]:
-    if not account.series:
+    if not account.days:
         return
-    unit = "week" if account.is_weekly else "day"
-    yield Figure(
-        "volume",
-        f"Emails by {unit} of creation",
-        sentences.volume(account),
-        series.volume(account.series, is_weekly=account.is_weekly),
-        LEGEND,
-    )
-    for name, title in sentences.RATE_NAMES.items():
-        chart = series.rate(account.series, account.anomalies, name, is_weekly=account.is_weekly)
-        yield Figure(name, f"{title} by {unit}", sentences.rate(account, name), chart, LEGEND)
+    yield from _over_time(account)
     if account.curve:
         yield Figure(
             "delivery_curve",
             "Delivered and opened by age",
-            sentences.curve(account.curve),
+            {CHOSEN: sentences.curve(account.curve)},
             charts.curve(account.curve),
+            {"boxes": charts.boxes(account.curve)},
             sentences.resolution(account.curve),
         )
     if any(row["known_hours"] for row in account.weekday_hour):
@@ -71,29 +75,48 @@ def _figures(account: Account) -> Iterator[Figure]:
         yield Figure(
             "sizes",
             "Emails by size of operation",
-            sentences.sizes(account.sizes),
+            {CHOSEN: sentences.sizes(account.sizes)},
             charts.sizes(account.sizes),
+            {"sizes": charts.size_rows(account.sizes)},
         )
-    yield Figure(
-        "coverage",
-        "How far each day is known",
-        sentences.coverage(account),
-        charts.coverage(account.coverage),
-    )
+    if account.coverage:
+        yield Figure(
+            "coverage",
+            "State of each day",
+            {CHOSEN: sentences.coverage(account)},
+            charts.coverage(account.coverage),
+            {"calendar": charts.calendar(account.coverage)},
+        )
+
+
+def _over_time(account: Account) -> Iterator[Figure]:
+    data = {
+        series.SERIES: series.series_rows(account.series("all")),
+        series.UNUSUAL: series.unusual_rows(account.anomalies),
+    }
+    volumes = {period: sentences.volume(account, period) for period in PERIODS}
+    yield Figure("volume", "Emails", volumes, series.volume(), data, LEGEND)
+    for name, title in sentences.RATE_NAMES.items():
+        has_unusual = any(one["rate"] == name for one in account.anomalies)
+        texts = {period: sentences.rate(account, name, period) for period in PERIODS}
+        yield Figure(name, title, texts, series.rate(name, has_unusual=has_unusual), data, LEGEND)
 
 
 def _heat_maps(hours: Rows) -> Iterator[Figure]:
+    data = {"hours": charts.hours_of_week(hours)}
     yield Figure(
         "weekday_hour",
         "Operations by weekday and hour",
-        sentences.weekday_hour(hours),
-        charts.weekday_hour(hours, "operations_per_hour"),
+        {CHOSEN: sentences.weekday_hour(hours)},
+        charts.weekday_hour("operations_per_hour"),
+        data,
         "Mean of the weeks in which the hour is final or closed. Blank: unknown so far",
     )
     yield Figure(
         "open_rate_by_hour",
         "Open rate by weekday and hour",
-        sentences.open_rate_by_hour([row for row in hours if charts.has_rate(row)]),
-        charts.weekday_hour(hours, "open_rate"),
+        {CHOSEN: sentences.open_rate_by_hour([row for row in hours if charts.has_rate(row)])},
+        charts.weekday_hour("open_rate"),
+        data,
         f"A dot: fewer than {charts.FEWEST_DELIVERED} emails delivered. Blank: unknown so far",
     )

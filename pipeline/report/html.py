@@ -1,9 +1,11 @@
 """The report's HTML: text, tables and charts in one file that needs no network.
 
-It includes Vega once, and each chart as JSON. A content security policy forbids every request, so that
-opening the page reveals nothing to a server.
+It includes Vega once, compressed, and for each account the charts and their rows as JSON. A content security
+policy forbids every request, so that opening the page reveals nothing to a server.
 """
 
+import base64
+import gzip
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -14,18 +16,29 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from pipeline.report import charts, sentences
-from pipeline.report.data import Account, Row
+from pipeline.report import blocks, sentences
+from pipeline.report.data import Account
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
 from pipeline.report.png import vegalite_version
+from pipeline.report.rows import CHOSEN, PERIODS, Row, Rows
 
 _SNIPPET: Final = "window.drawChart = vegaEmbed;"
-_CARDS: Final = (
-    ("emails", "Emails", False),
-    ("operations", "Operations", False),
-    *((name, title, True) for name, title in sentences.RATE_NAMES.items()),
+
+_EMBEDDED: Final = (
+    *(
+        "period",
+        "completeness",
+        "known",
+        "operations",
+        "emails",
+        "attempted",
+        "delivered",
+        "opened",
+    ),
+    *("undelivered", "failed", "canceled"),
 )
+"""Columns of the days and weeks that the page's script has; it divides the rates itself."""
 
 
 def render(
@@ -35,7 +48,7 @@ def render(
 
     Args:
         accounts: the accounts, each with its figures: one section each.
-        left_out: accounts without a section; the page names them.
+        left_out: names of accounts without a section.
         vega: the script that `vega` returns.
     """
     environment = Environment(
@@ -45,15 +58,23 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sections = [_section(account, drawn) for account, drawn in accounts]
+    environment.globals |= {
+        "percent": sentences.percent,
+        "number": blocks.number,
+        "duration": sentences.duration,
+        "rates": sentences.RATE_NAMES,
+    }
+    shown = [account for account, _ in accounts]
     return environment.get_template("page.html").render(
-        sections=sections,
+        sections=[_section(account, drawn, shown) for account, drawn in accounts],
         left_out=left_out,
+        periods={period: sentences.period_name(period) for period in PERIODS},
+        chosen=CHOSEN,
         style=Markup(_file("page.css")),  # noqa: S704 - our own file
         script=Markup(_file("page.js")),  # noqa: S704 - our own file
-        vega=Markup(vega),  # noqa: S704 - built by vl-convert
-        has_charts=any(section["figures"] for section in sections),
-        themes=_json({"light": LIGHT, "dark": DARK}),
+        vega=vega,
+        has_charts=any(drawn for _, drawn in accounts),
+        themes=_json({"light": LIGHT, "dark": DARK, "config": CONFIG}),
         colours=Markup(_colours()),  # noqa: S704 - our own palette
         meanings=_MEANINGS,
     )
@@ -61,20 +82,20 @@ def render(
 
 @cache
 def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as a script of some 900 kB that sets ``drawChart``; takes seconds."""
+    """Vega, Vega-Lite and Vega-Embed as a script that sets ``drawChart``: base 64 of gzip. Takes seconds."""
     bundle = vl_convert.javascript_bundle(_SNIPPET, vegalite_version())
-    # Within HTML, "</script" would end the script.
-    bundle = bundle.replace("</script", "<\\/script")
-    return f"(() => {{{bundle}}})();"
+    script = f"(() => {{{bundle}}})();"
+    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
 
 
 _MEANINGS: Final = (
     ("Emails", "the sum of the operations' total, whether sent or not"),
+    ("Attempted", "all emails but the canceled, scheduled and queued ones"),
     ("Delivery rate", "delivered emails / attempted emails"),
     ("Open rate", "opened emails / delivered emails; opens come over days"),
     ("Undelivered rate", "undelivered emails / attempted emails"),
     ("Failure rate", "failed emails / attempted emails"),
-    ("Attempted", "all emails but the canceled, scheduled and queued ones"),
+    ("On the way", "attempted emails that are not delivered, undelivered or failed yet"),
     ("Final", "every hour had its last scan shortly before its deadline"),
     ("Still changing", "hours are still scanned: numbers can rise, opens most of all"),
     ("Closed", "past its deadline without a final scan: late changes may be missing"),
@@ -82,7 +103,7 @@ _MEANINGS: Final = (
         "Partly known",
         "some hours were past their deadline at the first scan: only what the API still had is counted",
     ),
-    ("Gap", "an hour was not scanned before its deadline and is lost; its day has no rates"),
+    ("Lost hours", "hours that were not scanned before their deadline; their day has no rates"),
     (
         "Unusual",
         "a rate outside the range expected from the median of the 28 days before",
@@ -90,89 +111,94 @@ _MEANINGS: Final = (
 )
 
 
-def _section(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
-    has_any = bool(account.series)
-    recent, settled = account.headline.get("recent"), account.headline.get("settled")
+def _section(account: Account, drawn: Sequence[Figure], shown: Sequence[Account]) -> dict[str, Any]:
+    week, before = account.periods.get("settled"), account.periods.get("settled_before")
+    known = sentences.known(account) if account.days else ""
     return {
         "account": account,
-        "summary": sentences.summary(account) if has_any else [],
-        "cards": [_card(account, recent, *card) for card in _CARDS] if recent else [],
-        "undecided": sentences.undecided(account) if has_any else "",
+        "scanned": sentences.scanned_until(account),
+        "known": known[:1].upper() + known[1:],
+        "undecided": sentences.undecided(account) if account.days else "",
         "both_readings": sentences.BOTH_READINGS,
-        "recent": sentences.period(recent) if recent else "",
-        "settled": sentences.span(settled["first_day"], settled["last_day"]) if settled else "",
-        "is_recent_changing": recent is not None and recent["is_changing"],
-        "figures": {
-            figure.key: {
-                "title": figure.title,
-                "text": figure.text,
-                "note": figure.note,
-                "spec": _spec(figure.chart, figure.text),
-            }
-            for figure in drawn
-        },
-        "rates": sentences.RATE_NAMES,
-        "series": [
-            row
-            | {
-                "name": sentences.named(row["period"], is_weekly=account.is_weekly),
-                "known": sentences.how_known(row),
-            }
-            for row in account.series
-        ],
-        "anomalies": [
-            {
-                "day": sentences.named(one["created_date"]),
-                "rate": sentences.RATE_NAMES[one["rate"]],
-                "value": sentences.percent(one["value"]),
-                "expected": f"{one['low']:.2%} to {one['high']:.2%}",
-                "emails": f"{one['emails']:,}",
-            }
-            for one in account.anomalies
-        ],
-        "percent": sentences.percent,
-        "duration": sentences.duration,
+        "blocks": [_block(account, period, shown) for period in PERIODS],
+        "comparison": blocks.comparison(account),
+        "settled": sentences.span(week["first_day"], week["last_day"]) if week else "",
+        "before": sentences.span(before["first_day"], before["last_day"]) if before else "",
+        "figures": {figure.key: _figure(figure) for figure in drawn},
+        "data": _json(_data(account, drawn)),
+        "days": [_day(row) for row in account.series(CHOSEN)],
+        "anomalies": [_anomaly(one) for one in account.anomalies[:20]],
     }
 
 
-def _card(account: Account, recent: Row, name: str, title: str, is_rate: bool) -> dict[str, str]:  # noqa: FBT001 - from _CARDS
-    settled, before = account.headline.get("settled"), account.headline.get("settled_before")
-
-    def shown(period: Row) -> str:
-        return sentences.percent(period[name]) if is_rate else f"{period[name]:,}"
-
+def _block(account: Account, period: str, shown: Sequence[Account]) -> dict[str, Any]:
+    """What a section shows of a period."""
+    sums, chosen = account.periods.get(period), account.chosen.get(period)
     return {
-        "name": name,
-        "title": title,
-        "value": shown(recent),
-        "otherwise": sentences.percent(recent[f"{name}_exclusive"])
-        if name in {"delivery_rate", "open_rate"} and sentences.assumption(account)
-        else "",
-        "settled": shown(settled) if settled else "",
-        "settled_change": change(settled, before, name) if settled and before else "",
+        "period": period,
+        "title": sentences.period(sums) if sums else sentences.period_name(period),
+        "summary": sentences.summary(account, period) if account.days else [],
+        "sums": sums,
+        "cards": blocks.cards(account, sums) if sums else [],
+        "funnel": blocks.funnel(sums) if sums else [],
+        "unrated": sums["operations"] - sums["rated_operations"] if sums else 0,
+        "reasons": sentences.reasons(chosen) if chosen else "",
+        "reason_rows": blocks.reason_rows(chosen.reasons) if chosen else [],
+        "worst": blocks.operation_rows(chosen.worst) if chosen else [],
+        "largest": blocks.operation_rows(chosen.largest) if chosen else [],
+        "listed": sentences.listed(account, period),
+        "accounts": []
+        if account.account_id
+        else [(one, one.periods.get(period)) for one in shown if one.account_id],
     }
 
 
-def change(period: Row, before: Row, name: str) -> str:
-    """The change from the period before; empty if one of the two has no value."""
-    new, old = period[name], before[name]
-    if new is None or old is None:
-        return ""
-    if name.endswith("_rate"):
-        points = 100 * (new - old)
-        return f"{_sign(round(points, 2))}{abs(points):.2f} points"
-    if not old:
-        return ""
-    ratio = new / old - 1
-    return f"{_sign(round(100 * ratio, 1))}{abs(ratio):.1%}"
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "title": figure.title,
+        "texts": figure.texts,
+        "note": figure.note,
+        "data": [*figure.data],
+        "spec": _json(figure.chart.to_dict()),
+    }
 
 
-def _sign(value: float) -> str:
-    return "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else "±"
+def _data(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
+    """The rows that the page's script draws, as columns: the charts' by their names, days and weeks."""
+    charts = {
+        name: rows for figure in drawn for name, rows in figure.data.items() if name != "series"
+    }
+    periods = {
+        name: [
+            row | {"period": f"{row['period']}", "known": sentences.how_known(row)} for row in rows
+        ]
+        for name, rows in (("days", account.days), ("weeks", account.weeks))
+    }
+    firsts = {period: f"{account.first_of(period)}" for period in PERIODS}
+    return {
+        "name": account.name,
+        "firsts": firsts,
+        "tables": {name: _columns(rows, list(rows[0])) for name, rows in charts.items() if rows}
+        | {name: _columns(rows, _EMBEDDED) for name, rows in periods.items()},
+    }
 
 
-def _spec(chart: charts.Chart, text: str) -> Markup:
-    return _json(chart.to_dict() | {"description": text, "config": CONFIG})
+def _columns(rows: Rows, names: Sequence[str]) -> dict[str, Any]:
+    return {"columns": names, "rows": [[row[name] for name in names] for row in rows]}
+
+
+def _day(row: Row) -> dict[str, Any]:
+    return row | {"name": sentences.named(row["period"]), "known": sentences.how_known(row)}
+
+
+def _anomaly(one: Row) -> dict[str, str]:
+    return {
+        "day": sentences.named(one["created_date"]),
+        "rate": sentences.RATE_NAMES[one["rate"]],
+        "value": sentences.percent(one["value"]),
+        "expected": f"{one['low']:.2%} to {one['high']:.2%}",
+        "emails": f"{one['emails']:,}",
+    }
 
 
 def _json(value: Any) -> Markup:
@@ -182,13 +208,13 @@ def _json(value: Any) -> Markup:
 
 
 def _colours() -> str:
-    """The palette as CSS variables, by scheme."""
+    """The palette as CSS variables, by scheme. Paper is always light."""
 
     def variables(keys: Palette) -> str:
         return ";".join(f"--{key[1:]}:{colour}" for key, colour in keys.items())
 
-    dark = variables(DARK)
-    return f":root{{{variables(LIGHT)}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+    light, dark = variables(LIGHT), variables(DARK)
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
 def _file(name: str) -> str:

@@ -33,6 +33,7 @@ def png(
             "width": width,
             "padding": 12,
             "title": {"text": figure.title, "subtitle": subtitle},
+            "datasets": dict(figure.data),
             "config": CONFIG | {"font": _FONT},
         },
         LIGHT,

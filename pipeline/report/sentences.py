@@ -1,12 +1,14 @@
 """The report's sentences: the text alternative of each chart, the summary, and how values are written."""
 
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import groupby
 from typing import Final
 
 from pipeline.outputs.warehouse import ANOMALY_FEWEST_DAYS
-from pipeline.report.data import CALENDAR_WEEKS, Account, Row, Rows
+from pipeline.report.data import CALENDAR_WEEKS, Account
+from pipeline.report.operations import DAYS, Operations
+from pipeline.report.rows import CHOSEN, Row, Rows
 
 RATE_NAMES: Final = {
     "delivery_rate": "Delivery rate",
@@ -70,10 +72,29 @@ def many(n: float, one: str) -> str:
     return f"{n:,.0f} {one}" if n == 1 else f"{n:,.0f} {one}s"
 
 
-def summary(account: Account) -> list[str]:
-    """The account's last weeks in a few sentences."""
-    recent = account.headline.get("recent")
-    return [*([_recent(recent)] if recent else []), unusual(account), known(account)]
+def scanned_until(account: Account) -> str:
+    """How fresh the data are."""
+    if account.as_of is None:
+        return "Never scanned."
+    return f"Scanned until {moment(account.as_of)}."
+
+
+def moment(at: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{named(at.date())} {at:%H:%M} UTC"
+
+
+def period_name(period: str) -> str:
+    """A period as a reader chooses it."""
+    return "All" if period == "all" else f"{period} days"
+
+
+def summary(account: Account, period: str) -> list[str]:
+    """A period in a few sentences."""
+    return [
+        *([_recent(account.periods[period])] if period in account.periods else []),
+        *([unusual(account, period)] if account.account_id else []),
+    ]
 
 
 BOTH_READINGS: Final = (
@@ -92,7 +113,7 @@ def assumption(account: Account) -> str:
 
 def undecided(account: Account) -> str:
     """The banner of an undecided reading, with the rates under both; empty if it is decided."""
-    recent = account.headline.get("recent")
+    recent = account.periods.get(CHOSEN)
     if account.reading is None or account.reading.warning is None:
         return ""
     text = f"{account.reading.warning}."
@@ -132,19 +153,26 @@ def period(recent: Row) -> str:
     return f"{length} from {short(first)} {first:%Y %H:%M} UTC"
 
 
-def unusual(account: Account) -> str:
-    """The days with unusual rates."""
+def unusual(account: Account, period: str) -> str:
+    """The days of a period with unusual rates."""
     if not any(account.judged_days.values()):
         return f"No day has an expected range yet: that takes {ANOMALY_FEWEST_DAYS} earlier days with rates."
-    days = [list(rows) for _, rows in groupby(account.anomalies, lambda one: one["created_date"])]
+    days = [
+        list(rows)
+        for _, rows in groupby(_anomalies(account, period), lambda one: one["created_date"])
+    ]
     if not days:
-        judged = max(account.judged_days.values())
-        return f"Of the {many(judged, 'day')} with an expected range, none was unusual."
+        return "No day was unusual."
     count = "One day was unusual" if len(days) == 1 else f"{len(days)} days were unusual"
     shown = "; ".join(
         f"{named(rows[0]['created_date'])}: {_rates(rows)}" for rows in days[:_NAMED_DAYS]
     )
     return f"{count}. {shown}{'; and earlier ones' if len(days) > _NAMED_DAYS else ''}."
+
+
+def _anomalies(account: Account, period: str) -> Rows:
+    first = account.first_of(period)
+    return [one for one in account.anomalies if one["created_date"] >= first]
 
 
 def _rates(anomalies: Rows) -> str:
@@ -156,9 +184,14 @@ def _rates(anomalies: Rows) -> str:
 
 
 def known(account: Account) -> str:
-    """The number of days in each state of coverage."""
+    """The number of days in each state."""
     states = Counter(row["state"] for row in account.coverage)
     lost = sum(row["gap_slots"] for row in account.coverage)
+    if not account.coverage:
+        states = Counter(
+            "gap" if row["lost_hours"] else row["completeness"] for row in account.days
+        )
+        lost = sum(row["lost_hours"] for row in account.days)
     gaps = f"{many(lost, 'hour')} of {many(states['gap'], 'day')} are lost" if lost else ""
     parts = [
         f"{many(states['final'], 'day')} {'is' if states['final'] == 1 else 'are'} final",
@@ -170,40 +203,49 @@ def known(account: Account) -> str:
     return f"{', '.join(part for part in parts if part)}."
 
 
-def volume(account: Account) -> str:
+def volume(account: Account, period: str) -> str:
     """Text of the chart of emails over time."""
-    unit = "week" if account.is_weekly else "day"
-    most = max(account.series, key=lambda row: row["emails"])
-    total = sum(row["emails"] for row in account.series)
-    when = named(most["period"], is_weekly=account.is_weekly)
-    is_final = all(row["completeness"] == "final" for row in account.series)
+    rows, unit, is_weekly = _series(account, period)
+    if not rows:
+        return "No operations were created on these days."
+    most = max(rows, key=lambda row: row["emails"])
+    total = sum(row["emails"] for row in rows)
+    when = named(most["period"], is_weekly=is_weekly)
+    is_final = all(row["completeness"] == "final" for row in rows)
     return (
-        f"The operations created in {many(len(account.series), unit)} have "
+        f"The operations created in {many(len(rows), unit)} have "
         f"{many(total, 'email')}{'' if is_final else ', as far as known'}; the most, {most['emails']:,}, "
-        f"{'in the' if account.is_weekly else 'on'} {when}.{_changing(account.series, unit)}"
+        f"{'in the' if is_weekly else 'on'} {when}.{_changing(rows, unit)}"
     )
 
 
-def rate(account: Account, name: str) -> str:
+def _series(account: Account, period: str) -> tuple[Rows, str, bool]:
+    """The rows of a chart over time, their unit, and whether that is a week."""
+    is_weekly = period == "all" and bool(account.weeks)
+    return account.series(period), "week" if is_weekly else "day", is_weekly
+
+
+def rate(account: Account, name: str, period: str) -> str:
     """Text of the chart of one rate over time."""
-    unit = "week" if account.is_weekly else "day"
-    rows = [row for row in account.series if row[name] is not None]
+    every, unit, is_weekly = _series(account, period)
+    rows = [row for row in every if row[name] is not None]
     if not rows:
         return f"No {unit} has a {RATE_NAMES[name].lower()}."
     low = min(rows, key=lambda row: row[name])
     high = max(rows, key=lambda row: row[name])
-    left = [one for one in account.anomalies if one["rate"] == name]
     is_final = all(row["completeness"] == "final" for row in rows)
     text = (
         f"{RATE_NAMES[name]}{'' if is_final else ', as far as known'}: between {percent(low[name])} "
-        f"({named(low['period'], is_weekly=account.is_weekly)}) and {percent(high[name])} "
-        f"({named(high['period'], is_weekly=account.is_weekly)}).{_changing(account.series, unit)}"
+        f"({named(low['period'], is_weekly=is_weekly)}) and {percent(high[name])} "
+        f"({named(high['period'], is_weekly=is_weekly)}).{_changing(every, unit)}"
     )
-    judged = account.judged_days.get(name, 0)
-    if not judged:
+    if not account.account_id:
+        return text
+    if not account.judged_days.get(name, 0):
         return f"{text} No day has an expected range yet."
+    left = [one for one in _anomalies(account, period) if one["rate"] == name]
     if not left:
-        return f"{text} Of the {many(judged, 'day')} with an expected range, none left it."
+        return f"{text} No day was unusual."
     return text + "".join(
         f" {named(one['created_date'])} was {one['direction']} what was expected, "
         f"{percent(one['low'])} to {percent(one['high'])}."
@@ -218,6 +260,28 @@ def _changing(rows: Rows, unit: str) -> str:
     text = f" {many(changing, unit)} can still change." if changing else ""
     text += f" {many(partial, unit)} partly known." if partial else ""
     return text + (f" {many(gaps, unit)} with lost hours." if gaps else "")
+
+
+def reasons(found: Operations) -> str:
+    """How many of the operations with failed emails have a known reason."""
+    if not found.with_failed:
+        return "No operation has failed emails."
+    text = f"{many(found.with_failed, 'operation')} with failed emails"
+    if found.with_reason == found.with_failed:
+        return f"{text}; the reasons of all of them are known."
+    return (
+        f"{text}; the reasons of {found.with_reason:,} are known. They are fetched by id, also after the "
+        "operation was scanned."
+    )
+
+
+def listed(account: Account, period: str) -> str:
+    """From when on operations are listed; empty if that is the whole period."""
+    first = account.first_day
+    if period != "all" or first is None or account.newest is None:
+        return ""
+    is_older = first <= account.newest.date() - timedelta(days=DAYS)
+    return f"Operations and reasons are those of the last {DAYS} days." if is_older else ""
 
 
 def curve(ages: Rows) -> str:
@@ -240,20 +304,19 @@ def _bounds(age: Row, what: str) -> str:
 
 
 def resolution(ages: Rows) -> str:
-    """The resolution of the curves: at which ages scans took place."""
+    """How to read the curves: from which hours they are, and how exact."""
     first = next((row for row in ages if row["seen_hours"] * 2 >= row["hours"]), ages[-1])
     before, after = first["scan_before_minutes"], first["scan_after_minutes"]
-    text = f"{_cohort(first)} By the age of {first['age']}, {first['seen_hours']:,} of them had been scanned"
+    text = f"{_cohort(first)} {first['seen_hours']:,} of them were scanned before the age of {first['age']}"
     if before is not None and after is not None:
         text += (
-            f", half of them at an age of {duration(before)} or more, and half were scanned next at "
-            f"{duration(after)} or later"
+            f": half of these at {duration(before)} or later, and next at {duration(after)} or later "
+            "(medians)"
         )
     return (
-        f"{text}. Changes between two scans are not observed: the true value lies in the box, between "
-        "what the last scan by an age found and what a later scan of the whole hour found. Without such a "
-        "later scan there is no upper bound. Changes between an hour's final scan and its deadline are not "
-        "observed either."
+        f"{text}. Changes between two scans are not observed, so the true share lies between the two lines: "
+        "the lower one is what the last scan before an age found, the upper one what a later scan found. "
+        "Without a later scan there is no upper bound. Changes after the final scan are not observed."
     )
 
 
@@ -261,11 +324,11 @@ def _cohort(age: Row) -> str:
     """The hours of creation in the curves: those with a final scan."""
     hours, past = age["hours"], age["past_hours"]
     if hours == past:
-        whole = "the one hour" if past == 1 else f"all {past:,} hours"
-        return f"Of {whole} of creation past the deadline; each had its final scan."
+        whole = "The one hour" if past == 1 else f"All {past:,} hours"
+        return f"{whole} of creation past the deadline had a final scan."
     return (
-        f"Of {hours:,} of the {past:,} hours of creation past the deadline, {hours / past:.0%}: those that "
-        "had their final scan. The results of the others are unknown."
+        f"{hours:,} of the {past:,} hours of creation past the deadline, {hours / past:.0%}, had a final "
+        "scan. The others are left out."
     )
 
 

@@ -112,11 +112,11 @@ def _has(file: Path, content: bytes) -> bool:
 
 def _vega(lake: Lake) -> str:
     """Vega's script, cached in the archive's folder: building it takes seconds."""
-    kept = lake.derived(f"vega-{version('vl-convert-python')}.js")
+    kept = lake.derived(f"vega-{version('vl-convert-python')}.txt")
     try:
         return kept.read_text(encoding="utf-8")
     except FileNotFoundError:
         script = html.vega()
-    with lake.files.replacing(kept, lake.temporary_file("vega.js")) as file:
+    with lake.files.replacing(kept, lake.temporary_file("vega.txt")) as file:
         file.write(script.encode())
     return script

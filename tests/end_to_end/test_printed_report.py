@@ -12,16 +12,18 @@ from tests.end_to_end.conftest import Demo
 MARGIN = 12 / 25.4 * 72
 """The margin that the page asks for on both sides, in points."""
 
-AT_THE_RIGHT = ("27 Sep", "opened", "168 h", "40%", "34%", "Sat Sun")
-"""What charts have near their right edges."""
+AT_THE_RIGHT = ("30 Sep", "opened", "168 h", "40%", "34%", "Sat Sun", "14.42% 1.29% 0.20%")
+"""What charts and the table of days have near their right edges."""
 
 FOLLOWED_BY = {
-    "Over time": "The operations created in 30 days",
+    "Why emails failed": "operations with failed emails",
+    "Largest operations": "comms_operation_",
+    "The last settled week": "The newest 7 days in a row",
+    "Over time": "The operations created in 28 days",
     "How fast emails arrive": "attempted emails were delivered",
-    "When operations are created": "the busiest hour of the week",
-    "Which hours' emails are opened": "130 of the 168 hours of the week",
-    "Emails by size of operation": "operations of 1 email make the most",
-    "How far each day is known": "23 days are final",
+    "By hour of the week": "the busiest hour of the week",
+    "By size of operation": "operations of 1 email make the most",
+    "Completeness": "23 days are final",
 }
 """Headings, and what the captions of the charts below them say."""
 

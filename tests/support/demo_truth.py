@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -170,6 +171,7 @@ class DemoTruth:
 def state(record: dict[str, Any]) -> State:
     created = datetime.fromisoformat(record["createdAt"])
     return record["stats"] | {
+        "id": record["id"],
         "created": created,
         "hour": created.replace(minute=0, second=0, microsecond=0),
     }
@@ -190,6 +192,8 @@ def sums(states: Iterable[State]) -> State:
         "emails": total(lambda s: s["total"]),
         "attempted": attempted,
         "delivered": delivered,
+        "opened": opened,
+        **{name: total(itemgetter(name)) for name in ("undelivered", "failed", "canceled")},
         "delivery_rate": delivered / attempted if attempted else None,
         "open_rate": opened / delivered if delivered else None,
         "undelivered_rate": total(lambda s: s["undelivered"]) / attempted if attempted else None,

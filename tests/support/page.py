@@ -7,25 +7,58 @@ from pathlib import Path
 from typing import Any
 
 _FIGURE = re.compile(
-    r'<figure class="(\w+)".*?aria-label="([^"]*)".*?'
-    r'<script type="application/json">(.*?)</script>\s*<figcaption>(.*?)</figcaption>',
+    r'<figure class="(\w+)">\s*<h4[^>]*>(.*?)</h4>.*?'
+    r'<script type="application/json">(.*?)</script>\s*<figcaption[^>]*>(.*?)</figcaption>',
     re.DOTALL,
 )
 _CARD = re.compile(r'<li data-card="(\w+)">(.*?)</li>', re.DOTALL)
+_DATA = re.compile(r'<script type="application/json" class="data">(.*?)</script>', re.DOTALL)
 _TAG = re.compile(r"<[^>]+>")
+_RATES = {
+    "delivery_rate": ("delivered", "attempted"),
+    "open_rate": ("opened", "delivered"),
+    "undelivered_rate": ("undelivered", "attempted"),
+    "failure_rate": ("failed", "attempted"),
+}
+
+
+def chosen(page: str, period: str = "28") -> str:
+    """The page without what it shows of other periods."""
+    other = rf'data-period="(?!{period}")\w+"'
+    without = re.sub(rf"<article {other}>.*?</article>", "", page, flags=re.DOTALL)
+    return re.sub(rf"<span {other}>.*?</span>", "", without, flags=re.DOTALL)
+
+
+def tables(page: str) -> dict[str, list[dict[str, Any]]]:
+    """The embedded rows of the page's first account, by the names that charts have for them."""
+    if not (match := _DATA.search(page)):
+        return {}
+    found = {
+        name: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+        for name, table in json.loads(match[1])["tables"].items()
+    }
+    for row in (*found["days"], *found["weeks"]):
+        for rate, (part, whole) in _RATES.items():
+            is_known = row["completeness"] != "gaps" and row[part] is not None and row[whole]
+            row[rate] = row[part] / row[whole] if is_known else None
+    return found | {"series": found["weeks"] or found["days"]}
 
 
 def specs(page: str) -> dict[str, dict[str, Any]]:
-    """The charts by their keys; of the page's first account, if there are several."""
+    """The charts by their keys, with their rows of all days; of the page's first account."""
+    rows = tables(page)
     found: dict[str, dict[str, Any]] = {}
     for match in _FIGURE.finditer(page):
-        found.setdefault(match[1], json.loads(match[3]))
+        spec = json.loads(match[3])
+        names = set(re.findall(r'"data": \{"name": "(\w+)"\}', json.dumps(spec)))
+        datasets = {name: rows[name] for name in names if name in rows}
+        found.setdefault(match[1], spec | {"datasets": spec.get("datasets", {}) | datasets})
     return found
 
 
 def alternatives(page: str) -> dict[str, tuple[str, str]]:
-    """The label and the caption of each chart."""
-    return {m[1]: (html.unescape(m[2]), html.unescape(m[4])) for m in _FIGURE.finditer(page)}
+    """The title and the caption of each chart."""
+    return {m[1]: (text(m[2]), text(m[4])) for m in _FIGURE.finditer(chosen(page))}
 
 
 def rows(spec: dict[str, Any], *fields: str) -> list[tuple[Any, ...]]:
@@ -39,23 +72,24 @@ def rows(spec: dict[str, Any], *fields: str) -> list[tuple[Any, ...]]:
     return list(dict.fromkeys(found))
 
 
-def cards(page: str) -> dict[str, list[str]]:
-    """The lines of each card."""
-    return {
-        match[1]: [
-            text(line) for line in re.findall(r"<span[^>]*>(.*?)</span>", match[2], re.DOTALL)
-        ]
-        for match in _CARD.finditer(page)
-    }
+def cards(page: str, period: str = "28") -> dict[str, list[str]]:
+    """The lines of each card of a period; of the page's first account."""
+    found: dict[str, list[str]] = {}
+    for match in _CARD.finditer(chosen(page, period)):
+        lines = re.findall(r"<span[^>]*>(.*?)</span>", match[2], re.DOTALL)
+        found.setdefault(match[1], [text(line) for line in lines])
+    return found
 
 
-def table(page: str, name: str) -> list[list[str]]:
-    """The body of a table, by its class."""
-    body = re.search(rf'<table class="{name}[^"]*">.*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+def table(page: str, name: str, period: str = "28") -> list[list[str]]:
+    """The body of a table, by its class; of the page's first account."""
+    body = re.search(
+        rf'<table class="{name}[^"]*">.*?<tbody>(.*?)</tbody>', chosen(page, period), re.DOTALL
+    )
     assert body, name
     return [
         [text(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line)]
-        for line in re.findall(r"<tr>(.*?)</tr>", body[1], re.DOTALL)
+        for line in re.findall(r"<tr[^>]*>(.*?)</tr>", body[1], re.DOTALL)
     ]
 
 
@@ -69,6 +103,7 @@ def read(path: Path) -> str:
 
 
 def vega(page: str) -> str:
-    """Vega's script."""
-    begin = page.index("<script>(() => {")
-    return page[begin : page.index("</script>", begin)]
+    """Vega's script, packed."""
+    match = re.search(r'<script type="text/plain" id="vega">(.*?)</script>', page)
+    assert match
+    return match[1]
