@@ -82,6 +82,7 @@ def test_existing_archive_gets_the_set_mode(tmp_path: Path):
     data = tmp_path / "archive"
     with account(WORLD, NOW, data) as (_, private):
         sync_all(private, publishing=True)
+        report(Lake(data), accounts=[private.account_sid])
         (data / "not ours").mkdir(mode=0o700)
         for setting, file_mode, folder_mode in (("0640", 0o640, 0o750), ("0600", *PRIVATE)):
             sync_all(private.model_copy(update={"file_mode": setting}), publishing=True)

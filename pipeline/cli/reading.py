@@ -117,7 +117,7 @@ def report(
             "--output",
             "-o",
             help="The file to create or replace; - is stdout. By default report.html in the archive's "
-            "folder.",
+            "folder, and report-NAME.html with --account.",
             show_default=False,
         ),
     ] = None,

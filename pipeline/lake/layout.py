@@ -73,7 +73,8 @@ class Lake:
         if marker.exists():
             self.version()
             tables = (table.name for table in (*LAKE_TABLES, *MARTS))
-            self.files.apply_mode(self.root, (*tables, *_OTHER_ENTRIES), MARKER)
+            reports = (file.name for file in self.root.glob("report-*.html"))
+            self.files.apply_mode(self.root, (*tables, *_OTHER_ENTRIES, *reports), MARKER)
         else:
             self.files.make_folder(self.root)
             self.files.apply_mode(self.root, (), MARKER)

@@ -1,6 +1,7 @@
 """report(): write the page atomically."""
 
 import logging
+import re
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.access.sink import opened
+from pipeline.lake.accounts import known_as
 from pipeline.lake.layout import Lake
 from pipeline.report import html
 from pipeline.report.data import Account, read_accounts
@@ -54,8 +56,8 @@ def report(lake: Lake, output: Path | None = None, *, accounts: Collection[str] 
 
     Args:
         lake: the archive.
-        output: the file to create or replace, a pipe or a device; by default ``report.html`` in the archive's
-            folder. A symbolic link is followed.
+        output: the file to create or replace, a pipe or a device. A symbolic link is followed. By default
+            ``report.html`` in the archive's folder, and ``report-NAME.html`` for some accounts.
         accounts: only those with these SIDs or names; all if empty.
 
     Raises:
@@ -64,7 +66,7 @@ def report(lake: Lake, output: Path | None = None, *, accounts: Collection[str] 
     """
     began = time.monotonic()
     drawn = draw(lake, accounts=accounts)
-    target = (output or lake.root / REPORT).absolute()
+    target = (output or lake.root / _file_name(lake, accounts)).absolute()
     is_new = not _has(target, drawn.content)
     if is_new:
         with opened(target, lake.files) as file:
@@ -80,6 +82,15 @@ def report(lake: Lake, output: Path | None = None, *, accounts: Collection[str] 
     }
     log.info("wrote %s" if is_new else "%s is unchanged", target, extra=about)
     return Report(target, drawn.accounts, len(drawn.content), is_new)
+
+
+def _file_name(lake: Lake, accounts: Collection[str]) -> str:
+    """The report of some accounts must not replace that of all."""
+    if not accounts:
+        return REPORT
+    names = "+".join(sorted(one.name for one in known_as(lake.must_exist(), accounts)))
+    safe = re.sub(r"[^\w.+-]", "_", names)
+    return f"report-{safe}.html"
 
 
 def draw(lake: Lake, *, accounts: Collection[str] = ()) -> Drawn:

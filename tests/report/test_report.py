@@ -1,5 +1,6 @@
 """The report: what it shows of archives of every kind."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.lake.accounts import note_accounts
 from pipeline.model.windows import midnight
 from pipeline.report import data, palette
 from pipeline.report.blocks import change
@@ -19,6 +21,7 @@ from tests.support.reports import on, published, rendered, written
 FIRST = midnight(DAY)
 HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
+NAMES = {ACCOUNT: "news", OTHER_ACCOUNT: "receipts"}
 FINAL = (FIRST + WEEK - timedelta(seconds=1), FIRST + WEEK + timedelta(hours=11, minutes=59))
 """Two scans of the day that are final ones of all its slots."""
 
@@ -39,6 +42,39 @@ def test_account_without_operations_gives_a_page_saying_so(tmp_path: Path):
 def test_unpublished_archive_says_what_to_do(tmp_path: Path):
     with pytest.raises(UsageError, match="email-archive publish"):
         report(new_lake(tmp_path))
+
+
+def test_total_is_on_top_and_accounts_have_names(tmp_path: Path):
+    """Accounts with different readings: under each one's own, all of one's emails were delivered."""
+    lake = published(
+        tmp_path,
+        on(DAY, *opened_alone(9), account_id=ACCOUNT),
+        on(DAY, *(record(n) for n in range(20, 23)), account_id=OTHER_ACCOUNT),
+    )
+    note_accounts(lake, dict.fromkeys((ACCOUNT, OTHER_ACCOUNT), True), NAMES, NOON)
+    text = written(lake)
+    assert re.findall(r'class="account">(.*?)<', text) == ["All accounts", "news", "receipts"]
+    cards = page.cards(text)
+    assert (cards["operations"][1], cards["emails"][1]) == ("12", "12")
+    assert cards["delivery_rate"][1:] == ["100.00%", "12 of 12 attempted"]
+    assert [row[:4] for row in page.table(text, "accounts")] == [
+        ["news", "9", "9", "100.00%"],
+        ["receipts", "3", "3", "100.00%"],
+    ]
+    assert {row[1] for row in page.table(text, "largest")} == {"news", "receipts"}
+    assert "curve" not in page.chosen(text).partition('id="account-2"')[0].partition("<main>")[2]
+
+
+def test_account_that_was_not_scanned_for_a_day_is_named(tmp_path: Path):
+    late = on(DAY, record(1), account_id=ACCOUNT, observed_at=midnight(DAY) + timedelta(days=1))
+    new = on(
+        DAY, record(2), account_id=OTHER_ACCOUNT, observed_at=midnight(DAY) + timedelta(days=3)
+    )
+    lake = published(tmp_path, late, new)
+    note_accounts(lake, dict.fromkeys((ACCOUNT, OTHER_ACCOUNT), True), NAMES, NOON)
+    text = page.text(written(lake))
+    assert "Not scanned for a day or more: news. The last days lack it." in text
+    assert "Other accounts were scanned later" in text
 
 
 @pytest.mark.slow

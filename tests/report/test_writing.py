@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import UsageError
+from pipeline.lake.accounts import note_accounts
 from pipeline.model.windows import midnight
 from pipeline.outputs.warehouse import publish
 from pipeline.report.png import png
 from pipeline.report.write import draw, report
 from tests.support import page
 from tests.support.command import run
-from tests.support.factories import DAY, derived, record
+from tests.support.factories import ACCOUNT, DAY, NOON, OTHER_ACCOUNT, derived, record
 from tests.support.reports import on, published, written
 
 
@@ -58,6 +59,18 @@ def test_unchanged_report_is_left_alone(tmp_path: Path):
     derived(lake, on(DAY, record(1), observed_at=midnight(DAY) + timedelta(days=3)))
     publish(lake)
     assert report(lake).is_new  # nothing else was found, but the page is true for a later moment
+
+
+def test_report_of_some_accounts_has_its_own_file(tmp_path: Path):
+    scans = [on(DAY, record(n), account_id=sid) for n, sid in ((1, ACCOUNT), (2, OTHER_ACCOUNT))]
+    lake = published(tmp_path, *scans)
+    note_accounts(lake, {ACCOUNT: True}, {ACCOUNT: "news/daily"}, NOON)
+    shared = report(lake).path.read_bytes()
+    assert report(lake, accounts=["news/daily"]).path.name == "report-news_daily.html"
+    assert report(lake, accounts=[ACCOUNT, OTHER_ACCOUNT]).path.name == (
+        f"report-{OTHER_ACCOUNT}+news_daily.html"
+    )
+    assert (lake.root / "report.html").read_bytes() == shared
 
 
 def test_report_goes_into_a_pipe_or_device(tmp_path: Path):
