@@ -65,7 +65,7 @@ def test_total_is_on_top_and_accounts_have_names(tmp_path: Path):
     assert "curve" not in page.chosen(text).partition('id="account-2"')[0].partition("<main>")[2]
 
 
-def test_account_that_was_not_scanned_for_a_day_is_named(tmp_path: Path):
+def test_account_not_scanned_for_a_day_is_named(tmp_path: Path):
     late = on(DAY, record(1), account_id=ACCOUNT, observed_at=midnight(DAY) + timedelta(days=1))
     new = on(
         DAY, record(2), account_id=OTHER_ACCOUNT, observed_at=midnight(DAY) + timedelta(days=3)
