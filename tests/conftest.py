@@ -50,14 +50,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--every-step``: break runs at every step, not at every eleventh."""
+    """``--every-step``: break runs at every step, not at every 23rd."""
     parser.addoption("--every-step", action="store_true", help="break runs at every step")
 
 
 @pytest.fixture
 def steps_to_try(request: pytest.FixtureRequest) -> int:
     """Break a run at every n-th step."""
-    return 1 if request.config.getoption("--every-step") else 11
+    return 1 if request.config.getoption("--every-step") else 23
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """A run that is killed, fails or loses its power at any step that reaches the disk.
 
 A run of everything that writes is counted first, and then broken at each of its moments, one run for
-each: all of them with ``--every-step``, every eleventh otherwise. The last lines tell what was covered.
+each: all of them with ``--every-step``, every 23rd otherwise. The last lines tell what was covered.
 """
 
 import errno

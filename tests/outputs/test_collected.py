@@ -15,6 +15,7 @@ from pipeline.model.schema import COVERAGE, DELIVERY_HOURLY, SLOT_COVERAGE
 from pipeline.model.windows import Window
 from pipeline.outputs import collected
 from pipeline.outputs.warehouse import publish
+from tests.support.cases import some
 from tests.support.factories import ACCOUNT, DAY, NOON, derived, new_lake, record, scan
 
 NEXT = timedelta(days=1)
@@ -88,7 +89,9 @@ def test_file_with_another_size_is_read_again(lake: Lake):
     assert published(lake) == [(DAY, 2), (DAY + NEXT, 2)]
 
 
-@pytest.mark.parametrize("damage", ["torn", "other tables", "gone", "no object", "other versions"])
+@pytest.mark.parametrize(
+    "damage", some(["torn", "other versions", "other tables", "gone", "no object"], 2)
+)
 def test_without_kept_rows_every_file_is_read(lake: Lake, damage: str):
     """R5: they are derived, so nothing depends on them."""
     kept = lake.derived("rows.duckdb")
