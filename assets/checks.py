@@ -44,7 +44,7 @@ ROWS: Final = dg.AssetCheckSpec(
 
 
 def rows_as_expected(lake: Lake, partition: Partition) -> dg.AssetCheckResult:
-    """All of `pipeline.quality.checks` on one partition: one event, since Dagster stores each for long."""
+    """All of `pipeline.quality.checks` on one partition, as one check: Dagster keeps the event of each."""
     with as_failures():
         failing = {
             name: rows for name, rows in failing_rows(lake, _OF_ROWS, [partition]).items() if rows

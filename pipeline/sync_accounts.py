@@ -37,7 +37,7 @@ class AccountSync:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed; a sync that is left to another one did not."""
+        """Whether nothing failed. An account that another sync is working on has not failed."""
         return self.error is None and (self.report is None or self.report.ok)
 
     def summary(self) -> dict[str, object]:
@@ -64,10 +64,10 @@ def sync_accounts(
     sleep: Callable[[float], object] | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
 ) -> Iterator[AccountSync]:
-    """Sync the active accounts side by side; give what was done for each as it is done.
+    """Sync the active accounts side by side; yield the result of each as soon as it is there.
 
-    Each is published when it is done, so that one whose server hangs delays no other. Days are merged and
-    tables are published one after the other: at once they would only take more memory.
+    Each is published when it is done, so that an account whose server hangs delays no other. Only one account
+    at a time merges or publishes: several would take more memory and not less time.
 
     Args:
         lake: the archive of all of them.

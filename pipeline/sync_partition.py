@@ -34,7 +34,7 @@ class PartitionReport:
         extraction: the scans, and the windows that failed and stay due.
         lookups: operations looked up by id.
         merges: what was merged.
-        changed: the tables whose file is another one now.
+        changed: the tables whose file was replaced.
         errors: what could not be merged or compacted; it stays as it is and is tried again.
     """
 

@@ -114,7 +114,7 @@ class SyncReport:
 
     @staticmethod
     def nothing() -> dict[str, object]:
-        """The figures of no sync at all: those of `summary`, all zero or empty, without account and time."""
+        """The figures of `summary` for accounts without a sync: zero or empty; without account and time."""
         empty = SyncReport(
             account_id="",
             now=datetime.min.replace(tzinfo=UTC),

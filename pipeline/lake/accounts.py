@@ -43,7 +43,7 @@ class KnownAccount:
 
 
 def read_accounts(lake: Lake) -> dict[str, KnownAccount]:
-    """What the lake remembers, by SID; nothing in a lake of a version that remembered nothing.
+    """The accounts that the lake remembers, by SID; none in a lake of an older version.
 
     A damaged file is only warned of: accounts are then active as configured.
     """

@@ -1,4 +1,4 @@
-"""The guard against a wrong label: operations that the archive has under another account.
+"""Detects a wrong account SID: operations that the archive already has under another account.
 
 With an API key the account SID is never sent, so a wrong one would store everything twice, and a comparison
 with the API would find no difference.
@@ -28,7 +28,7 @@ class SharedIdsError(ArchiveError):
 class SharedIds:
     """Checks the first scans of each day in a run, before they land.
 
-    A day is done with once a scan of it has an operation that the archive has under the account itself.
+    A day is not checked any more once a scan of it has an operation that the archive has under this account.
 
     Args:
         lake: the archive.
