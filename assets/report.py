@@ -19,7 +19,10 @@ from pipeline.extras import optional_imports
     description="report.html: volume, rates, delivery curves, anomalies and coverage on one page.",
 )
 def report(archive: ArchiveResource) -> dg.MaterializeResult:
-    """Write the page. The event links to it, and says of the largest account what its charts show."""
+    """Write the page. The event links to it and has the figures of the last 28 days, which Dagster plots.
+
+    With several accounts they are those of all together. Dagster keeps every event, so it has no pictures.
+    """
     with as_failures():
         with optional_imports():
             from pipeline.report.write import report as write
@@ -30,7 +33,7 @@ def report(archive: ArchiveResource) -> dg.MaterializeResult:
             "path": dg.MetadataValue.path(written.path),
             "bytes": written.size,
             "written": written.is_new,
-            "accounts": [account.account_id for account, _ in written.accounts],
-            **{figure.key: figure.text for _, drawn in written.accounts[:1] for figure in drawn},
+            "accounts": [account.name for account, _ in written.accounts if account.account_id],
+            **written.key_figures,
         }
     )

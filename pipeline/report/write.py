@@ -12,9 +12,10 @@ from typing import Final
 from pipeline.access.sink import opened
 from pipeline.lake.accounts import known_as
 from pipeline.lake.layout import Lake
-from pipeline.report import html
+from pipeline.report import html, sentences
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import Figure, figures
+from pipeline.report.rows import CHOSEN
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,17 @@ class Report:
     accounts: Sequence[tuple[Account, Sequence[Figure]]]
     size: int
     is_new: bool
+
+    @property
+    def key_figures(self) -> dict[str, float | str]:
+        """The figures of the first chosen period, of all accounts together, and a summary in sentences."""
+        first = next((account for account, _ in self.accounts), None)
+        if first is None or CHOSEN not in first.periods:
+            return {}
+        names = ("emails", "operations", *sentences.RATE_NAMES)
+        known = {name: first.periods[CHOSEN][name] for name in names}
+        figures = {name: value for name, value in known.items() if value is not None}
+        return figures | {"summary": " ".join(sentences.summary(first, CHOSEN))}
 
 
 def report(lake: Lake, output: Path | None = None, *, accounts: Collection[str] = ()) -> Report:

@@ -84,6 +84,8 @@ def test_counts_and_rates_of_each_day_are_true(report: str, truth: DemoTruth):
 @pytest.mark.parametrize(("period", "first"), [("7", 24), ("28", 3), ("90", 1), ("all", 1)])
 def test_cards_of_each_period_are_true(report: str, truth: DemoTruth, period: str, first: int):
     true = truth.of_days(date(2026, 9, first), date(2026, 9, 30))
+    shown = page.text(page.chosen(report, period))
+    assert f"The {31 - first} days from {first} Sep 2026 00:00 UTC, still changing" in shown
     cards = page.cards(report, period)
     assert {name: cards[name][1] for name in ("emails", "operations", "canceled")} == {
         name: f"{true[name]:,}" for name in ("emails", "operations", "canceled")

@@ -1,11 +1,25 @@
 -- Grain: one row per period of the accounts together: the last days by their number, all days, the last settled
 -- week and the week before it.
 -- A period of days ends with $last_day and begins with the first hour in it that was scanned before its deadline,
--- by account. A settled week is 7 consecutive days of final or closed hours. The week before it is included only
+-- by account. Nothing begins before the first operation or lost hour. A settled week is 7 consecutive days of final or closed hours. The week before it is included only
 -- if it is settled too.
 -- The two rates under exclusive counting are for an account whose reading is cumulative.
 -- Sums are over known hours. A rate over lost hours is NULL.
-WITH slots AS (
+WITH begins AS (
+    SELECT least(
+        (
+            SELECT min(created_date)
+            FROM delivery_daily
+            WHERE operations > 0 AND account_id IN (SELECT unnest($accounts))
+        ),
+        (
+            SELECT min(created_date)
+            FROM coverage_slots
+            WHERE state = 'gap' AND account_id IN (SELECT unnest($accounts))
+        )
+    ) AS first_day
+),
+slots AS (
     SELECT
         account_id,
         created_date,
@@ -17,6 +31,7 @@ WITH slots AS (
         covered_at IS NOT NULL AND state NOT IN ('before_archive', 'gap') AS is_known
     FROM coverage_slots
     WHERE account_id IN (SELECT unnest($accounts))
+        AND created_date >= (SELECT first_day FROM begins)
 ),
 hourly AS (
     SELECT
