@@ -10,7 +10,7 @@ from typing import Final, Self, get_args
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pipeline.emulator.world import Counting
+from pipeline.emulator.lifecycle import Counting
 from pipeline.errors import UsageError
 
 _SPEC: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,39})=([0-9]+(?:\.[0-9]+)?)(?:,([a-z]+))?")

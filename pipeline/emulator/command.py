@@ -7,9 +7,10 @@ from typing import get_args
 
 from pipeline.emulator.accounts import EmulatedAccount
 from pipeline.emulator.faults import Faults
+from pipeline.emulator.lifecycle import Counting
 from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
 from pipeline.emulator.simulated_clock import Clock
-from pipeline.emulator.world import Counting, World
+from pipeline.emulator.world import World
 from pipeline.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pipeline.emulator.world import chances
+from pipeline.emulator.chance import chances
 from pipeline.errors import UsageError
 from pipeline.model.windows import deadline
 

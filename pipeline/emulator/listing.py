@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from pipeline.emulator.chance import chances
 from pipeline.emulator.faults import Injector
 from pipeline.emulator.request import (
     INVALID_PAGE_TOKEN,
@@ -17,7 +18,7 @@ from pipeline.emulator.request import (
     read_token,
     write_token,
 )
-from pipeline.emulator.world import World, chances
+from pipeline.emulator.world import World
 from pipeline.model.schema import STATUSES
 from pipeline.model.windows import RETENTION
 

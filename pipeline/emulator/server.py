@@ -32,6 +32,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from pipeline.emulator.accounts import ByCredentials, basic_credentials
+from pipeline.emulator.chance import chances
 from pipeline.emulator.faults import SCOPE, Faults, Injector
 from pipeline.emulator.listing import Bounds, Listing, Order
 from pipeline.emulator.middleware import FaultMiddleware
@@ -46,7 +47,7 @@ from pipeline.emulator.request import (
     write_token,
 )
 from pipeline.emulator.simulated_clock import Clock
-from pipeline.emulator.world import World, chances
+from pipeline.emulator.world import World
 from pipeline.errors import UsageError
 from pipeline.model.windows import RETENTION
 

@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.emulator.world import Floats, Ints, World, chances
+from pipeline.emulator.chance import Floats, Ints, chances
+from pipeline.emulator.world import World
 from pipeline.model.windows import DAY, RETENTION
 from tests.benchmarks.model import Seen
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.emulator.world import MAX_SIZE, World
+from pipeline.emulator.lifecycle import MAX_SIZE
+from pipeline.emulator.world import World
 from pipeline.model.schema import COUNT_NAMES, OPERATION_ID_PATTERN, STATUSES
 from pipeline.model.windows import days_between
 from tests.support.factories import at

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.access.query import ask
-from pipeline.emulator.world import Counting, World
+from pipeline.emulator.lifecycle import Counting
+from pipeline.emulator.world import World
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import COUNT_NAMES, COUNTING_EVIDENCE, PUBLISHED

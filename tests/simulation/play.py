@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from pipeline.access.query import ask
 from pipeline.emulator import FAULTS, Clock, Emulator, Faults, Options, World, running
 from pipeline.emulator.faults import CLOCKS
+from pipeline.emulator.lifecycle import Counting
 from pipeline.emulator.listing import Bounds, Order
-from pipeline.emulator.world import Counting
 from pipeline.lake import landing
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake, LakeError
