@@ -1,9 +1,11 @@
 -- Grain: one row per account and age, of its hours of creation with a final scan.
--- Lower and upper bounds of the shares of emails delivered and opened by an age, from rows of delivery_curve. The
--- lower bound is the counts of the last scan by that age, and 0 without one. The upper bound is the counts of a later
--- scan that saw the whole hour at this age or older, since counts only grow: the first scan after the hour's end and
--- the age, half an hour after its middle, for an age that its first operation, half an hour before the middle, has
--- reached. Both are shares of the emails attempted in the end. Without a later scan there is no upper bound.
+-- Lower and upper bounds of the shares of emails delivered and opened by an age, from rows of delivery_curve. Both are
+-- shares of the emails attempted in the end.
+-- The lower bound is the counts of the last scan by that age; 0 without one. Counts only grow, so the upper bound is
+-- the counts of a scan at which all operations of the hour had passed the age; NULL without one. Ages of scans are
+-- those of the middle of the hour, and its operations are up to half an hour older or younger. So this is the first
+-- scan half an hour or more after the age (next_scan_minutes), and its counts of all operations are in the rows of
+-- ages half an hour or more after that scan.
 -- Only final hours that have passed every age are included: without a final scan, the last counts are no upper bound.
 -- past_hours is the number of hours with operations past their deadline, final or not.
 WITH curves AS (
