@@ -22,7 +22,7 @@ from rich.table import Table
 
 from pipeline.access.query import ask
 from pipeline.cli import rendering
-from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from pipeline.emulator.api import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
 from pipeline.emulator.truth import differences
 from pipeline.emulator.world import World
 from pipeline.errors import ArchiveError, UsageError

@@ -6,9 +6,10 @@ from datetime import date, datetime, timedelta
 from typing import get_args
 
 from pipeline.emulator.accounts import EmulatedAccount
+from pipeline.emulator.api import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options
 from pipeline.emulator.faults import Faults
 from pipeline.emulator.lifecycle import Counting
-from pipeline.emulator.server import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options, serve
+from pipeline.emulator.server import serve
 from pipeline.emulator.simulated_clock import Clock
 from pipeline.emulator.world import World
 from pipeline.errors import UsageError

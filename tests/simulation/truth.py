@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from pipeline.access.query import ask
 from pipeline.emulator import Options, World
+from pipeline.emulator.api import failures
 from pipeline.emulator.faults import Faults, Injector
-from pipeline.emulator.server import failures
 from pipeline.lake import parquet
 from pipeline.lake.layout import COMPACT, Lake
 from pipeline.lake.merge import merge
