@@ -9,7 +9,6 @@ from pipeline.errors import UsageError
 _EXTRAS: Final = {
     "altair": "report",
     "jinja2": "report",
-    "PIL": "report",
     "vl_convert": "report",
     "starlette": "emulator",
     "uvicorn": "emulator",

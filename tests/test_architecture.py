@@ -12,7 +12,6 @@ import pytest
 from tests.support.structure import LEVELS, MODULES, ROOT, drawn, imports, name_of, package_of, tree
 
 HEAVY = {
-    "PIL",
     "altair",
     "dagster",
     "duckdb",

@@ -10,7 +10,7 @@ import pytest
 
 PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
 MODULES = {
-    "report": ("altair", "jinja2", "PIL", "vl_convert"),
+    "report": ("altair", "jinja2", "vl_convert"),
     "emulator": ("starlette", "uvicorn"),
 }
 COMMANDS = {"report": ["report"], "emulator": ["emulate"]}

@@ -1,7 +1,7 @@
 """The report's HTML: text, tables and charts in one file that needs no network.
 
-It includes Vega once, compressed, and for each account the charts and their rows as JSON. A content security
-policy forbids every request, so that opening the page reveals nothing to a server.
+It includes Vega once, and for each account the charts and their rows as JSON, both compressed. A content
+security policy forbids every request, so that opening the page reveals nothing to a server.
 """
 
 import base64
@@ -20,7 +20,6 @@ from pipeline.report import blocks, sentences
 from pipeline.report.data import Account
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
-from pipeline.report.png import vegalite_version
 from pipeline.report.rows import CHOSEN, PERIODS, Row, Rows
 
 _SNIPPET: Final = "window.drawChart = vegaEmbed;"
@@ -82,10 +81,20 @@ def render(
 
 @cache
 def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as a script that sets ``drawChart``: base 64 of gzip. Takes seconds."""
-    bundle = vl_convert.javascript_bundle(_SNIPPET, vegalite_version())
-    script = f"(() => {{{bundle}}})();"
-    return base64.b64encode(gzip.compress(script.encode(), mtime=0)).decode()
+    """Vega, Vega-Lite and Vega-Embed as a packed script that sets ``drawChart``; takes seconds."""
+    bundle = vl_convert.javascript_bundle(
+        _SNIPPET, max(vl_convert.get_vegalite_versions(), key=_parts)
+    )
+    return _packed(f"(() => {{{bundle}}})();")
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def _packed(text: str) -> str:
+    """The text as gzip in base 64: a third of its bytes. The page's script unpacks it."""
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 _MEANINGS: Final = (
@@ -124,8 +133,8 @@ def _section(account: Account, drawn: Sequence[Figure], shown: Sequence[Account]
         "comparison": blocks.comparison(account),
         "settled": sentences.span(week["first_day"], week["last_day"]) if week else "",
         "before": sentences.span(before["first_day"], before["last_day"]) if before else "",
-        "figures": {figure.key: _figure(figure) for figure in drawn},
-        "data": _json(_data(account, drawn)),
+        "figures": {figure.key: figure for figure in drawn},
+        "data": _packed(json.dumps(_data(account, drawn), separators=(",", ":"))),
         "days": [_day(row) for row in account.series(CHOSEN)],
         "anomalies": [_anomaly(one) for one in account.anomalies[:20]],
     }
@@ -153,18 +162,8 @@ def _block(account: Account, period: str, shown: Sequence[Account]) -> dict[str,
     }
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
-    return {
-        "title": figure.title,
-        "texts": figure.texts,
-        "note": figure.note,
-        "data": [*figure.data],
-        "spec": _json(figure.chart.to_dict()),
-    }
-
-
 def _data(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
-    """The rows that the page's script draws, as columns: the charts' by their names, days and weeks."""
+    """What the page's script draws: charts, the rows of each by their names, and those of days and weeks."""
     charts = {
         name: rows for figure in drawn for name, rows in figure.data.items() if name != "series"
     }
@@ -177,6 +176,7 @@ def _data(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     firsts = {period: f"{account.first_of(period)}" for period in PERIODS}
     return {
         "name": account.name,
+        "charts": {figure.key: figure.chart.to_dict() for figure in drawn},
         "firsts": firsts,
         "tables": {name: _columns(rows, list(rows[0])) for name, rows in charts.items() if rows}
         | {name: _columns(rows, _EMBEDDED) for name, rows in periods.items()},

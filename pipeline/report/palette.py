@@ -1,8 +1,8 @@
 """The report's colours, in a light and a dark scheme.
 
 They are Okabe and Ito's palette for every kind of colour vision, with a contrast to the background of at
-least 3:1, and 4.5:1 for text (WCAG 2.2, 1.4.3 and 1.4.11). Charts use the keys. `themed` replaces them
-with colours, here for PNG and in the page's script for the reader's scheme. Nothing depends on colour alone.
+least 3:1, and 4.5:1 for text (WCAG 2.2, 1.4.3 and 1.4.11). Charts use the keys. The page's script
+replaces them with the colours of the reader's scheme. Nothing depends on colour alone.
 """
 
 from typing import Any, Final, TypeAlias
@@ -59,26 +59,5 @@ CONFIG: Final[dict[str, Any]] = {
         "labelFontSize": 11,
     },
     "text": {"color": "@ink", "fontSize": 11},
-    "title": {
-        "color": "@ink",
-        "subtitleColor": "@quiet",
-        "anchor": "start",
-        "fontSize": 15,
-        "subtitleFontSize": 12,
-        "offset": 10,
-    },
 }
 """Vega-Lite's configuration, with keys for colours."""
-
-
-def themed(value: Any, palette: Palette) -> Any:
-    """A specification with colours instead of keys; page.js does the same."""
-    match value:
-        case dict():
-            return {name: themed(one, palette) for name, one in value.items()}
-        case list():
-            return [themed(one, palette) for one in value]
-        case str():
-            return palette.get(value, value)
-        case _:
-            return value

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from pipeline.lake.layout import Lake
 from tests.support import pages
+from tests.support.reports import of_largest
 
 
 @dataclass(frozen=True)
@@ -33,3 +35,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Demo:
             text = pages.run("email-archive demo --no-dagster", folder)
             said.write_text(text)
     return Demo(folder, said.read_text())
+
+
+@pytest.fixture(scope="session")
+def page_of_largest(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the demo's largest account."""
+    return of_largest(Lake(demo.data), tmp_path_factory.mktemp("largest"))

@@ -7,8 +7,6 @@ import pypdfium2
 import pytest
 from playwright.sync_api import Browser
 
-from tests.end_to_end.conftest import Demo
-
 MARGIN = 12 / 25.4 * 72
 """The margin that the page asks for on both sides, in points."""
 
@@ -29,8 +27,10 @@ FOLLOWED_BY = {
 
 
 @pytest.fixture(scope="module", params=["A4", "Letter"])
-def paper(request: pytest.FixtureRequest, chromium: Browser, demo: Demo) -> pypdfium2.PdfDocument:
-    return printed(chromium, demo.data / "report.html", request.param, "light")
+def paper(
+    request: pytest.FixtureRequest, chromium: Browser, page_of_largest: Path
+) -> pypdfium2.PdfDocument:
+    return printed(chromium, page_of_largest, request.param, "light")
 
 
 def printed(chromium: Browser, path: Path, size: str, scheme: str) -> pypdfium2.PdfDocument:
@@ -70,7 +70,7 @@ def test_headings_stay_with_their_charts(paper: pypdfium2.PdfDocument):
         assert caption in page.partition(heading)[2], heading
 
 
-def test_dark_scheme_is_printed_on_white(chromium: Browser, demo: Demo):
-    (first, *_) = printed(chromium, demo.data / "report.html", "A4", "dark")
+def test_dark_scheme_is_printed_on_white(chromium: Browser, page_of_largest: Path):
+    (first, *_) = printed(chromium, page_of_largest, "A4", "dark")
     shades = first.render(scale=0.5).to_pil().convert("L").histogram()
     assert shades[255] > 0.8 * sum(shades)

@@ -2,21 +2,24 @@
 
 import csv
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.end_to_end.conftest import Demo
+from pipeline.report.write import report
 from tests.support import page
+from tests.support.factories import ACCOUNT, DAY, OTHER_ACCOUNT, record
+from tests.support.reports import on, published
 
 
 @pytest.fixture
-def tab(chromium: Browser, demo: Demo) -> Iterator[Page]:
+def tab(chromium: Browser, page_of_largest: Path) -> Iterator[Page]:
     context = chromium.new_context(
         viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
     )
     opened = context.new_page()
-    opened.goto((demo.data / "report.html").as_uri())
+    opened.goto(page_of_largest.as_uri())
     opened.wait_for_selector("html[data-drawn-period='28']")
     yield opened
     context.close()
@@ -36,12 +39,14 @@ def column(tab: Page, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize(("period", "days"), [("7", 7), ("90", 30), ("all", 30)])
-def test_period_changes_figures_charts_and_table(tab: Page, demo: Demo, period: str, days: int):
+def test_period_changes_figures_charts_and_table(
+    tab: Page, page_of_largest: Path, period: str, days: int
+):
     assert (bars(tab), len(column(tab, 1))) == (28, 28)
     choose(tab, period)
     assert (bars(tab), len(column(tab, 1))) == (days, days)
     shown = [card.inner_text() for card in tab.locator("[data-card=emails] .value:visible").all()]
-    text = page.read(demo.data / "report.html")
+    text = page.read(page_of_largest)
     assert shown == [page.cards(text, period)["emails"][1]]
     caption = tab.locator("figure.volume figcaption").inner_text()
     assert caption.startswith(f"The operations created in {days} days have {shown[0]} emails")
@@ -81,14 +86,14 @@ def test_table_is_sorted_by_a_click(tab: Page):
     assert [head.get_attribute("aria-sort") for head in heads.all()] == ["ascending"]
 
 
-def test_table_is_saved_as_csv(tab: Page, demo: Demo):
+def test_table_is_saved_as_csv(tab: Page, page_of_largest: Path):
     choose(tab, "7")
     with tab.expect_download() as saved:
         tab.get_by_role("button", name="Download as CSV").click()
     assert saved.value.suggested_filename.endswith("-7-days.csv")
     with saved.value.path().open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    days = page.tables(page.read(demo.data / "report.html"))["days"][-7:]
+    days = page.tables(page.read(page_of_largest))["days"][-7:]
     assert [row["created_date"] for row in rows] == [day["period"] for day in days]
     assert [int(row["delivered"]) for row in rows] == [day["delivered"] for day in days]
     rates = [float(row["open_rate"]) for row in rows]
@@ -104,12 +109,12 @@ def test_id_of_an_operation_is_copied(tab: Page):
     assert copied.startswith("comms_operation_")
 
 
-def test_touch_shows_figures_and_has_its_own_words(chromium: Browser, demo: Demo):
+def test_touch_shows_figures_and_has_its_own_words(chromium: Browser, page_of_largest: Path):
     context = chromium.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True
     )
     tab = context.new_page()
-    tab.goto((demo.data / "report.html").as_uri())
+    tab.goto(page_of_largest.as_uri())
     tab.wait_for_selector("html[data-drawn]")
     gestures = tab.locator(".gestures:visible").all_inner_texts()
     assert gestures == ["Tap a bar or a point for its figures, drag sideways to move."]
@@ -121,10 +126,10 @@ def test_touch_shows_figures_and_has_its_own_words(chromium: Browser, demo: Demo
     context.close()
 
 
-def test_page_without_javascript_shows_its_figures(chromium: Browser, demo: Demo):
+def test_page_without_javascript_shows_its_figures(chromium: Browser, page_of_largest: Path):
     context = chromium.new_context(java_script_enabled=False)
     tab = context.new_page()
-    tab.goto((demo.data / "report.html").as_uri())
+    tab.goto(page_of_largest.as_uri())
     assert tab.locator("table.series tbody tr").count() == 28
     assert tab.locator("noscript p:visible").count() == 1
     tab.locator("label:has(#period-7)").click()
@@ -133,3 +138,17 @@ def test_page_without_javascript_shows_its_figures(chromium: Browser, demo: Demo
     ]
     assert tab.locator("button:visible").count() == 0
     context.close()
+
+
+def test_account_can_be_chosen(chromium: Browser, tmp_path: Path):
+    """The total and each account have a section; the choice leaves one."""
+    scans = [on(DAY, record(n), account_id=sid) for n, sid in ((1, ACCOUNT), (2, OTHER_ACCOUNT))]
+    tab = chromium.new_page()
+    tab.goto(report(published(tmp_path, *scans)).path.as_uri())
+    tab.wait_for_selector("html[data-drawn]")
+    names = tab.locator("h2:visible")
+    assert names.all_inner_texts() == ["All accounts", ACCOUNT, OTHER_ACCOUNT]
+    tab.locator("#account").select_option(OTHER_ACCOUNT)
+    assert names.all_inner_texts() == [OTHER_ACCOUNT]
+    tab.locator("[data-chart=volume]:visible .mark-rect path").first.wait_for()
+    tab.close()

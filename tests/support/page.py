@@ -1,5 +1,7 @@
 """What a report says: its charts' data, cards and tables, read back from the file."""
 
+import base64
+import gzip
 import html
 import json
 import re
@@ -8,11 +10,11 @@ from typing import Any
 
 _FIGURE = re.compile(
     r'<figure class="(\w+)">\s*<h4[^>]*>(.*?)</h4>.*?'
-    r'<script type="application/json">(.*?)</script>\s*<figcaption[^>]*>(.*?)</figcaption>',
+    r"<figcaption[^>]*>(.*?)</figcaption>",
     re.DOTALL,
 )
 _CARD = re.compile(r'<li data-card="(\w+)">(.*?)</li>', re.DOTALL)
-_DATA = re.compile(r'<script type="application/json" class="data">(.*?)</script>', re.DOTALL)
+_DATA = re.compile(r'<script type="text/plain" class="data">(.*?)</script>')
 _TAG = re.compile(r"<[^>]+>")
 _RATES = {
     "delivery_rate": ("delivered", "attempted"),
@@ -29,13 +31,17 @@ def chosen(page: str, period: str = "28") -> str:
     return re.sub(rf"<span {other}>.*?</span>", "", without, flags=re.DOTALL)
 
 
+def data(page: str) -> dict[str, Any]:
+    """What the page's script has of the first account; nothing if there is none."""
+    match = _DATA.search(page)
+    return json.loads(gzip.decompress(base64.b64decode(match[1]))) if match else {}
+
+
 def tables(page: str) -> dict[str, list[dict[str, Any]]]:
-    """The embedded rows of the page's first account, by the names that charts have for them."""
-    if not (match := _DATA.search(page)):
-        return {}
+    """The rows of the page's first account, by the names that charts have for them."""
     found = {
         name: [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
-        for name, table in json.loads(match[1])["tables"].items()
+        for name, table in data(page)["tables"].items()
     }
     for row in (*found["days"], *found["weeks"]):
         for rate, (part, whole) in _RATES.items():
@@ -46,19 +52,17 @@ def tables(page: str) -> dict[str, list[dict[str, Any]]]:
 
 def specs(page: str) -> dict[str, dict[str, Any]]:
     """The charts by their keys, with their rows of all days; of the page's first account."""
-    rows = tables(page)
     found: dict[str, dict[str, Any]] = {}
-    for match in _FIGURE.finditer(page):
-        spec = json.loads(match[3])
+    for key, spec in data(page).get("charts", {}).items():
         names = set(re.findall(r'"data": \{"name": "(\w+)"\}', json.dumps(spec)))
-        datasets = {name: rows[name] for name in names if name in rows}
-        found.setdefault(match[1], spec | {"datasets": spec.get("datasets", {}) | datasets})
+        rows = {name: rows for name, rows in tables(page).items() if name in names}
+        found[key] = spec | {"datasets": spec.get("datasets", {}) | rows}
     return found
 
 
 def alternatives(page: str) -> dict[str, tuple[str, str]]:
     """The title and the caption of each chart."""
-    return {m[1]: (text(m[2]), text(m[4])) for m in _FIGURE.finditer(chosen(page))}
+    return {m[1]: (text(m[2]), text(m[3])) for m in _FIGURE.finditer(chosen(page))}
 
 
 def rows(spec: dict[str, Any], *fields: str) -> list[tuple[Any, ...]]:

@@ -8,7 +8,7 @@ from pipeline.lake.layout import Lake
 from pipeline.model.records import Scan
 from pipeline.model.windows import Window, midnight
 from pipeline.outputs.warehouse import publish
-from pipeline.report.data import Account
+from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import figures
 from pipeline.report.html import render
 from pipeline.report.write import report
@@ -30,6 +30,13 @@ def on(day: date, *records: dict, observed_at: datetime | None = None, **facts: 
 
 def written(lake: Lake, **options: Any) -> str:
     return page.read(report(lake, **options).path)
+
+
+def of_largest(lake: Lake, folder: Path) -> Path:
+    """The report of the account with the most operations alone."""
+    accounts, _ = read_accounts(lake)
+    largest = next(one.account_id for one in accounts if one.account_id)
+    return report(lake, folder / "largest.html", accounts=[largest]).path
 
 
 def rendered(account: Account, *left_out: str) -> str:

@@ -27,6 +27,7 @@
       this.element = element;
       this.name = data.name;
       this.firsts = data.firsts;
+      this.charts = data.charts;
       const { days, weeks, ...tables } = data.tables;
       this.days = rowsOf(days).map((row) => withRates(row, 1));
       this.weeks = rowsOf(weeks).map((row) => withRates(row, 7));
@@ -35,45 +36,50 @@
       this.drawn = new Map();
     }
 
-    daysOf(period) {
-      return this.days.filter((row) => row.period >= this.firsts[period]);
+    chosenDays() {
+      return this.days.filter((row) => row.period >= this.firsts[this.period]);
     }
 
     // The rows of the charts by their names.
-    datasets(period) {
-      const isLong = period === "all" && this.weeks.length;
-      const unusual = (this.tables.unusual ?? []).filter((row) => row.period >= this.firsts[period]);
-      return { ...this.tables, series: isLong ? this.weeks : this.daysOf(period), unusual };
+    datasets() {
+      const isLong = this.period === "all" && this.weeks.length;
+      const unusual = (this.tables.unusual ?? []).filter((row) => row.period >= this.firsts[this.period]);
+      return { ...this.tables, series: isLong ? this.weeks : this.chosenDays(), unusual };
     }
 
-    async draw(scheme, period, isWanted) {
-      const palette = scheme === "dark" ? dark : light;
-      const fill = (_, value) => (typeof value === "string" ? palette[value] ?? value : value);
-      const datasets = this.datasets(period);
-      for (const box of this.element.querySelectorAll("[data-chart]")) {
-        if (!isWanted(box.dataset.chart)) continue;
-        this.drawn.get(box)?.finalize();
-        const spec = JSON.parse(box.parentElement.nextElementSibling.textContent, fill);
-        const colours = JSON.parse(JSON.stringify(config), fill);
-        const chart = await window.drawChart(box, { ...spec, datasets, config: colours }, {
-          actions: false, renderer: "svg", tooltip: { theme: scheme },
-          logLevel: 1, // errors: a layer without rows is none
-        });
-        // A finger that taps moves over nothing.
-        const tip = chart.view.tooltip();
-        chart.view.addEventListener("click", (event, item) => tip(null, event, item, item?.tooltip));
-        this.drawn.set(box, chart);
-      }
+    // Shows a period in a scheme; of what is shown already, nothing is drawn again.
+    async show(period, scheme) {
+      const wanted = this.scheme === scheme ? (this.period === period ? [] : OVER_TIME) : Object.keys(this.charts);
+      const hasOtherDays = this.period !== period;
+      Object.assign(this, { period, scheme });
+      if (hasOtherDays) this.fillTable();
+      for (const name of wanted) await this.draw(name);
     }
 
-    sorted(period) {
+    async draw(name) {
+      const box = this.element.querySelector(`[data-chart=${name}]`);
+      const palette = this.scheme === "dark" ? dark : light;
+      const coloured = (value) => JSON.parse(JSON.stringify(value), (_, one) => palette[one] ?? one);
+      const spec = { ...coloured({ ...this.charts[name], config }), datasets: this.datasets() };
+      this.drawn.get(box)?.finalize();
+      const chart = await window.drawChart(box, spec, {
+        actions: false, renderer: "svg", tooltip: { theme: this.scheme },
+        logLevel: 1, // errors: a layer without rows is none
+      });
+      // A finger that taps moves over nothing.
+      const tip = chart.view.tooltip();
+      chart.view.addEventListener("click", (event, item) => tip(null, event, item, item?.tooltip));
+      this.drawn.set(box, chart);
+    }
+
+    sorted() {
       const { column, sign } = this.sorting;
       const order = (a, b) => (a[column] === b[column] ? 0 : a[column] === null ? 1 : b[column] === null ? -1
         : sign * (a[column] < b[column] ? -1 : 1));
-      return this.daysOf(period).sort(order);
+      return this.chosenDays().sort(order);
     }
 
-    fillTable(period) {
+    fillTable() {
       const table = this.element.querySelector("table.series");
       const heads = [...table.querySelectorAll("[data-column]")];
       for (const head of heads) {
@@ -81,7 +87,7 @@
         if (head.dataset.column === column) head.ariaSort = sign > 0 ? "ascending" : "descending";
         else head.removeAttribute("aria-sort");
       }
-      table.tBodies[0].replaceChildren(...this.sorted(period).map((row) => {
+      table.tBodies[0].replaceChildren(...this.sorted().map((row) => {
         const line = document.createElement("tr");
         line.className = row.completeness;
         for (const head of heads) {
@@ -95,18 +101,18 @@
       }));
     }
 
-    sortBy(column, period) {
+    sortBy(column) {
       const isSame = this.sorting.column === column;
       const first = ["period", "known"].includes(column) ? 1 : -1; // the largest number first
       this.sorting = { column, sign: isSame ? -this.sorting.sign : first };
-      this.fillTable(period);
+      this.fillTable();
     }
 
-    csv(period) {
+    csv() {
       const names = [...this.element.querySelectorAll("table.series [data-column]")]
         .map((head) => head.dataset.column);
       const cell = (value) => (/[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
-      const lines = this.sorted(period).map((row) => names.map((name) => cell(`${row[name] ?? ""}`)));
+      const lines = this.sorted().map((row) => names.map((name) => cell(`${row[name] ?? ""}`)));
       return [["created_date", ...names.slice(1)], ...lines].map((line) => `${line.join(",")}\r\n`).join("");
     }
   }
@@ -144,51 +150,62 @@
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   }
 
-  async function loadVega() {
-    const packed = Uint8Array.from(atob(document.getElementById("vega").textContent), (c) => c.charCodeAt(0));
+  // The text that an element has as gzip in base 64.
+  async function unpack(element) {
+    const packed = Uint8Array.from(atob(element.textContent), (letter) => letter.charCodeAt(0));
     const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
-    document.head.append(script);
+    return new Response(stream).text();
   }
 
-  const sections = [...document.querySelectorAll("script.data")].map((script) =>
-    new Section(script.closest("section"), JSON.parse(script.textContent)));
+  const sections = new Map();
   const chosen = () => document.querySelector("[name=period]:checked").value;
+  const scheme = () => (isDark.matches ? "dark" : "light");
 
-  async function draw(scheme = isDark.matches ? "dark" : "light", isWanted = () => true) {
-    for (const section of sections) await section.draw(scheme, chosen(), isWanted);
-    document.documentElement.dataset.drawn = scheme;
-    document.documentElement.dataset.drawnPeriod = chosen();
+  // Only sections near the window are drawn: with many accounts and years, all would take long.
+  const observer = new IntersectionObserver((entries) => {
+    for (const entry of entries) sections.get(entry.target).isNear = entry.isIntersecting;
+    show();
+  }, { rootMargin: "100%" });
+
+  async function show() {
+    const [period, wanted] = [chosen(), scheme()];
+    for (const section of sections.values()) if (section.isNear) await section.show(period, wanted);
+    Object.assign(document.documentElement.dataset, { drawn: wanted, drawnPeriod: period });
   }
 
-  for (const section of sections) {
-    const { element } = section;
-    for (const head of element.querySelectorAll("[data-column]")) {
+  function addButtons(section) {
+    for (const head of section.element.querySelectorAll("[data-column]")) {
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);
-      button.addEventListener("click", () => section.sortBy(head.dataset.column, chosen()));
+      button.addEventListener("click", () => section.sortBy(head.dataset.column));
       head.append(button);
     }
-    const button = element.querySelector("button.csv");
+    const button = section.element.querySelector("button.csv");
     button.hidden = false;
     button.addEventListener("click", () => {
-      const period = chosen() === "all" ? "all" : `${chosen()}-days`;
-      save(`email-by-day-${section.name}-${period}.csv`, section.csv(chosen()));
+      const period = section.period === "all" ? "all" : `${section.period}-days`;
+      save(`email-by-day-${section.name}-${period}.csv`, section.csv());
     });
-    section.fillTable(chosen());
   }
+
+  async function begin() {
+    const vega = document.createElement("script");
+    vega.textContent = await unpack(document.getElementById("vega"));
+    document.head.append(vega);
+    for (const element of document.querySelectorAll("script.data")) {
+      const section = new Section(element.closest("section"), JSON.parse(await unpack(element)));
+      sections.set(section.element, section);
+      addButtons(section);
+      observer.observe(section.element);
+    }
+  }
+
   for (const button of document.querySelectorAll("button.copy")) {
     button.hidden = false;
     button.addEventListener("click", () => copy(button));
   }
-  for (const radio of document.querySelectorAll("[name=period]")) {
-    radio.addEventListener("change", () => {
-      for (const section of sections) section.fillTable(chosen());
-      draw(undefined, (key) => OVER_TIME.includes(key));
-    });
-  }
+  for (const radio of document.querySelectorAll("[name=period]")) radio.addEventListener("change", show);
   const account = document.getElementById("account");
   if (account) {
     account.parentElement.hidden = false;
@@ -197,19 +214,22 @@
       for (const element of document.querySelectorAll("main > section")) {
         element.hidden = account.value !== "" && element.id !== account.value;
       }
-      dispatchEvent(new Event("resize")); // a chart that was drawn while hidden takes its width
     });
   }
 
-  // Paper is light and narrow: the charts are drawn for it before the browser lays the pages out.
-  addEventListener("beforeprint", () => {
+  // Paper is light and narrow: all is drawn for it before the browser lays the pages out.
+  addEventListener("beforeprint", async () => {
     document.documentElement.classList.add("paper");
-    draw("light");
+    for (const section of sections.values()) {
+      section.scheme = null;
+      if (!section.element.hidden) await section.show(chosen(), "light");
+    }
   });
   addEventListener("afterprint", () => {
     document.documentElement.classList.remove("paper");
-    draw();
+    for (const section of sections.values()) section.scheme = null;
+    show();
   });
-  isDark.addEventListener("change", () => draw());
-  loadVega().then(() => draw());
+  isDark.addEventListener("change", show);
+  begin();
 })();
