@@ -76,9 +76,9 @@ Figures = Callable[[str, int], None]
 
 @pytest.fixture
 def figures(record_property: Callable[[str, object], None]) -> Figures:
-    """What reliability is told in: sums over all tests, printed at the end of the run.
+    """The figures of docs/reliability.md: sums over all tests, printed at the end of the run.
 
-    What is told of ``kills before: write`` and ``kills before: rename`` is summed on one line.
+    Counts of ``kills before: write`` and ``kills before: rename`` are summed on one line.
     """
 
     def count(name: str, times: int) -> None:

@@ -85,7 +85,7 @@ def test_every_module_says_what_belongs_there(path: Path):
 
 @pytest.mark.parametrize("path", MODULES, ids=ids)
 def test_sql_lies_in_sql_files(path: Path):
-    """What is asked of DuckDB in Python is one line at most: more of it is a .sql file's."""
+    """SQL in Python is one line at most; longer SQL is in .sql files."""
     words = ("SELECT ", "CREATE ", "COPY ", "INSERT ", "WITH ", "UPDATE ", "DELETE ")
     texts = [
         node.value
@@ -124,7 +124,7 @@ def test_nothing_but_settings_reads_the_environment():
 
 
 def test_machine_clock_is_read_only_for_durations_and_defaults():
-    """R10: `now` is an argument everywhere; what asks the machine is the guard and the emulator's default."""
+    """R10: `now` is an argument everywhere; only the guard and the emulator's default read the clock."""
     readers = {
         name_of(path)
         for path in MODULES

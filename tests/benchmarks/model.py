@@ -1,11 +1,11 @@
-"""Who asks what, and when: a policy's requests and scans, counted and not made.
+"""A model of refresh policies: their requests and scans are counted, and not made.
 
-A million requests over HTTP would take hours, so nothing is asked here. The windows are those of the
+A million requests over HTTP would take hours, so none is made here. The windows are those of the
 real `plan_due`, tick by tick, from the coverage that its own scans leave behind; what a window holds
 and how many pages it fills is counted in the emulator's world. `tests/test_benchmark_refresh.py` holds
 the model against real syncs of the emulator over HTTP: request by request, slot by slot.
 
-Only listings are counted. Operations that are asked for by id, and their errors, are outside of it;
+Only listings are counted. Lookups by id of operations and their errors are not;
 so are failures and retries. Scans take no time.
 """
 

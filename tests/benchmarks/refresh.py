@@ -5,14 +5,12 @@ for this policy and three that a naive connector might have. It shows the figure
 ``docs/refresh.md`` and ``docs/images/refresh.png``. Nothing waits, and no machine's clock is read: the same
 code always has the same figures.
 
-The world begins 8 days before the measured days, and every policy runs from its beginning. So
-whatever lives in the measured days was looked after for its whole life, and the day on which an empty
-archive catches up is not measured.
+World and policies start 8 days before the measured days. So every operation of these days was scanned for
+its whole retention, and the first sync of an empty archive is not measured.
 
-What a policy finds depends on when it asks for which hours, and not on how many operations these
-hours have. So errors are measured for both sizes on the operations of the larger one, whose hours
-have the same rhythm: at 2,000 operations a day, one mailing to 10,000 recipients can outweigh all
-else, and the figure would tell how long that one waited for its next scan.
+What a policy misses depends on when it scans which hours, and not on their number of operations. So errors
+are measured for both sizes on the operations of the larger account, whose hours have the same distribution.
+At 2,000 operations a day, one mailing to 10,000 recipients would outweigh all others.
 """
 
 from collections.abc import Iterator

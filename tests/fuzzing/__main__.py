@@ -1,7 +1,7 @@
-"""Fuzz what reads answers: ``python -m tests.fuzzing --seconds 60``, or one input: ``FILE``.
+"""Fuzz the parsers of responses: ``python -m tests.fuzzing --seconds 60``, or one input: ``FILE``.
 
-The fuzzer is atheris, guided by coverage, from answers of the emulated API. An input that breaks a rule
-of `tests.support.oracle` is kept in ``.fuzzing/``, and the command that repeats it is shown.
+The fuzzer is atheris, guided by coverage. It starts from responses of the emulated API. An input that breaks
+a rule of `tests.support.oracle` is kept in ``.fuzzing/``, and the command that repeats it is shown.
 """
 
 import argparse

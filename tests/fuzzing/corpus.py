@@ -1,4 +1,4 @@
-"""What the fuzzer begins with: answers of the emulated API, and the words that answers are made of."""
+"""The fuzzer's corpus: responses of the emulated API, and a dictionary of words in them."""
 
 import json
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _ENVELOPE = (
 
 
 def write_corpus(folder: Path) -> int:
-    """Write what an emulated API answers, one file per answer; return how many."""
+    """Write responses of an emulated API, one file each; return how many."""
     answers = sorted({answer for drifting in (False, True) for answer in _answers(drifting)})
     for number, answer in enumerate(answers):
         (folder / f"answer-{number}").write_bytes(answer)
@@ -55,7 +55,7 @@ def _answers(drifting: bool) -> Iterator[bytes]:
 
 
 def write_dictionary(file: Path) -> None:
-    """Write the words that the fuzzer may put into an answer."""
+    """Write the words that the fuzzer may put into a response."""
     words = [
         *(json.dumps(name) for name in (*_FIELDS, *COUNT_NAMES, *_ENVELOPE)),
         *(json.dumps(time) for time in TIMES),

@@ -39,7 +39,7 @@ WORDS = [
 
 
 class Target:
-    """Checks an input as each kind of answer, and keeps the figures."""
+    """Checks an input as each kind of response, and counts the results."""
 
     def __init__(self, figures: Path) -> None:
         self._file = figures

@@ -1,4 +1,4 @@
-"""What an answer might be: records that are right, that drift, that are broken; pages; their wrecks."""
+"""Strategies for responses: valid, drifting and broken records, pages of them, and mutated bytes."""
 
 import json
 
@@ -158,7 +158,7 @@ def usual_pages(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def error_answers(draw: st.DrawFn) -> bytes:
-    """An answer about an operation's errors."""
+    """A response about an operation's errors."""
     error = st.builds(
         lambda code, message, more: objected([("code", code), ("message", message), *more]),
         json_leaves,
@@ -173,7 +173,7 @@ def error_answers(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def wrecks(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """An answer with a few bytes flipped, cut, inserted or doubled."""
+    """A response with a few bytes flipped, cut, inserted or doubled."""
     body = draw(whole)
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(body)))

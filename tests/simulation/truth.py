@@ -1,4 +1,4 @@
-"""What an archive must hold after a life, told by the world itself and not by the code that made it.
+"""What an archive must hold at the end of a simulation, computed from the world and not by the tested code.
 
 Each check gives one line for each record, state or hour that breaks a rule.
 """
@@ -68,7 +68,7 @@ class Account:
 
     @property
     def staleness(self) -> timedelta:
-        """How old an answer may have been."""
+        """How old a response may have been."""
         return self.faults.stale_by if self.may_have("stale") else timedelta()
 
 

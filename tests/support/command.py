@@ -106,5 +106,5 @@ def _warm() -> "subprocess.Popen[str]":
 
 
 def _end(server: "subprocess.Popen[str]") -> None:
-    """Let it end by itself, as it does when nobody can tell it anything any more."""
+    """Close its standard input, which ends it."""
     server.communicate(timeout=10)

@@ -1,7 +1,7 @@
 """What is true of the demo's account, computed from the world's records: no SQL, no file of the lake.
 
-Except one thing: an operation that was not settled when its listings ended is asked for by its id at
-times that the archive chooses, so for those the moment of the last look is taken from the archive.
+One exception: operations that were not settled when their listings ended are looked up by id, at times that
+the archive chooses. The time of their last lookup is taken from the archive.
 """
 
 from collections import defaultdict
@@ -28,7 +28,7 @@ class DemoTruth:
     """The demo's 30 days.
 
     Args:
-        later: operations that were looked at after their listings had ended, and when.
+        later: operations that were looked up after their listings had ended, and when.
     """
 
     def __init__(self, later: dict[str, datetime]) -> None:
@@ -39,7 +39,7 @@ class DemoTruth:
 
     @cached_property
     def states(self) -> list[State]:
-        """The last state of each operation that the API told of in time."""
+        """The last state of each operation that a scan within its retention could see."""
         numbers = np.asarray(self.world.existing(self.as_of))
         created = self.world.columns(numbers, self.as_of)["created_at"]
         times = np.array([m.replace(tzinfo=None) for m in self.moments], dtype="datetime64[us]")
@@ -154,7 +154,7 @@ class DemoTruth:
         return {name: np.pad(values, (0, missing)) for name, values in counts.items()}
 
     def _surely_seen(self, hour: Any, age: int) -> int:
-        """An age by which scans had looked at all of the hour's operations once they were of `age`."""
+        """The age by which a scan had seen all operations of the hour at `age` or older."""
         middle = hour.astype(datetime).replace(tzinfo=UTC) + HOUR / 2
         next_age = next((one for one in AGES if one >= age + 30), None)
         if next_age is None:

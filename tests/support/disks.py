@@ -94,7 +94,7 @@ class CountingDisk(Disk):
     the next one leaves, and each moment is counted as both. `finish` is the moment after the last.
 
     Args:
-        platter: is told what was synced; None for a machine whose power never goes.
+        platter: records what was synced; None if power cuts are not simulated.
 
     Attributes:
         count: how many moments there were.
@@ -145,7 +145,7 @@ class CountingDisk(Disk):
         self._step("remove", file, super().remove)
 
     def finish(self) -> None:
-        """The work is done; that it is has not been told yet."""
+        """The step is done, but the caller has not been told."""
         self._moment("the end")
 
     def _wrote(self, file: Path, write: Callable[[], Any]) -> Any:

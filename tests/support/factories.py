@@ -55,7 +55,7 @@ def record(
     stats: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """A record as the API sends it: one email, sent and delivered, unless told otherwise."""
+    """A record as the API sends it: by default one email that was sent and delivered."""
     counts = dict.fromkeys(COUNT_NAMES, 0)
     counts |= {"total": 1, "recipients": 1, "attempts": 1, "sent": 1, "delivered": 1}
     return {
@@ -68,7 +68,7 @@ def record(
 
 
 def body(records: Iterable[Any], next_token: str | None = None) -> bytes:
-    """A page of the list answer."""
+    """The body of a list response."""
     page = {"operations": list(records), "pagination": {"next": next_token, "self": "s"}}
     return json.dumps(page).encode()
 
@@ -80,7 +80,7 @@ def scan(
     window: Window | None = None,
     account_id: str = ACCOUNT,
 ) -> Scan:
-    """A complete scan of a window (by default the day) that answered `records` on one page."""
+    """A complete scan of a window (by default the day) with `records` on one page."""
     page = parse_page(body(records))
     observed = pa.repeat(pa.scalar(observed_at, TIMESTAMP), page.operations.num_rows)
     operations = page.operations.append_column("observed_at", observed)

@@ -31,7 +31,7 @@ class _EmptyPages(BaseHTTPRequestHandler):
 
 
 def certificate_and_key(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine, which nobody vouches for."""
+    """A self-signed certificate for this machine."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     made = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
@@ -54,7 +54,7 @@ def _context(folder: Path) -> ssl.SSLContext:
 def https_server(
     folder: Path, handler: type[BaseHTTPRequestHandler] = _EmptyPages
 ) -> Iterator[tuple[str, Path]]:
-    """Serve empty pages: the base URL, and the certificate, which nobody vouches for."""
+    """Serve empty pages; yield the base URL and the self-signed certificate."""
     certificate, _ = certificate_and_key(folder)
     server = HTTPServer(("127.0.0.1", 0), handler)
     server.socket = _context(folder).wrap_socket(server.socket, server_side=True)
@@ -132,7 +132,7 @@ def _relay(one: socket.socket, other: socket.socket) -> None:
 
 
 class Proxy(ThreadingTCPServer):
-    """A proxy that knows CONNECT, or SOCKS5: what it was asked, and what it refuses with."""
+    """A proxy for CONNECT or SOCKS5: the requests that it received, the status that it refuses with."""
 
     daemon_threads = True
 
@@ -151,7 +151,7 @@ class Proxy(ThreadingTCPServer):
 def proxy(
     refusal: bytes = b"", *, speaks_socks: bool = False, tls: Path | None = None
 ) -> Iterator[Proxy]:
-    """Run a proxy; one that is itself asked by https has the certificate in the folder `tls`."""
+    """Run a proxy; an HTTPS proxy uses the certificate in the folder `tls`."""
     server = Proxy(refusal, speaks_socks=speaks_socks)
     if tls is not None:
         server.socket = _context(tls).wrap_socket(server.socket, server_side=True)

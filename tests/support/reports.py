@@ -23,7 +23,7 @@ def published(folder: Path, *scans: Scan) -> Lake:
 
 
 def on(day: date, *records: dict, observed_at: datetime | None = None, **facts: Any) -> Scan:
-    """A scan of a day, two days on unless told otherwise."""
+    """A scan of a day, by default observed two days later."""
     observed = observed_at or midnight(day) + timedelta(days=2)
     return scan(records, observed_at=observed, window=Window.of_day(day), **facts)
 

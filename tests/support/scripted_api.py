@@ -1,6 +1,6 @@
-"""A small HTTP server of its own making: it answers from a script and knows nothing of our emulator.
+"""A small HTTP server that sends scripted responses, independent of the emulator.
 
-Each answer is bytes with a status and headers, so that a test can send whatever a server, a proxy or
+Each response is bytes with a status and headers, so that a test can send whatever a server, a proxy or
 a broken line may send. It keeps the requests as they came.
 """
 
@@ -17,7 +17,7 @@ DATE = "Fri, 20 Nov 2026 14:00:00 GMT"
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. Content-Length is right unless `headers` say otherwise; `drop` ends before any."""
+    """A response. Content-Length is correct unless in `headers`; `drop` only closes the connection."""
 
     body: bytes = b""
     status: int = 200
@@ -39,7 +39,7 @@ class Received:
 
 @dataclass(frozen=True)
 class ScriptedApi:
-    """A running server: its base URL, and what it was asked."""
+    """A running server: its base URL, and the requests that it received."""
 
     url: str
     requests: list[Received]
@@ -49,7 +49,7 @@ class ScriptedApi:
 def scripted(
     answers: Sequence[Answer] | Callable[[Received], Answer],
 ) -> Iterator[ScriptedApi]:
-    """Serve answers in their order, the last one for ever; or what a function makes of a request."""
+    """Serve responses in order, then the last one again; or what a function returns for each request."""
     requests: list[Received] = []
     released = threading.Event()
 
