@@ -14,8 +14,8 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-# The same examples in every run, so that a failure is the change's and not the day's; no time limits,
-# since machines differ; and no explaining, which takes longer than all the rest.
+# The same examples in every run, so that a failure is due to a change and not to chance. No time limits,
+# since machines differ, and no explanations of failures, which take longer than the tests.
 settings.register_profile(
     "repeatable",
     max_examples=60,
@@ -36,7 +36,7 @@ settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:
-    """Let no test wait for the disk.
+    """Turn fsync off.
 
     A process that is killed loses nothing of the page cache, and power cuts are tested with a disk that keeps
     only what was synced.
@@ -62,7 +62,7 @@ def steps_to_try(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests say what they need: nothing comes from the environment that they run in."""
+    """Remove this machine's settings from the environment."""
     for variable in Settings.variables().values():
         monkeypatch.delenv(variable, raising=False)
     for proxy in ("http_proxy", "https_proxy", "all_proxy"):

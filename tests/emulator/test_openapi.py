@@ -1,7 +1,7 @@
 """The emulated API against its OpenAPI description, which is written from the reference page.
 
-schemathesis makes requests from the description, right ones and wrong ones; every answer must be one that
-the description knows: status, headers, content type, schema, `Allow` with a 405, nothing without
+schemathesis makes requests from the description, valid and invalid ones; every response must be one that
+the description has: status, headers, content type, schema, `Allow` with a 405, nothing without
 credentials.
 """
 

@@ -65,7 +65,7 @@ def test_operation_is_fetched_by_id_until_it_settles(tmp_path: Path):
         assert {found[one]["status"] for one in late} <= {"COMPLETED", "CANCELED"}
         states = Counter(row["operation_id"] for row in rows(tmp_path, HISTORY).to_pylist())
         assert all(states[one] >= 2 for one in late)
-        # Settled: nobody asks any more.
+        # Settled: no further lookups.
         before = len(emulator.requests)
         sync(settings, publishing=False)
         assert not [r for r in emulator.requests[before:] if r.path != LISTING]
@@ -318,7 +318,7 @@ def test_unknown_errors_are_recorded_and_not_fatal(tmp_path: Path):
 def test_failed_lookups_cost_only_themselves_and_stay_due(
     tmp_path: Path, single: Answer, message: str, tries: int
 ):
-    """R9: an API that is down, or refuses such questions as a whole, is left alone for this run."""
+    """R9: after some failures, an API that is down or refuses all lookups gets no more in this run."""
     records = [record(n, stats=FAILING) for n in range(20)]
     with api(records, single) as server:
         settings = settings_of(server, tmp_path).model_copy(update={"concurrency": 1})
@@ -339,7 +339,7 @@ def test_failed_lookups_cost_only_themselves_and_stay_due(
 def test_refused_lookups_grow_rarer_and_delay_no_other(
     tmp_path: Path,
 ):
-    """R9: each refusal is told once; a sync between two of them has nothing to complain of."""
+    """R9: each refusal is reported once; a sync between two of them succeeds."""
     refused = Answer(b'{"errors": [{"code": 1, "message": "bad"}]}', 400)
     asked: list[datetime] = []
     clock = Clock(at("2026-11-20 14:00"))
@@ -399,7 +399,7 @@ def test_lookups_merged_twice_are_one(tmp_path: Path):
 
 
 def land_again(lake: Lake, partition: Partition) -> bool:
-    """Land what was asked of a partition once more, as a killed merge would leave it."""
+    """Land the lookups of a partition again, as a killed merge leaves them."""
 
     def read(table: Any) -> Any:
         return parquet.read(lake.part(table, partition), table.arrow)

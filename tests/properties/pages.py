@@ -125,7 +125,7 @@ def pages(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def usual_pages(draw: st.DrawFn) -> bytes:
-    """A page as it comes day by day, with one value at most that is not: what the fast way may take."""
+    """A usual page with at most one unusual value: the fast parser may read it."""
     count = draw(st.integers(0, 4))
     items = [
         {

@@ -1,7 +1,7 @@
-"""play(): what one seed makes happen, and whether the rules held.
+"""play(): runs the simulation of one seed, and checks the rules.
 
-The same seed makes the same worlds, APIs, schedule and breaks, one after the other on one thread: also a
-second process that works on the same lake meanwhile, which gets its turns between the steps of the first.
+The same seed gives the same worlds, APIs, schedule and faults. Everything runs on one thread: a second
+process that works on the same lake at the same time runs between the steps of the first.
 """
 
 import errno
@@ -63,8 +63,8 @@ class Outcome:
     Attributes:
         seed: the seed.
         happened: how often: syncs, crashes, power cuts, full disks, outages, failed syncs, requests.
-        crashed_before: the kinds of steps that crashes and power cuts came before.
-        crashed_after: those that they came after.
+        crashed_before: the kinds of steps before which there were crashes and power cuts.
+        crashed_after: the kinds of steps after which there were some.
         failed_at: the kinds of steps that the disk failed at.
         injected: the API's faults.
         operations: in the archive at the end.
@@ -82,11 +82,11 @@ class Outcome:
 
 
 def play(seed: int, folder: Path) -> Outcome:
-    """Live through a seed in an empty folder.
+    """Run the simulation of a seed in an empty folder.
 
     Args:
         seed: what happens.
-        folder: where the archive lies; each power cut makes a new one in it.
+        folder: the folder of the archive; each power cut makes a new one in it.
     """
     return _Life(seed, folder).live()
 
@@ -96,7 +96,7 @@ End = Literal["well", "not well", "kill", "power cut"]
 
 
 class _Told(Observer):
-    """Remembers what a sync said that it had landed, lets time pass, and gives others their turn."""
+    """Records what a sync reported as landed, advances the clock, and runs the other process."""
 
     def __init__(self, passes: Callable[[], None], turn: Callable[[], None]) -> None:
         self.acknowledged: Acknowledged = set()
@@ -167,7 +167,7 @@ class _Life:
         return out
 
     def _last_sync(self, account: Account) -> None:
-        """A sync that no fault, no crash and no other process keeps from anything."""
+        """A sync without faults, crashes or another process."""
         calm = replace(account.options, faults=None)
         with running(account.world, clock=self._clock, options=calm) as api:
             account.syncs.append([self._clock.now()])
@@ -238,7 +238,7 @@ class _Life:
         scope: Scope = DUE,
         may_lose_power: bool = False,
     ) -> tuple[Acknowledged, End]:
-        """One process that syncs: what it said that it had landed, and how it ended."""
+        """One process that syncs; returns what it reported as landed, and how it ended."""
         lots, out, api = self._lots, self._out, apis[number]
         disk = self._disk()
         cuts_power = may_lose_power and lots.random() < (2 / 3 if self._was_killed else 1 / 3)
@@ -318,10 +318,10 @@ class _Life:
     def _check_state(
         self, when: str, acknowledged: Acknowledged, *, was_cut: bool, is_settled: bool
     ) -> None:
-        """R1, R5, R6: what lies on the disk is whole, and never less than it was or was said to be.
+        """R1, R5, R6: files are complete, and hold all that they held before and that was reported as landed.
 
-        What only a killed process put there, and nobody said to have landed, a power cut may take: it is
-        as if it had not been, data and coverage. The next sync that ends well makes it last.
+        One exception: a power cut may undo what a killed process had written and not reported, data and
+        coverage together. The next successful sync makes what is left durable.
         """
         lake = Lake(self._data)
         for table in LAKE_TABLES:
@@ -348,9 +348,9 @@ class _Life:
 
 
 def _facts(lake: Lake) -> set[tuple[Any, ...]]:
-    """All that was ever seen and is still there: states, rejects, errors, what was asked, what was scanned.
+    """The facts in the archive: states, rejects, errors, lookups and scans.
 
-    Of two scans of one window at one moment one is enough.
+    Two scans of one window at one moment count once.
     """
     found: set[tuple[Any, ...]] = set()
     landed = [
@@ -398,7 +398,7 @@ def _options(lots: random.Random, seed: int, sid: str) -> Options:
 
 
 def _faults(lots: random.Random, seed: int) -> Faults:
-    """Some kinds of faults, none of them so often that nothing comes through; a few first by a script."""
+    """Some kinds of faults, each at a rate that lets requests succeed; a few scripted ones first."""
     # A wrong clock ends a run, and no response would be waited for in real time.
     possible = [kind for kind in FAULTS if kind not in (*CLOCKS, "large-page-hang")]
     kinds = [kind for kind in possible if lots.random() < 0.3]

@@ -1,4 +1,4 @@
-"""An API and the threads of a client that asks it, in virtual time: thousands of requests take a second."""
+"""A simulated API and the threads of a client, in virtual time: thousands of requests take a second."""
 
 import heapq
 import itertools
@@ -17,17 +17,17 @@ _TIMEOUT = 60.0
 
 @dataclass
 class Api:
-    """How the API answers. Times are seconds.
+    """How the API responds. Times are seconds.
 
     Attributes:
         latency: of every response, up to a fifth more or less.
-        limit: requests a second that it admits, as a bucket of half a second's tokens; others get a 429.
+        limit: requests a second that it admits (a token bucket of half a second); others get a 429.
         limits_from: when the limit begins, and random refusals end.
         at_once: requests that it works on at once; others get a 503.
         refused: the share that gets a 429 or 503 at random.
         status: of these.
-        retry_after: what a 429 asks for.
-        unanswered: the share that is never answered.
+        retry_after: the Retry-After of a 429.
+        unanswered: the share that never gets a response.
     """
 
     latency: float
@@ -66,10 +66,10 @@ class Api:
 
 @dataclass
 class Run:
-    """What came of some requests.
+    """The results of some requests.
 
     Attributes:
-        ended: when each of them was answered, in order.
+        ended: the time of each response, in order.
         asked: tries, refusals included.
         refused: tries that got a 429 or 503.
     """

@@ -21,9 +21,9 @@ class Figure:
 
     Attributes:
         measure: what was measured.
-        found: what came out, with what it is made of.
-        target: what it should be; empty if there is none.
-        holds: whether it is; None if there is no target.
+        found: the figure, with its parts.
+        target: the target; empty if there is none.
+        holds: whether the figure meets it; None if there is no target.
     """
 
     measure: str
