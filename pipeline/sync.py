@@ -6,8 +6,8 @@ Each step may be killed and repeated (R5): landed scans stay, the other windows 
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, TypeAlias
@@ -36,6 +36,7 @@ from pipeline.model.windows import Window, retained_days, windows_between
 from pipeline.observer import Observer
 from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
+from pipeline.sync_group import SyncGroup
 from pipeline.sync_report import Derivation, Extraction, SyncReport
 from pipeline.twilio.client import OperationsClient
 
@@ -75,8 +76,7 @@ def sync(
     sleep: Callable[[float], object] | None = None,
     wall_clock: Callable[[], datetime] = machine_time,
     monotonic: Callable[[], float] = time.monotonic,
-    turn: MergeTurn | None = None,
-    beside: Collection[str] = (),
+    group: SyncGroup | None = None,
 ) -> SyncReport:
     """Scan what is due, look up by id what is due, and publish; also before the lookups if there are many.
 
@@ -89,9 +89,7 @@ def sync(
         sleep: waits so many seconds between the attempts of a request; by default it really waits.
         wall_clock: this machine's clock, which only guards the API's (R10).
         monotonic: seconds on a monotonic clock, for the time limit of lookups.
-        turn: held while days are merged and tables are derived and published; never while the API is
-            waited for. Syncs of several accounts in one process share it.
-        beside: SIDs of accounts that are synced at the same time; what landed for them is left to them.
+        group: the syncs of other accounts that run at the same time in this process.
 
     Returns:
         What was done. Failed windows are listed and stay due; the other windows are in the archive.
@@ -99,13 +97,14 @@ def sync(
     Raises:
         ApiError: the API can't be reached, or refuses the credentials.
         ClockError: the API's clock is implausible.
-        SharedIdsError: the archive has the account's operations under another one; nothing is stored.
+        SharedIdsError: the operations are another account's; nothing is stored.
         LakeError: the archive's folder can't be used.
     """
     began = monotonic()
     lake = Lake.of(settings, files)
-    with OperationsClient(settings, sleep=sleep) as client, closing(MergeTurn(lake)) as own_turn:
-        now = open_at_api_time(client, lake, settings, wall_clock)
+    with OperationsClient(settings, sleep=sleep) as client, closing(SyncGroup(lake)) as alone:
+        group = group or alone
+        now = open_at_api_time(client, lake, settings, wall_clock, opening=group.turn)
         remove_unfinished(lake)
         report = _run(
             client,
@@ -116,8 +115,7 @@ def sync(
             observer=observer or Observer(),
             publishing=publishing,
             monotonic=monotonic,
-            turn=turn or own_turn,
-            beside=beside,
+            group=group,
         )
     report = replace(report, seconds=monotonic() - began)
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
@@ -134,11 +132,12 @@ def _run(
     observer: Observer,
     publishing: bool,
     monotonic: Callable[[], float],
-    turn: MergeTurn,
-    beside: Collection[str],
+    group: SyncGroup,
 ) -> SyncReport:
     """All steps, once the archive is open and the API's time is known."""
-    is_ours = cared_for_by(lake, settings.account_sid, beside)
+    turn = group.turn
+    is_ours = cared_for_by(lake, settings.account_sid, group.account_ids)
+    group.check_is_another(client, settings)
     planned, extraction, merging = _scan_and_merge(
         client,
         lake,
@@ -228,18 +227,24 @@ def open_at_api_time(
     lake: Lake,
     settings: Settings,
     wall_clock: Callable[[], datetime] = machine_time,
+    *,
+    opening: AbstractContextManager[None] | None = None,
 ) -> datetime:
     """Open the archive for writing, and return the API's time.
 
-    A new archive is only created once the API's clock has been checked.
+    A new archive is only created once the API's clock has been checked. `opening` is held while it is created
+    or migrated, so that threads of this process do not wait for each other's file lock, with a warning.
 
     Raises:
         ApiError, ClockError, LakeError: as of `sync`.
     """
+    opening = opening or nullcontext()
     if lake.exists():
-        up_to_date(lake)
+        with opening:
+            up_to_date(lake)
     now = api_time(client, lake, settings, wall_clock)
-    up_to_date(lake)
+    with opening:
+        up_to_date(lake)
     return now
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from pipeline.accounts import Account, active, remember
 from pipeline.extract.api_clock import machine_time
 from pipeline.lake.layout import Lake
-from pipeline.merge_runner import MergeTurn
 from pipeline.observer import Observer
 from pipeline.side_by_side import side_by_side
 from pipeline.sync import DUE, Scope, sync
+from pipeline.sync_group import SyncGroup
 from pipeline.sync_report import SyncReport
 
 log = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def sync_accounts(
     """
     accounts = active(configured, names)
     _remember(lake, configured, wall_clock)
-    turn = MergeTurn(lake)
+    group = SyncGroup(lake, [account.sid for account in accounts])
 
     def work(account: Account) -> SyncReport | None:
         settings = account.usable_settings()
@@ -102,11 +102,10 @@ def sync_accounts(
                 files=lake.files,
                 sleep=sleep,
                 wall_clock=wall_clock,
-                turn=turn,
-                beside=[one.sid for one in accounts],
+                group=group,
             )
 
-    with closing(turn):
+    with closing(group):
         for outcome in side_by_side(accounts, work):
             yield AccountSync(outcome.account, outcome.result, outcome.error)
     _remember(lake, configured, wall_clock)

@@ -17,7 +17,9 @@ from pipeline.emulator import Faults
 from pipeline.errors import UsageError
 from pipeline.lake import parquet
 from pipeline.lake.accounts import read_accounts
-from pipeline.lake.layout import Lake
+from pipeline.lake.files import Disk, Files
+from pipeline.lake.layout import MARKER, Lake
+from pipeline.lake.shared_ids import SharedIdsError
 from pipeline.model.schema import HISTORY, OPERATIONS
 from pipeline.quality.status import status
 from pipeline.sync import EVERYTHING, sync
@@ -71,6 +73,41 @@ def test_accounts_are_stored_as_each_would_be_alone(tmp_path: Path):
     )
     assert counts.num_rows == 3
     assert rows(tmp_path / "lake", OPERATIONS).num_rows == sum(counts["n"].to_pylist())
+
+
+def test_first_sync_of_several_accounts_waits_for_no_lock_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    class SlowDisk(Disk):
+        def rename(self, source: Path, target: Path) -> None:
+            if target.name == MARKER:
+                threading.Event().wait(0.3)  # meanwhile the other accounts want to open the archive
+            super().rename(source, target)
+
+    with emulated(tmp_path) as (_, accounts):
+        lake = Lake(tmp_path, Files(SlowDisk()))
+        assert all(one.ok for one in sync_accounts(lake, accounts, publishing=False))
+    assert "waiting for" not in caplog.text
+
+
+def test_new_accounts_with_the_same_operations_are_noticed_at_once(tmp_path: Path):
+    """Wrong label: with an API key the SID is never sent. No operation is stored under two accounts."""
+    with emulated(tmp_path) as (_, accounts):
+        good, other, third = accounts
+        assert good.settings
+        token = good.settings.auth_token
+        key = {"api_key_sid": good.sid, "api_key_secret": token}  # reads what `good` has
+        copy = with_settings(other, **key)
+        done = synced(tmp_path, [good, copy, third])
+        errors = [one.error for one in done.values() if one.error]
+        assert [type(error) for error in errors] == [SharedIdsError]
+        assert "synced at the same time" in str(errors[0])
+        assert done["third"].ok
+        ids = rows(tmp_path, OPERATIONS)["operation_id"].to_pylist()
+        assert len(ids) == len(set(ids))
+        assert not Lake(tmp_path).pending()
+        allowed = [with_settings(one, allow_shared_ids=True) for one in (good, copy)]
+        assert all(one.ok for one in synced(tmp_path, allowed).values())
 
 
 def test_wrong_credentials_leave_the_others_as_they_are(tmp_path: Path):

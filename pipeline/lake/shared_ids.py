@@ -56,7 +56,8 @@ class SharedIds:
         for other in self._others:
             shared = 0 if other in self._mixed else self._count(Partition(other, day), ids)
             if shared and not is_own and not self._share_stored(other):
-                raise SharedIdsError(self._message(other, shared))
+                where = f"the archive has under {self._name(other)}"
+                raise SharedIdsError(shared_ids_message(self._account_id, shared, where))
             if shared:
                 self._mixed.add(other)
                 log.warning(
@@ -101,11 +102,18 @@ class SharedIds:
         known = read_accounts(self._lake)
         return f"{known[account_id].name} ({account_id})" if account_id in known else account_id
 
-    def _message(self, other: str, shared: int) -> str:
-        return (
-            f"the API returned {shared} operations for {self._account_id} that the archive has under "
-            f"{self._name(other)}; they are not stored. Either the credentials are those of the other "
-            "account, or the SID is wrong: with an API key it is never sent, and only labels the data. If "
-            "both accounts really have these operations, use --allow-shared-ids or "
-            "EMAIL_ARCHIVE_ALLOW_SHARED_IDS=true"
-        )
+
+def shared_ids_message(account_id: str, shared: int, where: str) -> str:
+    """Say that operations of an account are another one's, and what to do.
+
+    Args:
+        account_id: the account.
+        shared: how many operations.
+        where: where they are too, after "operations that".
+    """
+    return (
+        f"the API returned {shared} operations for {account_id} that {where}; they are not stored. Either "
+        "the credentials are those of the other account, or the SID is wrong: with an API key it is never "
+        "sent, and only labels the data. If both accounts really have these operations, use "
+        "--allow-shared-ids or EMAIL_ARCHIVE_ALLOW_SHARED_IDS=true"
+    )

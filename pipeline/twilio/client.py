@@ -259,6 +259,13 @@ class OperationsClient:
         """The API's time in UTC, by one request of page size 1 (R10)."""
         return self._get_page(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
 
+    def newest_ids(self) -> set[str]:
+        """The ids of the newest operations, by one request of a full page."""
+        query = {"pageSize": str(self.page_size.current)}
+        return set(
+            self._get_page(_OPERATIONS, parse_page, query).operations["operation_id"].to_pylist()
+        )
+
     def _get_page(
         self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
     ) -> Page:

@@ -18,7 +18,7 @@ LEVELS = [
     {"lake", "twilio", "emulator"},
     {"accounts", "extract", "marts"},
     {"outputs", "merge_runner", "observer", "side_by_side", "sync_report"},
-    {"access", "extraction"},
+    {"access", "extraction", "sync_group"},
     {"report", "sync", "rebuild"},
     {"quality", "sync_accounts", "sync_partition"},
     {"cli", "assets"},
