@@ -12,7 +12,13 @@ from assets.partitions import partitions
 from assets.report import report
 from assets.resources import ArchiveResource, TwilioResource
 from assets.retention import retention_job, retention_schedule
-from assets.schedules import report_job, report_schedule, sync_job, sync_schedule
+from assets.schedules import (
+    EVERY_10_MINUTES,
+    report_job,
+    report_schedule,
+    sync_job,
+    sync_schedule,
+)
 from assets.tables import partition_assets
 from assets.warehouse import VIEWS, outputs_sensor, warehouse
 from pipeline.accounts import load_accounts
@@ -25,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 def build_definitions(
-    accounts: Collection[str], first_day: date, resources: Mapping[str, Any] | None = None
+    accounts: Collection[str],
+    first_day: date,
+    resources: Mapping[str, Any] | None = None,
+    cron: str = EVERY_10_MINUTES,
 ) -> dg.Definitions:
     """All assets, checks, jobs, schedules and sensors.
 
@@ -33,13 +42,14 @@ def build_definitions(
         accounts: the SIDs of the accounts that have partitions.
         first_day: the first day that they have.
         resources: replace ``archive`` or ``twilio``; by default both come from the environment.
+        cron: when the schedule ticks.
     """
     tables = partition_assets(partitions(accounts, first_day))
     return dg.Definitions(
         assets=[tables, *VIEWS, warehouse, report],
         asset_checks=hourly_checks,
         jobs=[sync_job, report_job, retention_job],
-        schedules=[sync_schedule(accounts, first_day), report_schedule, retention_schedule],
+        schedules=[sync_schedule(accounts, first_day, cron), report_schedule, retention_schedule],
         sensors=[outputs_sensor],
         resources={"archive": ArchiveResource(), "twilio": TwilioResource(), **(resources or {})},
         executor=dg.in_process_executor,

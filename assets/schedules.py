@@ -28,6 +28,7 @@ LONGEST_RUN: Final = timedelta(hours=1)
 """`deploy/dagster.yaml` has the daemon end a run after that."""
 
 TICK: Final = timedelta(minutes=10)
+EVERY_10_MINUTES: Final = "*/10 * * * *"
 
 
 sync_job = dg.define_asset_job(
@@ -39,13 +40,15 @@ sync_job = dg.define_asset_job(
 )
 
 
-def sync_schedule(account_ids: Collection[str], first_day: date) -> dg.ScheduleDefinition:
+def sync_schedule(
+    account_ids: Collection[str], first_day: date, cron: str = EVERY_10_MINUTES
+) -> dg.ScheduleDefinition:
     """The schedule of that job, over the accounts and from the first day that have partitions."""
 
     @dg.schedule(
         name="sync_schedule",
         job=sync_job,
-        cron_schedule="*/10 * * * *",
+        cron_schedule=cron,
         execution_timezone="UTC",
         description="Every 10 minutes: one run for each account's day that has something due.",
     )
