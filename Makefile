@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(READY) $(DAGSTER_HOME)/dagster.yaml ## play 30 days of an account in fast time, and compare the archive with the truth
+demo: $(READY) $(DAGSTER_HOME)/dagster.yaml ## play 30 days of two accounts in fast time, and compare the archive with the truth
 	@$(BIN)/email-archive demo
 
 # The demo's archive, if it is the only one here.

@@ -4,7 +4,7 @@ import errno
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake import engine
+from pipeline.lake.accounts import known_as
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import LAKE_TABLES, MARTS
 from pipeline.outputs.published import open_warehouse, unreadable
@@ -45,16 +46,26 @@ def ask(lake: Lake, query: str) -> pa.Table:
 
 
 @contextmanager
-def query_result(lake: Lake, query: str) -> Iterator[duckdb.DuckDBPyRelation]:
+def query_result(
+    lake: Lake, query: str, accounts: Sequence[str] = ()
+) -> Iterator[duckdb.DuckDBPyRelation]:
     """Run one query on the warehouse; its rows can be read while the block lasts.
+
+    Args:
+        lake: the archive.
+        query: the query.
+        accounts: the tables have the rows of these accounts alone, by SID or name; of all if empty.
 
     Raises:
         UsageError, ArchiveError: as of `ask`.
     """
+    sids = [one.sid for one in known_as(lake.must_exist(), accounts)] if accounts else []
 
     def run() -> tuple[ExitStack, duckdb.DuckDBPyRelation]:
         with ExitStack() as stack:
             connection = stack.enter_context(open_warehouse(lake))
+            if sids:
+                _narrow(connection, sids)
             confine(connection, lake)
             result = _relation(connection, query).materialize()
             return stack.pop_all(), result
@@ -65,6 +76,13 @@ def query_result(lake: Lake, query: str) -> Iterator[duckdb.DuckDBPyRelation]:
         raise query_error(error) from error
     with opened:
         yield result
+
+
+def _narrow(connection: duckdb.DuckDBPyConnection, sids: Sequence[str]) -> None:
+    """Hide each table and macro behind a temporary one with the rows of these accounts alone."""
+    rows = f"WHERE account_id IN ({', '.join(map(engine.literal, sids))})"
+    for (statement,) in connection.execute(engine.sql("pipeline.access", "narrow")).fetchall():
+        connection.execute(f"{statement} {rows}")
 
 
 def confine(connection: duckdb.DuckDBPyConnection, lake: Lake) -> None:

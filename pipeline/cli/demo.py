@@ -1,4 +1,4 @@
-"""`email-archive demo`: archives a simulated month, and compares it with the truth.
+"""`email-archive demo`: archives a simulated month of two accounts, and compares it with the truth.
 
 The emulator runs in another process, on a free port, and is read over HTTP only. The dates are fixed, so that
 every demo has the same results.
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 from urllib.request import Request, urlopen
 
@@ -21,8 +22,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from pipeline.access.query import ask
+from pipeline.accounts import Account
 from pipeline.cli import rendering
-from pipeline.emulator.api import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN
+from pipeline.emulator.accounts import EmulatedAccount, configuration, worlds
 from pipeline.emulator.truth import differences
 from pipeline.emulator.world import World
 from pipeline.errors import ArchiveError, UsageError
@@ -30,22 +32,54 @@ from pipeline.lake import parquet
 from pipeline.lake.layout import MARKER, Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import OPERATIONS
-from pipeline.model.windows import Window, days_between, retained_days
+from pipeline.model.windows import RETENTION, Window, days_between, retained_days
 from pipeline.report.write import report
 from pipeline.settings import ArchiveSettings, Settings
-from pipeline.sync import EVERYTHING, sync
-from pipeline.sync_report import SyncReport
+from pipeline.sync import EVERYTHING
+from pipeline.sync_accounts import sync_accounts
 from pipeline.terminal import printable
 from pipeline.twilio.client import OperationsClient
 
 SEED: Final = 1
 FIRST_DAY: Final = datetime(2026, 9, 1, tzinfo=UTC)
 DAYS: Final = 30
-EVERY: Final = timedelta(hours=8)
+END: Final = FIRST_DAY + timedelta(days=DAYS, seconds=-1)
+SHOP: Final = "shop"
+RECEIPTS: Final = "receipts"
+EVERY: Final = {SHOP: timedelta(hours=8), RECEIPTS: timedelta(hours=12)}
+"""How often each account is synced."""
+BEGIN: Final = {SHOP: FIRST_DAY, RECEIPTS: FIRST_DAY + timedelta(days=9)}
+"""The creation of the first operation that each account's archive has: a sync finds those of 7 days."""
+
+SYNCS: Final = {"shop": 1, "receipts": 3}
+"""Each account is synced at every so many-th moment: three times as often as once a day, and once a day."""
+
 OUTAGE: Final = date(2026, 9, 16)
 """A day in the third week with an outage of the provider, which the report shows as unusual."""
 
 _NOTE: Final = ".demo"
+
+
+def accounts(per_day: float) -> tuple[EmulatedAccount, ...]:
+    """The accounts: one with so many operations a day, and a small one that counts in the other way."""
+    return (
+        EmulatedAccount(SHOP, per_day, "cumulative"),
+        EmulatedAccount(RECEIPTS, per_day / 20, "exclusive"),
+    )
+
+
+def emulated_worlds(per_day: float) -> list[World]:
+    """The truth of each account."""
+    return worlds(accounts(per_day), World(SEED, per_day, FIRST_DAY, outage=OUTAGE))
+
+
+def moments(name: str) -> list[datetime]:
+    """When an account is synced; the last time is a second before the end of the last day."""
+    first = FIRST_DAY + EVERY[name] if BEGIN[name] == FIRST_DAY else BEGIN[name] + RETENTION
+    return [
+        *(first + number * EVERY[name] for number in range((END - first) // EVERY[name] + 1)),
+        END,
+    ]
 
 
 def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
@@ -53,11 +87,11 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
 
     Args:
         data: the demo's archive; emptied first, if an earlier demo made it.
-        per_day: operations per day, on average.
+        per_day: operations per day of the larger account, on average.
         with_dagster: run the last sync as the Dagster job, in the settings' ``DAGSTER_HOME``.
 
     Returns:
-        Whether the archive equals the truth.
+        Whether the archive equals the truth, for both accounts.
 
     Raises:
         UsageError: `data` has files, and no demo made it.
@@ -65,20 +99,24 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     """
     data = ArchiveSettings.load(data=data).data
     _empty(data)
-    moments = list(_moments(FIRST_DAY + timedelta(days=DAYS)))
-    with _emulator(per_day) as url:
-        settings = Settings.load(
-            account_sid=DEMO_ACCOUNT_SID,
-            auth_token=DEMO_AUTH_TOKEN,
-            api_url=url,
-            data=data,
-            trust_clock=True,  # a month passes in a minute
-        )
-        _sync_at(moments, url, settings, with_dagster=with_dagster)
-        known = _known_to_api(settings)
-    lake = Lake.of(settings)
-    _show_rates(lake)
-    if not _equals_truth(lake, World(SEED, per_day, FIRST_DAY, outage=OUTAGE), moments, known):
+    lake = Lake(data)
+    emulated = accounts(per_day)
+    with _emulator(emulated) as url:
+        configured = [_configured(one, url, data) for one in emulated]
+        _sync_before_end(url, lake, configured)
+        _set_clock(url, END)
+        if with_dagster:
+            _run_dagster(emulated, url, configured[0].usable_settings())
+        else:
+            _sync(lake, configured, publishing=True)
+        known = [_known_to_api(one.usable_settings()) for one in configured]
+    for account in emulated:
+        _show_rates(lake, account)
+    compared = [
+        _equals_truth(lake, *one)
+        for one in zip(emulated, emulated_worlds(per_day), known, strict=True)
+    ]
+    if not all(compared):
         return False
     console = rendering.console(soft_wrap=True)
     written = report(lake)
@@ -87,33 +125,45 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
     return True
 
 
-def _sync_at(
-    moments: Sequence[datetime], url: str, settings: Settings, *, with_dagster: bool
-) -> None:
-    """Sync at each moment; the last sync may be the Dagster job."""
+def _configured(account: EmulatedAccount, url: str, data: Path) -> Account:
+    settings = Settings.load(
+        account_sid=account.sid,
+        auth_token=account.auth_token,
+        api_url=url,
+        data=data,
+        trust_clock=True,  # a month passes in a minute
+    )
+    return Account(account.sid, account.name, is_active=True, settings=settings)
+
+
+def _sync_before_end(url: str, lake: Lake, configured: Sequence[Account]) -> None:
+    """Sync each account at each of its moments but the last one."""
+    due = {account.name: moments(account.name) for account in configured}
+    before_end = sorted({moment for times in due.values() for moment in times} - {END})
     with Progress(console=rendering.console(), transient=True) as progress:
-        playing = progress.add_task("playing 30 days", total=len(moments))
-        for moment in moments[:-1]:
+        playing = progress.add_task("playing 30 days", total=len(before_end))
+        for moment in before_end:
             _set_clock(url, moment)
             # Derived tables and the warehouse are made once, by the last sync.
-            _check(sync(settings, scope=EVERYTHING, publishing=False))
+            now = [account for account in configured if moment in due[account.name]]
+            _sync(lake, now, publishing=False)
             progress.advance(playing)
-        _set_clock(url, moments[-1])
-        progress.update(playing, description="the last sync, as a Dagster job")
-        if with_dagster:
-            _run_dagster(settings, moments[-1])
-        else:
-            _check(sync(settings, scope=EVERYTHING))
-        progress.advance(playing)
 
 
-def _equals_truth(lake: Lake, world: World, moments: Sequence[datetime], known: int) -> bool:
-    """Compare the archive with the truth, and print the result."""
+def _sync(lake: Lake, configured: Sequence[Account], *, publishing: bool) -> None:
+    done = list(sync_accounts(lake, configured, scope=EVERYTHING, publishing=publishing))
+    if not all(account.ok for account in done):
+        msg = "a sync of the demo failed: see the lines above"
+        raise ArchiveError(msg)
+
+
+def _equals_truth(lake: Lake, account: EmulatedAccount, world: World, known: int) -> bool:
+    """Compare what the archive has of an account with the truth, and print the result."""
     console = rendering.console(soft_wrap=True)
-    operations = _operations(lake)
-    problems = differences(world, operations, FIRST_DAY, moments)
+    operations = _operations(lake, account.sid)
+    problems = differences(world, operations, BEGIN[account.name], moments(account.name))
     console.print(
-        f"The API still knows {known:,} operations of these 30 days; "
+        f"{account.name}: the API still knows {known:,} operations of these 30 days; "
         f"the archive has {operations.num_rows:,}."
     )
     if problems:
@@ -130,15 +180,6 @@ def _equals_truth(lake: Lake, world: World, moments: Sequence[datetime], known: 
     return True
 
 
-def _moments(end: datetime) -> Iterator[datetime]:
-    """When the syncs run: every few hours, the last a second before midnight."""
-    moment = FIRST_DAY + EVERY
-    while moment < end:
-        yield moment
-        moment += EVERY
-    yield end - timedelta(seconds=1)
-
-
 def _empty(data: Path) -> None:
     """Empty the folder, if an earlier demo made it."""
     if data.exists():
@@ -152,22 +193,21 @@ def _empty(data: Path) -> None:
 
 
 @contextmanager
-def _emulator(per_day: float) -> Iterator[str]:
+def _emulator(emulated: Sequence[EmulatedAccount]) -> Iterator[str]:
     """Run an emulator in another process; yields the API's base URL."""
     command = [sys.executable, "-m", "pipeline.cli", "emulate", "--port", "0", "--rate", "0"]
-    command += ["--seed", str(SEED), "--per-day", str(per_day)]
+    command += ["--seed", str(SEED), "--outage", f"{OUTAGE}"]
     command += ["--start", f"{FIRST_DAY:%Y-%m-%d}", "--now", f"{FIRST_DAY:%Y-%m-%d}"]
-    command += ["--outage", f"{OUTAGE}"]
+    for account in emulated:
+        command += ["--account", f"{account.name}={account.per_day:f},{account.counting}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - no shell, and words of our own alone
         try:
             lines = iter(process.stdout or [])
-            url = next(
-                (line for line in lines if line.startswith("export EMAIL_ARCHIVE_API_URL=")), ""
-            )
+            url = next((line for line in lines if line.startswith("api_url = ")), "")
             if not url:
                 msg = "the emulator did not start: see the lines above"
                 raise ArchiveError(msg)
-            yield url.strip().partition("=")[2]
+            yield url.split('"')[1]
         finally:
             process.kill()  # not SIGTERM: it would print that it was stopped
 
@@ -179,20 +219,23 @@ def _set_clock(url: str, moment: datetime) -> None:
         pass
 
 
-def _check(report: SyncReport) -> None:
-    if not report.ok:
-        msg = "a sync of the demo failed: see the lines above"
-        raise ArchiveError(msg)
-
-
-def _run_dagster(settings: Settings, now: datetime) -> None:
+def _run_dagster(emulated: Sequence[EmulatedAccount], url: str, settings: Settings) -> None:
     """Run Dagster's jobs for the days of the retention, in another process: this package never imports it."""
-    days = retained_days(now)
+    days = retained_days(END)
     home = ArchiveSettings.load().dagster_home.absolute()
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    environment = settings.environment() | {"DAGSTER_HOME": str(home)}
     command = [sys.executable, "-m", "assets.run", str(days[0]), str(days[-1]), "--report"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and words of our own alone
+    with (
+        TemporaryDirectory() as folder,
+        rendering.console().status("the last sync, as a Dagster job"),
+    ):
+        file = Path(folder, "email-archive.toml")
+        file.write_text("\n".join(configuration(emulated, url)), encoding="utf-8")
+        environment = settings.environment() | {
+            one.token_variable: one.auth_token for one in emulated
+        }
+        environment |= {"EMAIL_ARCHIVE_CONFIG": str(file), "DAGSTER_HOME": str(home)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - no shell, and words of our own alone
     if done.returncode:
         msg = f"the Dagster job failed:\n{done.stdout[-2000:]}{done.stderr[-4000:]}"
         raise ArchiveError(msg)
@@ -200,23 +243,25 @@ def _run_dagster(settings: Settings, now: datetime) -> None:
 
 def _known_to_api(settings: Settings) -> int:
     """How many of the month's operations the API still lists."""
-    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS - 1)).date())
+    days = days_between(FIRST_DAY.date(), END.date())
     with OperationsClient(settings) as client:
         pages = (page for day in days for page in client.pages(Window.of_day(day)))
         ids = {one for page in pages for one in page.operations["operation_id"].to_pylist()}
     return len(ids)
 
 
-def _operations(lake: Lake) -> pa.Table:
-    days = days_between(FIRST_DAY.date(), (FIRST_DAY + timedelta(days=DAYS)).date())
-    parts = (lake.part(OPERATIONS, Partition(DEMO_ACCOUNT_SID, day)) for day in days)
+def _operations(lake: Lake, account_id: str) -> pa.Table:
+    days = days_between(FIRST_DAY.date(), END.date())
+    parts = (lake.part(OPERATIONS, Partition(account_id, day)) for day in days)
     return pa.concat_tables([parquet.read(part, OPERATIONS.arrow) for part in parts])
 
 
-def _show_rates(lake: Lake) -> None:
-    rows = ask(lake, "FROM delivery_daily ORDER BY created_date").to_pylist()
+def _show_rates(lake: Lake, account: EmulatedAccount) -> None:
+    rows = ask(
+        lake, f"FROM delivery_daily WHERE account_id = '{account.sid}' ORDER BY created_date"
+    ).to_pylist()
     table = Table(
-        title="Delivery by UTC day of creation",
+        title=f"Delivery by UTC day of creation: {account.name}, whose counts are {account.counting}",
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),  # eight columns in 80 characters
@@ -227,7 +272,7 @@ def _show_rates(lake: Lake) -> None:
     for row in rows:
         table.add_row(
             f"{row['created_date']:%a %m-%d}",
-            *(f"{row[name]:,}" for name in ("operations", "total", "delivered")),
+            *(f"{row[name]:,}" for name in ("operations", "total", "rated_delivered")),
             *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
             *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),
         )

@@ -24,13 +24,16 @@ _Accounts = Annotated[
     typer.Option(
         "--account",
         help="Serve an account of this name, as NAME=PER_DAY or NAME=PER_DAY,COUNTING; repeat it for "
-        "several.",
+        "several. The first has the operations of --seed; those of the others also depend on their names.",
         show_default=False,
     ),
 ]
 _Start = Annotated[
     datetime | None,
-    typer.Option(help="Creation of the first operation (UTC); by default 30 days before --now."),
+    typer.Option(
+        help="Creation of the first operation (UTC); by default 30 days before --now. Give it to serve the "
+        "same operations again: a later --now alone moves them."
+    ),
 ]
 _Now = Annotated[
     datetime | None,
@@ -102,10 +105,16 @@ def demo(
     data: Annotated[
         Path, typer.Option("--data", help="The folder of the demo's archive; emptied first.")
     ] = Path("data/demo"),
-    per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=1)] = 400,
+    per_day: Annotated[
+        float,
+        typer.Option(
+            help="Operations per day of the account `shop`, on average; `receipts` has a twentieth.",
+            min=1,
+        ),
+    ] = 400,
     dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,
 ) -> None:
-    """Archive 30 simulated days and compare with the truth.
+    """Archive 30 simulated days of two accounts and compare with the truth.
 
     Needs no credentials and no network: an emulator serves the API on this machine.
 

@@ -48,6 +48,7 @@ def sql(
         int,
         typer.Option(help="Rows of the result that a table shows; csv and json have all.", min=1),
     ] = 200,
+    account: AccountOption = None,
 ) -> None:
     """Query the warehouse, read-only.
 
@@ -57,7 +58,7 @@ def sql(
     from pipeline.access.query import query_result
     from pipeline.cli import rendering
 
-    with query_result(lake_at(data), query) as result:
+    with query_result(lake_at(data), query, account or []) as result:
         match output:
             case OutputFormat.csv:
                 rendering.write_csv(result)

@@ -3,14 +3,15 @@
 import hashlib
 import re
 from base64 import b64decode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Self, get_args
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.emulator.lifecycle import Counting
+from pipeline.emulator.world import World
 from pipeline.errors import UsageError
 
 _SPEC: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,39})=([0-9]+(?:\.[0-9]+)?)(?:,([a-z]+))?")
@@ -91,10 +92,31 @@ class EmulatedAccount:
         """The environment variable that the printed configuration has its token in."""
         return re.sub(r"[^A-Z0-9]", "_", f"TOKEN_OF_{self.name.upper()}")
 
-    @property
-    def seed(self) -> int:
-        """What its world differs by from those of other accounts."""
-        return int(self._digest("seed")[:6], 16)
-
     def _digest(self, what: str) -> str:
         return hashlib.sha256(f"{what} of {self.name}".encode()).hexdigest()[:32]
+
+
+def worlds(accounts: Sequence[EmulatedAccount], base: World) -> list[World]:
+    """The world of each account, in their order, like `base` in all that they do not say themselves.
+
+    The first has the seed of `base`; those of the others differ by their names.
+    """
+    return [
+        replace(
+            base,
+            seed=base.seed + (int(one._digest("seed")[:6], 16) if position else 0),
+            per_day=one.per_day,
+            counting=one.counting or base.counting,
+        )
+        for position, one in enumerate(accounts)
+    ]
+
+
+def configuration(accounts: Sequence[EmulatedAccount], url: str) -> Iterator[str]:
+    """The lines of an `email-archive.toml` for these accounts."""
+    for account in accounts:
+        yield "[[accounts]]"
+        yield f'sid = "{account.sid}"'
+        yield f'name = "{account.name}"'
+        yield f'api_url = "{url}"'
+        yield f'auth_token_env = "{account.token_variable}"'

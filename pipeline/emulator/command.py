@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import get_args
 
-from pipeline.emulator.accounts import EmulatedAccount
+from pipeline.emulator.accounts import EmulatedAccount, configuration, worlds
 from pipeline.emulator.api import DEMO_ACCOUNT_SID, DEMO_AUTH_TOKEN, Options
 from pipeline.emulator.faults import Faults
 from pipeline.emulator.lifecycle import Counting
@@ -44,7 +44,10 @@ def run(
     world = World(seed, per_day, begin, counting=reading, outage=outage)
     options = Options(faults=Faults.parse(faults) if faults else None)
     named = _parse(accounts)
-    served = [_account(one, world, options) for one in named] or [(world, options)]
+    served = [
+        (one, replace(options, account_sid=account.sid, auth_token=account.auth_token))
+        for account, one in zip(named, worlds(named, world), strict=True)
+    ] or [(world, options)]
 
     def ready(url: str) -> None:
         total = sum(world.per_day for world, _ in served)
@@ -66,18 +69,6 @@ def _parse(accounts: Sequence[str]) -> list[EmulatedAccount]:
     return named
 
 
-def _account(account: EmulatedAccount, world: World, options: Options) -> tuple[World, Options]:
-    """An account's world and options: those of the command, with the account's own values."""
-    own_world = replace(
-        world,
-        seed=world.seed + account.seed,
-        per_day=account.per_day,
-        counting=account.counting or world.counting,
-    )
-    own_options = replace(options, account_sid=account.sid, auth_token=account.auth_token)
-    return own_world, own_options
-
-
 def _single(url: str) -> Iterator[str]:
     """The variables that a sync of the single account needs."""
     yield f"export EMAIL_ARCHIVE_API_URL={url}"
@@ -88,12 +79,7 @@ def _single(url: str) -> Iterator[str]:
 def _several(accounts: Sequence[EmulatedAccount], url: str) -> Iterator[str]:
     """Shell commands that write the configuration of several accounts and set its variables."""
     yield "cat > email-archive.toml <<'END'"
-    for account in accounts:
-        yield "[[accounts]]"
-        yield f'sid = "{account.sid}"'
-        yield f'name = "{account.name}"'
-        yield f'api_url = "{url}"'
-        yield f'auth_token_env = "{account.token_variable}"'
+    yield from configuration(accounts, url)
     yield "END"
     for account in accounts:
         yield f"export {account.token_variable}={account.auth_token}"

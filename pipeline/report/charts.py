@@ -297,7 +297,7 @@ def _states_legend(present: Container[str]) -> alt.Legend:
         orient="bottom",
         title=None,
         values=[name for state, (name, *_) in _CALENDAR.items() if state in present],
-        columns={"expr": "width < 320 ? 2 : 4"},
+        columns=2,  # the same at every width: the height is not computed again
         symbolType="square",
         symbolSize=150,
     )

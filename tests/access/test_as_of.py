@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline import Archive
+from pipeline.access.query import query_result
 from pipeline.emulator import World
 from pipeline.errors import UsageError
 from pipeline.lake import parquet
@@ -114,6 +115,15 @@ def test_macro_has_the_columns_of_operations_and_a_description(archive):
         query = "SELECT comment FROM duckdb_functions() WHERE function_name = 'operations_as_of'"
         assert connection.execute(query).fetchall() == [(AS_OF_MEANING,)]
     assert [row[0] for row in described] == [column.name for column in OPERATIONS.published]
+
+
+@pytest.mark.parametrize("table", ["operations", "history", "operations_as_of('2026-11-30')"])
+def test_query_of_an_account_sees_its_rows_alone(archive, table: str):
+    lake, _ = archive
+    query = f"SELECT DISTINCT account_id FROM {table} ORDER BY ALL"
+    for accounts, expected in ([OTHER_ACCOUNT], [OTHER_ACCOUNT]), ([], [ACCOUNT, OTHER_ACCOUNT]):
+        with query_result(lake, query, accounts) as result:
+            assert [row[0] for row in result.fetchall()] == sorted(expected)
 
 
 def test_synced_archive_remembers_what_it_knew_at_each_sync(tmp_path: Path):

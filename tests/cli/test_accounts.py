@@ -72,6 +72,14 @@ def test_retired_account_counts_as_lost_no_more(archive: Path):
     assert "good" in done.stderr
 
 
+def test_sql_of_an_account_sees_its_rows_alone(archive: Path):
+    query = "SELECT DISTINCT account_id FROM delivery_daily"
+    data = {"EMAIL_ARCHIVE_DATA": str(archive / "data")}
+    done = run("sql", query, "--account", "good", "-f", "csv", cwd=archive, **data)
+    assert done.stdout.split() == ["account_id", SIDS["good"]]
+    assert run("sql", query, "--account", "nobody", cwd=archive, **data).returncode == 2
+
+
 def test_check_makes_one_attempt_at_a_hanging_server(tmp_path: Path):
     ended = threading.Event()
 

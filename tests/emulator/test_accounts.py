@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from pipeline.emulator import Clock, Faults, Options, World, running
-from pipeline.emulator.accounts import EmulatedAccount
+from pipeline.emulator.accounts import EmulatedAccount, worlds
 from pipeline.errors import UsageError
 from tests.support.factories import at
 
@@ -28,13 +28,13 @@ def test_each_account_sees_its_own_world_and_faults():
     script = Faults(script=["429"])
     options = [Options(account_sid=a.sid, auth_token=a.auth_token) for a in (MARKETING, RECEIPTS)]
     throttled = Options(account_sid="AC" + "1" * 32, auth_token="t", faults=script)
-    worlds = [World(a.seed, a.per_day, START) for a in (MARKETING, RECEIPTS)]
+    served = worlds((MARKETING, RECEIPTS), World(1, 1.0, START))
     with (
         running(
-            worlds[0],
+            served[0],
             clock=Clock(NOW),
             options=options[0],
-            others=[(worlds[1], options[1]), (worlds[1], throttled)],
+            others=[(served[1], options[1]), (served[1], throttled)],
         ) as emulator,
         httpx2.Client() as http,
     ):

@@ -7,17 +7,19 @@ import pytest
 from pipeline.cli.demo import OUTAGE, play
 from pipeline.errors import UsageError
 from pipeline.lake.layout import Lake
+from pipeline.outputs.counting import readings
 from pipeline.quality.anomalies import latest_anomalies
 from tests.end_to_end.conftest import Demo
 
 
-def test_demo_shows_30_days_and_proves_none_missing(demo: Demo):
+def test_demo_shows_30_days_of_two_accounts_and_proves_none_missing(demo: Demo):
     said = demo.said
     days = [line for line in said.splitlines() if line.count("%") == 4]
-    assert len(days) == 30
+    assert len(days) == 30 + 21
     assert all(len(line) <= 80 for line in days)
-    assert "The API still knows 3,136 operations" in said
-    assert "12,111 of 12,111, none missing" in said
+    for account, known, archived in [("shop", "3,136", "12,111"), ("receipts", "154", "417")]:
+        assert f"{account}: the API still knows {known} operations" in said
+        assert f"{archived} of {archived}, none missing" in said
     assert "Open its report: data/demo/report.html" in said
     assert (demo.data / "report.html").exists()
 
@@ -27,6 +29,11 @@ def test_planted_outage_is_the_only_anomaly(demo: Demo):
     assert {(one.created_date, one.rate) for one in found} == {
         (OUTAGE, rate) for rate in ("delivery_rate", "open_rate", "undelivered_rate")
     }
+
+
+def test_demo_has_an_account_of_each_counting(demo: Demo):
+    found = {one.reading for one in readings(Lake(demo.data)) if not one.warning}
+    assert found == {"cumulative", "exclusive"}
 
 
 def test_demo_never_empties_a_foreign_folder(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What is true of the demo's account, computed from the world's records: no SQL, no file of the lake.
+"""What is true of the demo's larger account, computed from the world's records: no SQL, no file of the lake.
 
 One exception: operations that were not settled when their listings ended are looked up by id, at times that
 the archive chooses. The time of their last lookup is taken from the archive.
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.cli import demo
-from pipeline.emulator.world import World
 
 WEEK = timedelta(days=7)
 HOUR = timedelta(hours=1)
@@ -32,8 +31,8 @@ class DemoTruth:
     """
 
     def __init__(self, later: dict[str, datetime]) -> None:
-        self.world = World(demo.SEED, 400.0, demo.FIRST_DAY, outage=demo.OUTAGE)
-        self.moments = list(demo._moments(demo.FIRST_DAY + timedelta(days=demo.DAYS)))
+        self.world = demo.emulated_worlds(400.0)[0]
+        self.moments = demo.moments(demo.SHOP)
         self.as_of = self.moments[-1]
         self.later = later
 

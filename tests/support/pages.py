@@ -20,6 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
+from pipeline.cli.demo import SHOP
 from pipeline.emulator import World
 from pipeline.model.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
@@ -29,6 +30,7 @@ from tests.support.archives import account
 ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(os.environ.get("EXAMPLES", ROOT / "build" / "examples"))
 """The folder of the demo: its archive in ``data/demo``, its output in ``demo.txt``."""
+_DAYS = re.compile(r"((?:.*%.*\n){2})(?:.*%.*\n)+((?:.*%.*\n){2})")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
@@ -84,24 +86,28 @@ def _names(group: Any) -> Iterator[str]:
 
 
 def demo() -> None:
-    """The demo's last lines, with the first and the last two days."""
-    lines = (EXAMPLES / "demo.txt").read_text().strip("\n").splitlines()
-    days = [number for number, line in enumerate(lines) if "%" in line]
-    kept = [*lines[: days[2]], "  ...", *lines[days[-2] :]]
+    """The demo's last lines, with the first and the last two days of each account."""
+    text = (EXAMPLES / "demo.txt").read_text().strip("\n")
+    kept = _DAYS.sub(lambda days: f"{days[1]}  ...\n{days[2]}", text).splitlines()
     print("```text", *map(str.rstrip, kept), "```", sep="\n")
 
 
-def show() -> None:
-    """What the block above this mark gives: a query in SQL, a command, or a piece of Python."""
+def show(account: str = SHOP) -> None:
+    """What the block above this mark gives: a query in SQL, a command, or a piece of Python.
+
+    A query is one of this account of the demo; of all accounts if it is empty.
+    """
     import cog  # noqa: PLC0415  # type: ignore[import-not-found]  # exists while cog runs
 
     lines = Path(cog.inFile).read_text().splitlines(keepends=True)
     kind, code = _BLOCK.findall("".join(lines[: cog.firstLineNum - 1]))[-1]
-    print(f"```text\n{_RUN[kind](code)}```")
+    shown = _sql(code, account) if kind == "sql" else _RUN[kind](code)
+    print(f"```text\n{shown}```")
 
 
-def _sql(query: str) -> str:
-    return _invoked(["sql", query, "--data", str(EXAMPLES / "data" / "demo")], columns=100)
+def _sql(query: str, account: str) -> str:
+    chosen = ["--account", account] if account else []
+    return _invoked(["sql", query, "--data", str(EXAMPLES / "data" / "demo"), *chosen], columns=100)
 
 
 def _python(code: str) -> str:
@@ -112,7 +118,7 @@ def _command(line: str) -> str:
     return run(line, EXAMPLES)
 
 
-_RUN: dict[str, Callable[[str], str]] = {"sql": _sql, "python": _python, "sh": _command}
+_RUN: dict[str, Callable[[str], str]] = {"python": _python, "sh": _command}
 
 
 def verify_after_40_minutes() -> None:
