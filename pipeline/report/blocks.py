@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from pipeline.report import sentences
 from pipeline.report.data import Account
+from pipeline.report.formats import NO_RATE, RATE_NAMES, number, percent
 from pipeline.report.operations import MOST_REASONS
 from pipeline.report.rows import Row, Rows
-from pipeline.report.sentences import percent
 
 COUNT_OF: Final = {
     "delivery_rate": ("Delivered", "delivered", "attempted"),
@@ -17,7 +17,7 @@ COUNT_OF: Final = {
 }
 """Of each rate: what it counts, its numerator and its denominator."""
 
-_SETTLED: Final = {"emails": "Emails", "operations": "Operations", **sentences.RATE_NAMES}
+_SETTLED: Final = {"emails": "Emails", "operations": "Operations", **RATE_NAMES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,6 @@ class Card:
     value: str
     beside: str = ""
     otherwise: str = ""
-
-
-def number(value: int | None) -> str:
-    """A count; a dash if it is unknown."""
-    return sentences.NO_RATE if value is None else f"{value:,}"
 
 
 def cards(account: Account, period: Row) -> list[Card]:
@@ -190,7 +185,7 @@ def reason_rows(reasons: Rows) -> list[dict[str, str]]:
     """The rows of the reasons; the less frequent ones are added up."""
     rows = [
         {
-            "code": one["code"] or sentences.NO_RATE,
+            "code": one["code"] or NO_RATE,
             "message": one["message"] or ""
             if one["messages"] == 1
             else f"{one['message']} (one of {one['messages']:,} messages)",

@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 import altair as alt
 
 from pipeline.report.data import CALENDAR_WEEKS
+from pipeline.report.formats import WEEKDAYS, named
 from pipeline.report.rows import Row, Rows
-from pipeline.report.sentences import WEEKDAYS, named
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 

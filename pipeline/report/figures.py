@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.report import charts, sentences, series
 from pipeline.report.data import Account
+from pipeline.report.formats import RATE_NAMES
 from pipeline.report.rows import CHOSEN, PERIODS, Rows
 
 LEGEND: Final = (
@@ -96,7 +97,7 @@ def _over_time(account: Account) -> Iterator[Figure]:
     }
     volumes = {period: sentences.volume(account, period) for period in PERIODS}
     yield Figure("volume", "Emails", volumes, series.volume(), data, LEGEND)
-    for name, title in sentences.RATE_NAMES.items():
+    for name, title in RATE_NAMES.items():
         has_unusual = any(one["rate"] == name for one in account.anomalies)
         texts = {period: sentences.rate(account, name, period) for period in PERIODS}
         yield Figure(name, title, texts, series.rate(name, has_unusual=has_unusual), data, LEGEND)

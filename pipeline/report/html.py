@@ -16,7 +16,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from pipeline.report import blocks, sentences
+from pipeline.report import blocks, formats, sentences
 from pipeline.report.data import Account
 from pipeline.report.figures import Figure
 from pipeline.report.palette import CONFIG, DARK, LIGHT, Palette
@@ -58,10 +58,10 @@ def render(
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "percent": sentences.percent,
-        "number": blocks.number,
-        "duration": sentences.duration,
-        "rates": sentences.RATE_NAMES,
+        "percent": formats.percent,
+        "number": formats.number,
+        "duration": formats.duration,
+        "rates": formats.RATE_NAMES,
     }
     shown = [account for account, _ in accounts]
     return environment.get_template("page.html").render(
@@ -128,14 +128,15 @@ def _section(account: Account, drawn: Sequence[Figure], shown: Sequence[Account]
         "scanned": sentences.scanned_until(account),
         "known": known[:1].upper() + known[1:],
         "undecided": sentences.undecided(account) if account.days else "",
+        "reading": sentences.reading(account) if account.days else "",
         "both_readings": sentences.BOTH_READINGS,
         "blocks": [_block(account, period, shown) for period in PERIODS],
         "comparison": blocks.comparison(account),
-        "settled": sentences.span(week["first_day"], week["last_day"]) if week else "",
-        "before": sentences.span(before["first_day"], before["last_day"]) if before else "",
+        "settled": formats.span(week["first_day"], week["last_day"]) if week else "",
+        "before": formats.span(before["first_day"], before["last_day"]) if before else "",
         "figures": {figure.key: figure for figure in drawn},
         "data": _packed(json.dumps(_data(account, drawn), separators=(",", ":"))),
-        "days": [_day(row) for row in account.series(CHOSEN)],
+        "days": [_day(row) for row in reversed(account.series(CHOSEN))],
         "anomalies": [_anomaly(one) for one in account.anomalies[:20]],
     }
 
@@ -169,7 +170,7 @@ def _data(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     }
     periods = {
         name: [
-            row | {"period": f"{row['period']}", "known": sentences.how_known(row)} for row in rows
+            row | {"period": f"{row['period']}", "known": formats.how_known(row)} for row in rows
         ]
         for name, rows in (("days", account.days), ("weeks", account.weeks))
     }
@@ -188,14 +189,14 @@ def _columns(rows: Rows, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _day(row: Row) -> dict[str, Any]:
-    return row | {"name": sentences.named(row["period"]), "known": sentences.how_known(row)}
+    return row | {"name": formats.named(row["period"]), "known": formats.how_known(row)}
 
 
 def _anomaly(one: Row) -> dict[str, str]:
     return {
-        "day": sentences.named(one["created_date"]),
-        "rate": sentences.RATE_NAMES[one["rate"]],
-        "value": sentences.percent(one["value"]),
+        "day": formats.named(one["created_date"]),
+        "rate": formats.RATE_NAMES[one["rate"]],
+        "value": formats.percent(one["value"]),
         "expected": f"{one['low']:.2%} to {one['high']:.2%}",
         "emails": f"{one['emails']:,}",
     }

@@ -1,32 +1,16 @@
-"""The report's sentences: the text alternative of each chart, the summary, and how values are written."""
+"""The report's sentences: the text alternative of each chart, and the summary."""
 
 from collections import Counter
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from typing import Final
 
 from pipeline.outputs.warehouse import ANOMALY_FEWEST_DAYS
 from pipeline.report.data import CALENDAR_WEEKS, Account
+from pipeline.report.formats import RATE_NAMES, duration, many, moment, named, percent, short, span
 from pipeline.report.operations import DAYS, Operations
 from pipeline.report.rows import CHOSEN, Row, Rows
 
-RATE_NAMES: Final = {
-    "delivery_rate": "Delivery rate",
-    "open_rate": "Open rate",
-    "undelivered_rate": "Undelivered rate",
-    "failure_rate": "Failure rate",
-}
-WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS: Final = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # noqa: SIM905 - readable
-_COMPLETENESS: Final = {
-    "final": "final",
-    "changing": "still changing",
-    "closed": "closed: no final scan",
-    "partial": "partly known",
-    "before": "before the archive",
-    "gaps": "lost hours",
-}
-NO_RATE: Final = "\N{EN DASH}"
 _HOURS_OF_WEEK: Final = 168
 _NAMED_DAYS: Final = 3
 _FULL_WEEKDAYS: Final = (
@@ -36,52 +20,11 @@ _FULL_WEEKDAYS: Final = (
 _MOST: Final = 0.5
 
 
-def named(day: date, *, is_weekly: bool = False) -> str:
-    """A day or a week, in English in any locale."""
-    text = f"{WEEKDAYS[day.weekday()]} {short(day)} {day.year}"
-    return f"week from {text}" if is_weekly else text
-
-
-def short(day: date) -> str:
-    """A day without its year."""
-    return f"{day.day} {_MONTHS[day.month - 1]}"
-
-
-def how_known(row: Row) -> str:
-    """The completeness of a period."""
-    text, archived, hours = _COMPLETENESS[row["completeness"]], row["archived_hours"], row["hours"]
-    if row["completeness"] == "gaps":
-        return f"{text}: {row['lost_hours']} of {hours}"
-    if row["completeness"] in {"changing", "partial"} and archived < hours:
-        return f"{text}: {archived} of {hours} hours"
-    return text
-
-
-def percent(value: float | None) -> str:
-    """A ratio as a percentage; a dash for None."""
-    return NO_RATE if value is None else f"{value:.2%}"
-
-
-def span(first: date, last: date) -> str:
-    """A range of days, both included."""
-    return f"{short(first)} to {short(last)} {last.year}"
-
-
-def many(n: float, one: str) -> str:
-    """A number with its noun in singular or plural."""
-    return f"{n:,.0f} {one}" if n == 1 else f"{n:,.0f} {one}s"
-
-
 def scanned_until(account: Account) -> str:
     """How fresh the data are."""
     if account.as_of is None:
         return "Never scanned."
     return f"Scanned until {moment(account.as_of)}."
-
-
-def moment(at: datetime) -> str:
-    """A moment in UTC, to the minute."""
-    return f"{named(at.date())} {at:%H:%M} UTC"
 
 
 def period_name(period: str) -> str:
@@ -109,6 +52,20 @@ def assumption(account: Account) -> str:
     if account.reading is None or account.reading.warning is None:
         return ""
     return f" {account.reading.reading.capitalize()} counting is assumed."
+
+
+def reading(account: Account) -> str:
+    """The reading that the rates use; empty if it is assumed, which `undecided` says, or of all together."""
+    if account.reading is None or not account.reading.decided:
+        return ""
+    if account.reading.reading == "exclusive":
+        return (
+            "The account's counts show that `delivered` leaves out opened emails: they are added here "
+            "(exclusive counting)."
+        )
+    return (
+        "The account's counts show that `delivered` includes opened emails (cumulative counting)."
+    )
 
 
 def undecided(account: Account) -> str:
@@ -268,10 +225,10 @@ def reasons(found: Operations) -> str:
         return "No operation has failed emails."
     text = f"{many(found.with_failed, 'operation')} with failed emails"
     if found.with_reason == found.with_failed:
-        return f"{text}; the reasons of all of them are known."
+        return f"{text}; the reasons of all are known. An operation can have several."
     return (
-        f"{text}; the reasons of {found.with_reason:,} are known. They are fetched by id, also after the "
-        "operation was scanned."
+        f"{text}; the reasons of {found.with_reason:,} are known so far: they are looked up by id after the "
+        "scan. An operation can have several."
     )
 
 
@@ -330,12 +287,6 @@ def _cohort(age: Row) -> str:
         f"{hours:,} of the {past:,} hours of creation past the deadline, {hours / past:.0%}, had a final "
         "scan. The others are left out."
     )
-
-
-def duration(minutes: float) -> str:
-    """Minutes, or hours from 60 minutes on."""
-    hour = 60
-    return f"{minutes:.0f} min" if minutes < hour else f"{minutes / hour:.1f} h"
 
 
 def weekday_hour(rows: Rows) -> str:

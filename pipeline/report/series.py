@@ -11,8 +11,8 @@ from typing import Any, Final
 import altair as alt
 
 from pipeline.report.charts import COUNTS, CROSS, Chart, sized, tooltip, y_of
+from pipeline.report.formats import RATE_NAMES, how_known
 from pipeline.report.rows import Rows
-from pipeline.report.sentences import RATE_NAMES, how_known
 
 SERIES: Final = "series"
 UNUSUAL: Final = "unusual"

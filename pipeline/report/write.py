@@ -15,6 +15,7 @@ from pipeline.lake.layout import Lake
 from pipeline.report import html, sentences
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.figures import Figure, figures
+from pipeline.report.formats import RATE_NAMES
 from pipeline.report.rows import CHOSEN
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ class Report:
         first = next((account for account, _ in self.accounts), None)
         if first is None or CHOSEN not in first.periods:
             return {}
-        names = ("emails", "operations", *sentences.RATE_NAMES)
+        names = ("emails", "operations", *RATE_NAMES)
         known = {name: first.periods[CHOSEN][name] for name in names}
         figures = {name: value for name, value in known.items() if value is not None}
         return figures | {"summary": " ".join(sentences.summary(first, CHOSEN))}

@@ -53,7 +53,7 @@ def test_total_is_on_top_and_accounts_have_names(tmp_path: Path):
     )
     note_accounts(lake, dict.fromkeys((ACCOUNT, OTHER_ACCOUNT), True), NAMES, NOON)
     text = written(lake)
-    assert re.findall(r'class="account">(.*?)<', text) == ["All accounts", "news", "receipts"]
+    assert re.findall(r'class="account[^"]*">(.*?)<', text) == ["All accounts", "news", "receipts"]
     cards = page.cards(text)
     assert (cards["operations"][1], cards["emails"][1]) == ("12", "12")
     assert cards["delivery_rate"][1:] == ["100.00%", "12 of 12 attempted"]
@@ -85,7 +85,7 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
         on(DAY, record(2), record(3), account_id=OTHER_ACCOUNT),
     )
     both = written(lake)
-    assert both.index(f'class="account">{OTHER_ACCOUNT}') < both.index(f'class="account">{ACCOUNT}')
+    assert both.index(f'sid">{OTHER_ACCOUNT}') < both.index(f'sid">{ACCOUNT}')
     assert both.count("<section") == 3  # and all together
     assert both.count('data-chart="volume"') == 3
     assert both.count(page.vega(both)) == 1  # whatever the number of charts
@@ -247,4 +247,5 @@ def test_decided_reading_needs_no_banner(tmp_path: Path):
     text = written(published(tmp_path, on(DAY, *opened_alone(9))))
     assert '<p class="undecided"' not in text
     assert page.cards(text)["delivery_rate"][1:] == ["100.00%", "9 of 9 attempted"]
+    assert "`delivered` leaves out opened emails: they are added here" in page.text(text)
     assert "counting is assumed" not in text

@@ -25,15 +25,15 @@ def main(folder: Path) -> None:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
         )
-        for name, width, height, scheme in (
-            ("light", 1180, 1000, "light"),
-            ("dark", 1180, 1000, "dark"),
-            ("phone", 390, 844, "light"),
+        for name, size, scheme in (
+            ("light", (1180, 1000), "light"),
+            ("dark", (1180, 1000), "dark"),
+            ("phone", (390, 844), "light"),
         ):
-            tab = _opened(chromium, page, width, height, scheme)
+            tab = _opened(chromium, page, size, scheme)
             _save(name, tab.screenshot())
             tab.context.close()
-        tab = _opened(chromium, page, 1180, 1000, "light")
+        tab = _opened(chromium, page, (1180, 1000), "light", scale=2)
         for name in _CHARTS:
             _save(name, tab.locator(f"figure.{name}").screenshot())
         for name in _TABLES:
@@ -42,8 +42,12 @@ def main(folder: Path) -> None:
         chromium.close()
 
 
-def _opened(chromium: Browser, page: Path, width: int, height: int, scheme: str) -> Page:
+def _opened(
+    chromium: Browser, page: Path, size: tuple[int, int], scheme: str, scale: int = 1
+) -> Page:
+    width, height = size
     context = chromium.new_context(
+        device_scale_factor=scale,
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
         has_touch=width < 400,

@@ -32,7 +32,7 @@
       this.days = rowsOf(days).map((row) => withRates(row, 1));
       this.weeks = rowsOf(weeks).map((row) => withRates(row, 7));
       this.tables = Object.fromEntries(Object.entries(tables).map(([name, table]) => [name, rowsOf(table)]));
-      this.sorting = { column: "period", sign: 1 };
+      this.sorting = { column: "period", sign: -1 };
       this.drawn = new Map();
     }
 
@@ -103,7 +103,7 @@
 
     sortBy(column) {
       const isSame = this.sorting.column === column;
-      const first = ["period", "known"].includes(column) ? 1 : -1; // the largest number first
+      const first = column === "known" ? 1 : -1; // the newest day and the largest number come first
       this.sorting = { column, sign: isSame ? -this.sorting.sign : first };
       this.fillTable();
     }
