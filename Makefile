@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-all lint types definitions docs check format pages structure readme notebook bench bench-peers bench-refresh simulate concurrency fuzz audit clean
+.PHONY: help setup demo ui test test-all lint types definitions docs check format pages structure readme notebook bench bench-peers bench-refresh simulate concurrency daemon fuzz audit clean
 
 help: ## show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -108,6 +108,9 @@ simulate: $(READY) ## simulate archives with faults, crashes and power cuts, fro
 SECONDS ?= 60
 concurrency: $(READY) ## 4 syncs, Dagster runs and 8 readers at once on one archive, for SECONDS=60
 	$(BIN)/python -m tests.end_to_end.busy --seconds $(SECONDS)
+
+daemon: $(READY) ## let a Dagster daemon keep an archive for an hour of the emulator's time: 7 minutes
+	$(BIN)/python -m tests.end_to_end.daemon
 
 AUDIT := $(VENV)/audit
 audit: $(READY) ## check the pinned versions for known vulnerabilities; needs the network

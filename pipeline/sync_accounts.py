@@ -159,7 +159,7 @@ def _remember(lake: Lake, accounts: Sequence[Account], wall_clock: Callable[[], 
 @contextmanager
 def _held(lake: Lake, account: Account, *, waiting: bool) -> Iterator[bool]:
     """Hold the lock of an account's syncs, which the system frees if this process dies."""
-    lock_file = lake.lock_file(f"sync-{account.sid}")
+    lock_file = lake.sync_lock(account.sid)
     if waiting:
         with lake.files.locked(lock_file, f"the sync of {account}"):
             yield True

@@ -56,6 +56,8 @@ def sync_partition(
 ) -> PartitionReport:
     """Scan, merge and derive one partition, and look up those of its operations that are due.
 
+    Another sync of the account is waited for: what it scanned is not due any more.
+
     Args:
         settings: those of the partition's account.
         partition: the account and day.
@@ -70,7 +72,11 @@ def sync_partition(
     """
     observer = observer or Observer()
     lake = Lake.of(settings)
-    with OperationsClient(settings) as client:
+    account = partition.account_id
+    with (
+        lake.files.locked(lake.sync_lock(account), f"the sync of {account}"),
+        OperationsClient(settings) as client,
+    ):
         now = open_at_api_time(client, lake, settings, wall_clock)
         before = lake.versions(partition)
         with MergeRunner(lake, observer.merged, deriving=True) as runner:

@@ -20,10 +20,12 @@ from pipeline.lake.accounts import read_accounts
 from pipeline.lake.files import Disk, Files
 from pipeline.lake.layout import MARKER, Lake
 from pipeline.lake.shared_ids import SharedIdsError
+from pipeline.model.records import Partition
 from pipeline.model.schema import HISTORY, OPERATIONS
 from pipeline.quality.status import status
 from pipeline.sync import EVERYTHING, sync
 from pipeline.sync_accounts import AccountSync, sync_accounts, totals
+from pipeline.sync_partition import sync_partition
 from pipeline.twilio.errors import CredentialsError
 from tests.support.archives import rows
 from tests.support.command import run, started
@@ -205,7 +207,7 @@ def test_damaged_day_of_an_account_fails_its_own_sync_alone(tmp_path: Path):
 def test_second_sync_of_an_account_lists_nothing(tmp_path: Path):
     with emulated(tmp_path) as (emulator, accounts):
         lake = Lake(tmp_path).open()
-        with lake.files.locked(lake.lock_file(f"sync-{SIDS['good']}"), "the sync"):
+        with lake.files.locked(lake.sync_lock(SIDS["good"]), "the sync"):
             done = synced(tmp_path, accounts[:1])
         assert emulator.requests == []
         assert done["good"].ok
@@ -216,7 +218,7 @@ def test_second_sync_of_an_account_lists_nothing(tmp_path: Path):
 def test_sync_can_wait_for_another_one(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     with emulated(tmp_path) as (_, accounts):
         lake = Lake(tmp_path).open()
-        held = lake.files.locked(lake.lock_file(f"sync-{SIDS['good']}"), "the sync")
+        held = lake.files.locked(lake.sync_lock(SIDS["good"]), "the sync")
         done: dict[str, AccountSync] = {}
         waiting = threading.Thread(
             target=lambda: done.update(synced(tmp_path, accounts[:1], waiting=True))
@@ -228,6 +230,26 @@ def test_sync_can_wait_for_another_one(tmp_path: Path, caplog: pytest.LogCapture
             assert not done
         waiting.join()
     assert done["good"].report
+
+
+def test_run_of_a_partition_lists_nothing_that_a_sync_under_way_lists(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    """A run of Dagster beside `email-archive sync`."""
+    with emulated(tmp_path) as (_, accounts):
+        settings = accounts[0].usable_settings()
+        lake, done = Lake(tmp_path).open(), []
+        partition = Partition(SIDS["good"], NOW.date())
+        running = threading.Thread(
+            target=lambda: done.append(sync_partition(settings, partition).extraction.scans)
+        )
+        with lake.files.locked(lake.sync_lock(SIDS["good"]), "the sync"):
+            running.start()
+            while "waiting for the sync of" not in caplog.text:
+                assert running.is_alive()
+            assert sync(settings, publishing=False).ok
+        running.join()
+    assert done == [()]
 
 
 def test_retired_account_is_synced_no_more_until_resumed(tmp_path: Path):
@@ -284,6 +306,24 @@ def test_command_syncs_all_or_the_named_accounts(tmp_path: Path):
         done = run("sync", "--account", "nobody", cwd=tmp_path, **variables)
         assert done.returncode == 2
         assert "good" in done.stderr
+
+
+def test_command_says_what_was_done_while_another_account_hangs(tmp_path: Path):
+    others_done, in_time = threading.Event(), []
+
+    def answer(_: Received) -> Answer:
+        in_time.append(others_done.wait(20))
+        return Answer(status=401)
+
+    with emulated(tmp_path / "data") as (_, accounts), scripted(answer) as server:
+        accounts[-1] = with_settings(accounts[-1], api_url=server.url)
+        with started("sync", cwd=tmp_path, **configured(tmp_path, accounts)) as process:
+            assert process.stdout
+            said = [next(process.stdout).partition(" ")[0] for _ in range(2)]
+            others_done.set()
+    assert sorted(said) == ["good", "other"]
+    assert process.returncode == 1
+    assert all(in_time)
 
 
 def test_missing_credentials_stop_no_other_account(tmp_path: Path):

@@ -1,5 +1,6 @@
 """The progress of a sync: bars on a terminal, lines otherwise."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -39,7 +40,9 @@ def observing() -> Iterator[Callable[[str], Observer]]:
         TextColumn("{task.fields[detail]}", markup=False),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    # What is printed meanwhile appears above the bars, unless it goes to another program.
+    shared = sys.stdout.isatty()
+    with Progress(*columns, console=console, transient=True, redirect_stdout=shared) as progress:
         yield lambda name: _Bars(progress, name)
 
 

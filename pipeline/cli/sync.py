@@ -93,20 +93,20 @@ def sync(
     active = [one.settings for one in accounts if one.settings]
     lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
     is_alone = len(accounts) == 1
+    outcomes = []
     with observing() as observer:
-        outcomes = list(
-            sync_accounts(
-                lake,
-                accounts,
-                account or [],
-                scope=_scope(everything, since, until),
-                publishing=publish,
-                waiting=wait,
-                observer=lambda one: observer("" if is_alone else one.name),
-            )
-        )
-    for outcome in outcomes:
-        _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
+        for outcome in sync_accounts(
+            lake,
+            accounts,
+            account or [],
+            scope=_scope(everything, since, until),
+            publishing=publish,
+            waiting=wait,
+            observer=lambda one: observer("" if is_alone else one.name),
+        ):
+            outcomes.append(outcome)
+            # At once: another account's server may hang.
+            _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
     if as_json:
         typer.echo(json_figures(totals(outcomes)))
     elif not outcomes:

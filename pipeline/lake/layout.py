@@ -216,6 +216,10 @@ class Lake:
         """The lock file of that name."""
         return self.root / ".locks" / f"{name}.lock"
 
+    def sync_lock(self, account_id: str) -> Path:
+        """The file that is locked while an account is synced."""
+        return self.lock_file(f"sync-{account_id}")
+
     def partition_lock(self, partition: Partition) -> Path:
         """The lock file that must be held to change a partition."""
         return self.lock_file(f"{_account_id(partition)}-{partition.day.isoformat()}")
