@@ -46,13 +46,10 @@ DAYS: Final = 30
 END: Final = FIRST_DAY + timedelta(days=DAYS, seconds=-1)
 SHOP: Final = "shop"
 RECEIPTS: Final = "receipts"
-EVERY: Final = {SHOP: timedelta(hours=8), RECEIPTS: timedelta(hours=12)}
-"""How often each account is synced."""
+EVERY: Final = timedelta(hours=12)
+"""How often the accounts are synced."""
 BEGIN: Final = {SHOP: FIRST_DAY, RECEIPTS: FIRST_DAY + timedelta(days=9)}
 """The creation of the first operation that each account's archive has: a sync finds those of 7 days."""
-
-SYNCS: Final = {"shop": 1, "receipts": 3}
-"""Each account is synced at every so many-th moment: three times as often as once a day, and once a day."""
 
 OUTAGE: Final = date(2026, 9, 16)
 """A day in the third week with an outage of the provider, which the report shows as unusual."""
@@ -75,11 +72,8 @@ def emulated_worlds(per_day: float) -> list[World]:
 
 def moments(name: str) -> list[datetime]:
     """When an account is synced; the last time is a second before the end of the last day."""
-    first = FIRST_DAY + EVERY[name] if BEGIN[name] == FIRST_DAY else BEGIN[name] + RETENTION
-    return [
-        *(first + number * EVERY[name] for number in range((END - first) // EVERY[name] + 1)),
-        END,
-    ]
+    first = FIRST_DAY + EVERY if BEGIN[name] == FIRST_DAY else BEGIN[name] + RETENTION
+    return [*(first + number * EVERY for number in range((END - first) // EVERY + 1)), END]
 
 
 def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
