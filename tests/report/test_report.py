@@ -133,7 +133,7 @@ def test_days_without_operations_are_zeros_and_not_left_out(tmp_path: Path):
 
 
 def test_archive_of_years_is_shown_by_weeks(tmp_path: Path):
-    days = [DAY + timedelta(days=n) for n in (0, 100, 250)]
+    days = [DAY + timedelta(days=n) for n in (0, 100, 400)]
     scans = [on(day, record(n, created_at=midnight(day))) for n, day in enumerate(days)]
     lake = published(tmp_path, *scans)
     (account,), _ = read_accounts(lake)
@@ -142,6 +142,17 @@ def test_archive_of_years_is_shown_by_weeks(tmp_path: Path):
     text = written(lake)
     assert " weeks have 3 emails" in page.chosen(text, "all")
     assert "28 days have" in page.chosen(text)
+    assert len(page.table(text, "largest", "all")) == 2
+    assert "Operations and reasons are those of the last 366 days." in page.chosen(text, "all")
+
+
+def test_operations_without_a_count_are_named_and_in_no_rate(tmp_path: Path):
+    unrated = record(2)
+    del unrated["stats"]["delivered"]
+    text = written(published(tmp_path, on(DAY, record(1), unrated)))
+    assert page.cards(text)["delivery_rate"][1:] == ["100.00%", "1 of 1 attempted"]
+    assert page.cards(text)["operations"][1] == "2"
+    assert "1 operation lacks a count that the rates need." in page.text(page.chosen(text))
 
 
 def test_change_is_shown_only_between_comparable_figures():

@@ -20,7 +20,8 @@ _TABLES = ("worst", "series")
 
 def main(folder: Path) -> None:
     """Take pictures of the archive in ``folder/data/demo``."""
-    page = of_largest(Lake(folder / "data" / "demo"), folder)
+    every = folder / "data" / "demo" / "report.html"
+    one = of_largest(Lake(every.parent), folder)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
@@ -30,12 +31,13 @@ def main(folder: Path) -> None:
             ("dark", (1180, 1000), "dark"),
             ("phone", (390, 844), "light"),
         ):
-            tab = _opened(chromium, page, size, scheme)
+            tab = _opened(chromium, every, size, scheme)
             _save(name, tab.screenshot())
             tab.context.close()
-        tab = _opened(chromium, page, (1180, 1000), "light", scale=2)
+        tab = _opened(chromium, one, (720, 1000), "light", scale=2)
         for name in _CHARTS:
             _save(name, tab.locator(f"figure.{name}").screenshot())
+        tab = _opened(chromium, one, (1180, 1000), "light", scale=2)
         for name in _TABLES:
             _save(name, tab.locator(f".scroll:has(table.{name}):visible").screenshot())
         _save("print", _first_pages(tab.pdf(format="A4", print_background=True)))
