@@ -20,7 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipeline.cli.app import app
-from pipeline.cli.demo import SHOP
+from pipeline.cli.demo import RECEIPTS, SHOP
 from pipeline.emulator import World
 from pipeline.model.schema import MARTS, PUBLISHED, Table
 from pipeline.settings import settings_table
@@ -30,6 +30,7 @@ from tests.support.archives import account
 ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(os.environ.get("EXAMPLES", ROOT / "build" / "examples"))
 """The folder of the demo: its archive in ``data/demo``, its output in ``demo.txt``."""
+_SMALLER = re.compile(rf"^Delivery[^\n]* {RECEIPTS}.*?(?=^{SHOP}: )", re.DOTALL | re.MULTILINE)
 _DAYS = re.compile(r"((?:.*%.*\n){2})(?:.*%.*\n)+((?:.*%.*\n){2})")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -86,8 +87,9 @@ def _names(group: Any) -> Iterator[str]:
 
 
 def demo() -> None:
-    """The demo's last lines, with the first and the last two days of each account."""
+    """The demo's last lines, with the first and the last two days of the larger account alone."""
     text = (EXAMPLES / "demo.txt").read_text().strip("\n")
+    text = _SMALLER.sub("...\n\n", text)
     kept = _DAYS.sub(lambda days: f"{days[1]}  ...\n{days[2]}", text).splitlines()
     print("```text", *map(str.rstrip, kept), "```", sep="\n")
 
