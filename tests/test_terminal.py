@@ -119,7 +119,7 @@ def test_sql_table_shows_data_as_text(lake: Lake, tmp_path: Path, shown: str):
     query = "SELECT status AS \"[red]s[/red]\", '[/x]' AS x, ':skull:' AS y FROM operations"
     command = ("sql", query, "--data", str(lake.root))
     text = (
-        run(*command, cwd=tmp_path).stdout
+        run(*command, cwd=tmp_path, COLUMNS="200").stdout
         if shown == "piped"
         else on_terminal(*command, cwd=tmp_path)[1]
     )
@@ -129,7 +129,7 @@ def test_sql_table_shows_data_as_text(lake: Lake, tmp_path: Path, shown: str):
 
 
 def test_csv_and_json_hold_data_as_it_is(lake: Lake, tmp_path: Path):
-    query = ("sql", "SELECT status FROM operations", "--data", str(lake.root), "-f")
+    query = ("sql", "SELECT status FROM operations", "--data", str(lake.root), "--format")
     as_csv, as_json = (run(*query, form, cwd=tmp_path).stdout for form in ("csv", "json"))
     assert list(csv.reader(io.StringIO(as_csv))) == [["status"], [STATUS]]
     assert json.loads(as_json) == [{"status": STATUS}]

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import accounts, archive, emulator, logs, reading, sync
+from pipeline.cli import accounts, archive, emulator, logs, reading, sql, sync
 from pipeline.cli.logs import LogFormat
 from pipeline.cli.options import FAILED, WRONG_USE, complain
 from pipeline.errors import ArchiveError, UsageError
@@ -66,7 +66,7 @@ def _options(
 
 _COMMANDS = (
     sync.sync,
-    reading.sql,
+    sql.sql,
     reading.export,
     reading.report,
     archive.publish,

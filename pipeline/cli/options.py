@@ -72,3 +72,8 @@ def complain(message: str) -> None:
         log.error("%s", message)
     else:
         say(message, err=True)
+
+
+def is_stdout(to: str) -> bool:
+    """Whether a path is stdout: if that is redirected to a file, the file must not be replaced."""
+    return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

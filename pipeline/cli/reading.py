@@ -1,4 +1,4 @@
-"""Commands that read the archive: `sql`, `export` and `report`."""
+"""Commands that write what is in the archive to files: `export` and `report`."""
 
 import sys
 from datetime import datetime
@@ -13,20 +13,12 @@ from pipeline.cli.options import (
     AccountOption,
     DataOption,
     check_range,
+    is_stdout,
     lake_at,
-    prepare,
     utc,
 )
 from pipeline.extras import optional_imports
 from pipeline.terminal import say
-
-
-class OutputFormat(StrEnum):
-    """The format of a query's result."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
 
 
 class ExportFormat(StrEnum):
@@ -36,36 +28,6 @@ class ExportFormat(StrEnum):
     parquet = "parquet"
     json = "json"
     arrow = "arrow"
-
-
-def sql(
-    query: Annotated[str, typer.Argument(help="One SQL query, in DuckDB's dialect.")],
-    data: DataOption = None,
-    output: Annotated[
-        OutputFormat, typer.Option("--format", "-f", help="Format of the result.")
-    ] = OutputFormat.table,
-    max_rows: Annotated[
-        int,
-        typer.Option(help="Rows of the result that a table shows; csv and json have all.", min=1),
-    ] = 200,
-    account: AccountOption = None,
-) -> None:
-    """Query the warehouse, read-only.
-
-    Example: email-archive sql "SELECT created_date, delivery_rate FROM delivery_daily" -f csv
-    """
-    prepare()
-    from pipeline.access.query import query_result
-    from pipeline.cli import rendering
-
-    with query_result(lake_at(data), query, account or []) as result:
-        match output:
-            case OutputFormat.csv:
-                rendering.write_csv(result)
-            case OutputFormat.json:
-                rendering.write_json(result)
-            case OutputFormat.table:
-                rendering.write_table(result, max_rows)
 
 
 def export(
@@ -102,11 +64,11 @@ def export(
     start, end = utc(since), utc(until)
     if start and end:
         check_range(start, end)
-    sink = sys.stdout.buffer if _is_stdout(to) else Path(to)
+    sink = sys.stdout.buffer if is_stdout(to) else Path(to)
     rows = write(
         lake_at(data), table, output.value, sink, since=start, until=end, accounts=account or []
     )
-    if not _is_stdout(to):
+    if not is_stdout(to):
         say(f"exported {table} to {to}: {rows:,} rows")
 
 
@@ -132,14 +94,9 @@ def report(
         from pipeline.report.write import draw
         from pipeline.report.write import report as write
 
-    if to is not None and _is_stdout(to):
+    if to is not None and is_stdout(to):
         sys.stdout.buffer.write(draw(lake_at(data), accounts=account or []).content)
         return
     written = write(lake_at(data), None if to is None else Path(to), accounts=account or [])
     done = "wrote" if written.is_new else "nothing new in"
     say(f"{done} {written.path}: {written.size / 1e6:.1f} MB")
-
-
-def _is_stdout(to: str) -> bool:
-    """Whether a path is stdout: if that is redirected to a file, the file must not be replaced."""
-    return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -1,32 +1,36 @@
-"""Query results and figures as tables, CSV and JSON."""
+"""Query results and figures as CSV, JSON and Parquet."""
 
 import csv
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import duckdb
 import msgspec
-from rich.cells import cell_len
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.errors import UsageError
 from pipeline.model.times import iso
 from pipeline.terminal import printable
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
-_INTEGERS: Final = ("tinyint", "smallint", "integer", "bigint", "hugeint", "bignum")
-_NUMBERS: Final = {*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "float", "double", "decimal"}
-_SMALL, _LARGE = 0.001, 1e15
-"""Floats between these are shown with four decimals."""
 
 
-def console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool = False) -> Console:
+def console(
+    *,
+    stderr: bool = False,
+    width: int | None = None,
+    soft_wrap: bool = False,
+    file: IO[str] | None = None,
+) -> Console:
     """A Rich console that prints text unchanged: no markup, no emoji names, no highlighting."""
     return Console(
+        file=file,
         stderr=stderr,
         width=width,
         soft_wrap=soft_wrap,
@@ -36,117 +40,65 @@ def console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool =
     )
 
 
-def write_table(result: duckdb.DuckDBPyRelation, max_rows: int) -> None:
-    """Write a result as a table on stdout, with at most `max_rows` rows.
-
-    If a terminal is too narrow, a single row is shown with one column per line; of several rows, the columns
-    in the middle are left out and named below.
-    """
-    names = [printable(name) for name in result.columns]
-    rows = [
-        [printable(_shown(value), keep="\n") for value in row]
-        for row in result.limit(max_rows).fetchall()
-    ]
-    screen = console()
-    widths = [cell_len(name) for name in names]
-    for row in rows:
-        widths = [
-            max(width, *map(cell_len, text.split("\n")))
-            for width, text in zip(widths, row, strict=True)
-        ]
-    kept = fitting(widths, screen.width) if screen.is_terminal else list(range(len(names)))
-    if len(rows) == 1 and len(kept) < len(names):
-        _write_lines(screen, names, rows[0])
-        return
-    numbers = [type_.id in _NUMBERS for type_ in result.types]
-    table = Table()
-    for place, before in zip(kept, [-1, *kept], strict=False):
-        if place - before > 1:
-            table.add_column("…", justify="center")
-        table.add_column(
-            names[place], justify="right" if numbers[place] else "left", overflow="fold"
-        )
-    for row in rows:
-        cells = [
-            ("…", row[place]) if place - before > 1 else (row[place],)
-            for place, before in zip(kept, [-1, *kept], strict=False)
-        ]
-        table.add_row(*(text for cell in cells for text in cell))
-    wide_enough(table).print(table)
-    count, _ = result.shape
-    if count > max_rows:
-        screen.print(
-            f"{count - max_rows} more rows: see --max-rows, or --format csv", soft_wrap=True
-        )
-    if hidden := [name for place, name in enumerate(names) if place not in kept]:
-        screen.print(f"{len(hidden)} columns do not fit: {', '.join(hidden)}", style="dim")
-
-
-def fitting(widths: Sequence[int], screen: int) -> list[int]:
-    """The places of the columns that a screen has room for: from both ends in turn, at least the first.
-
-    Args:
-        widths: of the columns' texts.
-        screen: the width of the screen. Each column takes 3 more, the table 1.
-    """
-    if sum(widths) + 3 * len(widths) + 1 <= screen:
-        return list(range(len(widths)))
-    left = screen - 1 - 4  # the column of dots
-    kept: list[int] = []
-    for place in _from_both_ends(len(widths)):
-        left -= widths[place] + 3
-        if kept and left < 0:
-            break
-        kept.append(place)
-    return sorted(kept)
-
-
-def _from_both_ends(count: int) -> Iterator[int]:
-    for step in range((count + 1) // 2):
-        yield step
-        if step != count - 1 - step:
-            yield count - 1 - step
-
-
-def _write_lines(screen: Console, names: Sequence[str], row: Sequence[str]) -> None:
-    """A row with a column a line."""
-    table = Table(show_header=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in zip(names, row, strict=True):
-        table.add_row(name, text)
-    screen.print(table)
-
-
-def write_csv(result: duckdb.DuckDBPyRelation) -> None:
-    """Write a result as CSV on stdout. NULL is empty, times are ISO 8601 in UTC, nested values are JSON.
+def write_csv(
+    result: duckdb.DuckDBPyRelation, stream: IO[str], *, on_terminal: bool = False
+) -> None:
+    """Write a result as CSV. NULL is empty, times are ISO 8601 in UTC, nested values are JSON.
 
     On a terminal, control characters are shown as escapes.
     """
-    shown: Callable[[str], str] = printable if sys.stdout.isatty() else str
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    shown: Callable[[str], str] = printable if on_terminal else str
+    writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(shown(name) for name in result.columns)
-    writer.writerows([shown(_text(value)) for value in row] for row in result.iter_rows())
+    for row in result.iter_rows():
+        writer.writerow("" if value is None else shown(text_of(value)) for value in row)
 
 
-def write_json(result: duckdb.DuckDBPyRelation) -> None:
-    """Write a result as a JSON list of objects on stdout, one per line.
+def write_json(result: duckdb.DuckDBPyRelation, stream: IO[str]) -> None:
+    """Write a result as a JSON list of objects, one per line.
 
     Numbers are numbers, integers with all their digits; NaN and infinity are null; times are ISO 8601, in
     UTC if they have a zone; JSON, lists, structs and maps are nested.
     """
-    read = [_READ.get(str(type_)) for type_ in result.types]
-    sys.stdout.write("[")
+    stream.write("[")
     separator = "\n"
+    for text in _objects(result):
+        stream.write(f"{separator}{text}")
+        separator = ",\n"
+    stream.write("\n]\n")
+
+
+def write_json_lines(result: duckdb.DuckDBPyRelation, stream: IO[str]) -> None:
+    """Write a result as JSON, one object per line; values as of `write_json`."""
+    stream.writelines(f"{text}\n" for text in _objects(result))
+
+
+def _objects(result: duckdb.DuckDBPyRelation) -> Iterator[str]:
+    read = [_READ.get(str(type_)) for type_ in result.types]
     for row in result.iter_rows():
         values = (
             reader(value) if reader and value is not None else value
             for reader, value in zip(read, row, strict=True)
         )
-        fields = dict(zip(result.columns, values, strict=True))
-        sys.stdout.write(f"{separator}{json_text(fields)}")
-        separator = ",\n"
-    sys.stdout.write("\n]\n")
+        yield json_text(dict(zip(result.columns, values, strict=True)))
+
+
+def write_parquet(result: duckdb.DuckDBPyRelation, stream: IO[bytes]) -> None:
+    """Write a result as one Parquet file.
+
+    Raises:
+        UsageError: Parquet has no type for one of its columns.
+    """
+    reader = result.to_arrow_reader()
+    try:
+        with pq.ParquetWriter(stream, reader.schema, compression="zstd") as writer:
+            for batch in reader:
+                writer.write_batch(batch)
+    except pa.ArrowNotImplementedError as error:
+        msg = (
+            f"Parquet can't hold a column of this result: cast it, or use --format jsonl ({error})"
+        )
+        raise UsageError(msg) from error
 
 
 def json_text(value: Any) -> str:
@@ -191,17 +143,8 @@ _READ: Final[dict[str, Callable[[str], Any]]] = {"JSON": _parsed, "BIGNUM": int}
 """Types whose values DuckDB returns as text, with their parsers."""
 
 
-def _shown(value: Any) -> str:
-    """A value for a table: floats have four decimals, or three significant digits if small or large."""
-    if isinstance(value, float):
-        is_plain = value == 0 or _SMALL <= abs(value) < _LARGE
-        return f"{value:.4f}" if is_plain else f"{value:.3g}"
-    return _text(value)
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
+def text_of(value: Any) -> str:
+    """A value that is not NULL as text: times in ISO 8601, nested values as JSON."""
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, date):

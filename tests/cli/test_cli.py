@@ -282,7 +282,13 @@ def test_publish_rebuilds_what_is_derived(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert str(moved / "warehouse.duckdb") in done.stdout
     asked = run(
-        "sql", "SELECT total FROM delivery_daily", "-f", "csv", "--data", "moved", cwd=tmp_path
+        "sql",
+        "SELECT total FROM delivery_daily",
+        "--format",
+        "csv",
+        "--data",
+        "moved",
+        cwd=tmp_path,
     )
     assert asked.stdout == "total\n1\n"
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.access.query import query_result
-from pipeline.cli.rendering import write_table
+from pipeline.cli.tables import write_table
 from pipeline.emulator import World
 from pipeline.lake.layout import Lake
 from pipeline.outputs.warehouse import publish
@@ -143,6 +144,65 @@ def test_table_shows_small_numbers_by_their_digits(
     with query_result(lake, f"SELECT {value} AS v") as result:
         write_table(result, 10)
     assert capsys.readouterr().out.splitlines()[3].split() == ["│", shown, "│"]
+
+
+ROWS = (
+    "FROM (VALUES (0.97152, 12.5::DOUBLE, NULL, INTERVAL '26 hours', 'a|b'), "
+    "(NULL, 0.5, '', INTERVAL '-1 second', NULL)) v(delivery_rate, error_rate, text, took, note)"
+)
+
+
+def test_table_shows_null_rates_and_intervals_as_people_read_them(lake: Lake, tmp_path: Path):
+    lines = asked(lake, ROWS, "table", tmp_path).splitlines()
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    assert cells == [
+        ["97.15%", "12.5000", "NULL", "26:00:00", "a|b"],
+        ["NULL", "0.5000", "", "-00:00:01", "NULL"],
+    ]
+    csv_ = asked(lake, ROWS, "csv", tmp_path).splitlines()
+    assert csv_[1:] == ["0.97152,12.5,,26:00:00,a|b", ",0.5,,-00:00:01,"]
+
+
+def test_markdown_is_a_table_of_all_rows_and_columns(lake: Lake, tmp_path: Path):
+    lines = asked(lake, ROWS, "markdown", tmp_path).splitlines()
+    assert lines == [
+        "| delivery_rate | error_rate | text | took | note |",
+        "| ---: | ---: | --- | --- | --- |",
+        "| 97.15% | 12.5000 | NULL | 26:00:00 | a\\|b |",
+        "| NULL | 0.5000 |  | -00:00:01 | NULL |",
+    ]
+
+
+def test_json_lines_are_one_object_a_line(lake: Lake, tmp_path: Path):
+    query = "SELECT range AS n, NULL AS m FROM range(3)"
+    lines = asked(lake, query, "jsonl", tmp_path).splitlines()
+    assert [strict(line) for line in lines] == [{"n": n, "m": None} for n in range(3)]
+    assert asked(lake, f"{query} WHERE false", "jsonl", tmp_path) == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "jsonl", "ndjson", "md", "parquet", "txt"])
+def test_output_file_has_the_format_of_its_suffix(lake: Lake, tmp_path: Path, suffix: str):
+    out = tmp_path / f"out.{suffix}"
+    query = "SELECT operation_id, created_at FROM operations ORDER BY 1"
+    done = run("sql", query, "-o", out.name, "--data", str(lake.root), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert out.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    if suffix == "parquet":
+        rows = pq.read_table(out).to_pylist()
+        assert [row["created_at"] for row in rows] == [at("2026-11-20 12:00")] * 2
+    else:
+        form = {"ndjson": "jsonl", "md": "markdown", "txt": "table"}.get(suffix, suffix)
+        assert out.read_text() == asked(lake, query, form, tmp_path)
+
+
+def test_output_file_stays_if_the_query_fails_or_its_suffix_is_unknown(lake: Lake, tmp_path: Path):
+    (tmp_path / "kept.csv").write_text("old")
+    for arguments in (["SELECT x", "-o", "kept.csv"], ["SELECT 1", "-o", "out.xlsx"]):
+        done = run("sql", *arguments, "--data", str(lake.root), cwd=tmp_path)
+        assert done.returncode != 0
+    assert "expected --format, or an --output that ends in .txt, .csv" in done.stderr
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("kept.csv", "old")]
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.access.query import ask
-from pipeline.cli.rendering import fitting
+from pipeline.cli.tables import fitting
 from pipeline.emulator import Emulator
 from pipeline.lake.layout import Lake
 from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
 from tests.support.command import on_terminal, run
-from tests.support.factories import at, derived, new_lake, record, scan
+from tests.support.factories import ACCOUNT, at, derived, new_lake, record, scan
 
 NOW = at("2026-11-14 15:00")
 
@@ -60,7 +60,9 @@ def test_sql_shows_so_many_rows_and_says_how_many_more(
         "sql", "FROM range(500)", "--max-rows", "10", "--data", str(settings.data), cwd=tmp_path
     )
     assert "490 more rows" in done.stdout
-    whole = run("sql", "FROM range(500)", "-f", "csv", "--data", str(settings.data), cwd=tmp_path)
+    whole = run(
+        "sql", "FROM range(500)", "--format", "csv", "--data", str(settings.data), cwd=tmp_path
+    )
     assert len(whole.stdout.splitlines()) == 501
 
 
@@ -153,7 +155,15 @@ def test_folder_without_archive_is_wrong_use(tmp_path: Path, command: list[str])
 
 def test_reader_of_the_output_may_stop_early(archive: tuple[Emulator, Settings]):
     _, settings = archive
-    command = [sys.executable, "-m", "pipeline.cli", "sql", "FROM range(1000000)", "-f", "csv"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline.cli",
+        "sql",
+        "FROM range(1000000)",
+        "--format",
+        "csv",
+    ]
     command += ["--data", str(settings.data)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -177,17 +187,24 @@ def shown(query: str, lake: Lake, cwd: Path, columns: int) -> list[str]:
 @pytest.mark.parametrize("columns", [80, 110, 200])
 def test_wide_result_leaves_out_columns_and_names_them(tmp_path: Path, columns: int):
     """No word is broken, no line is longer than the terminal, and every column is there or named."""
-    records = [record(1), record(2, created_at=at("2026-11-20 13:00"))]
+    stats = {
+        "total": 70,
+        "sent": 60,
+        "delivered": 50,
+        "opened": 40,
+        "undelivered": 10,
+        "failed": 10,
+    }
+    records = [record(1), record(2, created_at=at("2026-11-20 13:00"), stats=stats)]
     lake = derived(new_lake(tmp_path), scan(records))
     publish(lake)
     lines = shown("FROM delivery_hourly", lake, tmp_path, columns)
     names = ask(lake, "FROM delivery_hourly").schema.names
-    table, below = lines[:-1], " ".join(lines)
-    assert max(len(line) for line in table if "│" in line or "┃" in line) <= columns
-    header = next(line for line in lines if "account_id" in line)
-    assert "…" in header
+    below = " ".join(lines)
+    assert max(map(len, lines)) <= columns
+    assert f"the same in every row: account_id {ACCOUNT}" in below
     assert all(name in below for name in names)
-    assert "columns do not fit" in below
+    assert ("columns do not fit" in below) == any("┃ … ┃" in line for line in lines)
 
 
 def test_one_wide_row_is_shown_with_a_column_a_line(tmp_path: Path):
@@ -196,6 +213,68 @@ def test_one_wide_row_is_shown_with_a_column_a_line(tmp_path: Path):
     lines = shown("FROM delivery_hourly", lake, tmp_path, 80)
     names = ask(lake, "FROM delivery_hourly").schema.names
     assert [line.split()[1] for line in lines if line.startswith("│")] == names
+
+
+def test_piped_table_is_as_wide_as_a_terminal_unless_asked(tmp_path: Path):
+    records = [record(1), record(2, created_at=at("2026-11-20 13:00"))]
+    lake = derived(new_lake(tmp_path), scan(records))
+    publish(lake)
+    command = ("sql", "FROM delivery_hourly", "--data", str(lake.root))
+    narrow, wide = (run(*command, *more, cwd=tmp_path).stdout for more in ([], ["--wide"]))
+    assert max(map(len, narrow.splitlines())) <= 80
+    header = wide.splitlines()[1]
+    assert header.replace("┃", " ").split() == ask(lake, "FROM delivery_hourly").schema.names
+
+
+def test_query_comes_from_a_file_or_a_pipe(archive: tuple[Emulator, Settings], tmp_path: Path):
+    data = ("--data", str(archive[1].data), "--format", "csv")
+    (tmp_path / "q.sql").write_text("-- how many\nSELECT 40 + 2 AS n;\n")
+    assert run("sql", "-f", "q.sql", *data, cwd=tmp_path).stdout == "n\n42\n"
+    for arguments in ([], ["-"], ["--file", "-"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.cli", "sql", *arguments, *data],
+            input="SELECT 40 + 2 AS n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == "n\n42\n"
+    for arguments, message in (
+        (["-f", "none.sql"], "there is no file none.sql"),
+        (["-f", "."], "the query can't be read"),
+        (["SELECT 1", "-f", "q.sql"], "expected a query or --file"),
+    ):
+        done_ = run("sql", *arguments, *data, cwd=tmp_path)
+        assert done_.returncode == 2
+        assert message in done_.stderr
+
+
+def test_format_after_the_old_option_is_accepted_with_a_warning(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    done = run("sql", "SELECT 1 AS n", "-f", "csv", "--data", str(archive[1].data), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "n\n1\n")
+    assert "use --format csv" in done.stderr
+
+
+def test_prompt_completes_names_and_runs_queries(
+    archive: tuple[Emulator, Settings], tmp_path: Path
+):
+    """An error ends a query and not the prompt; a query that is not whole goes on in the next line."""
+    typed = [
+        ("sql>", "SELECT max(delivery_ra\t"),
+        ("te", ") AS best_rate FROM delivery_da\t"),
+        ("daily", "\r"),
+        ("%", ""),
+        ("sql>", "SELECT delivrd FROM delivery_daily\r"),
+        ("Binder Error", ""),
+        ("sql>", "SELECT 40 + 2 AS\rn FROM\rrange(1)\r"),
+        ("42", ""),
+        ("sql>", "exit\r"),
+    ]
+    data = ("--data", str(archive[1].data))
+    code, _ = on_terminal("sql", *data, cwd=tmp_path, typed=typed, NO_COLOR="1")
+    assert code == 0  # it has shown all that was waited for
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(20, 250))

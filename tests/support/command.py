@@ -46,12 +46,17 @@ def run(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Completed
         return subprocess.CompletedProcess(arguments, code, *told)
 
 
-def on_terminal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, str]:
-    """`email-archive` with a terminal of 200 columns: its exit code, and what it writes there."""
+def on_terminal(
+    *arguments: str, cwd: Path, typed: Sequence[tuple[str, str]] = (), **environment: str
+) -> tuple[int, str]:
+    """`email-archive` with a terminal of 200 columns: its exit code, and what it writes there.
+
+    Each of `typed` is what the terminal has to show before a text is typed, and the text.
+    """
     ours, theirs = pty.openpty()
-    settings = {"COLUMNS": "200", "TERM": "xterm-256color"}
+    settings = {"COLUMNS": "200", "TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"}
     shown: list[bytes] = []
-    reader = Thread(target=_read_all, args=(ours, shown))
+    reader = Thread(target=_read_all, args=(ours, shown, typed))
     reader.start()
     terminal = os.ttyname(theirs)
     code = _exit_code(arguments, cwd, _environment(settings | environment), (terminal,) * 3)
@@ -61,10 +66,15 @@ def on_terminal(*arguments: str, cwd: Path, **environment: str) -> tuple[int, st
     return code, b"".join(shown).decode()
 
 
-def _read_all(terminal: int, shown: list[bytes]) -> None:
+def _read_all(terminal: int, shown: list[bytes], typed: Sequence[tuple[str, str]]) -> None:
+    waiting, seen = list(typed), 0
     with suppress(OSError):  # what Linux says of a terminal that its last writer has left
         while part := os.read(terminal, 65536):
             shown.append(part)
+            text = b"".join(shown)
+            while waiting and (place := text.find(waiting[0][0].encode(), seen)) >= 0:
+                seen = place + len(waiting[0][0].encode())
+                os.write(terminal, waiting.pop(0)[1].encode())
 
 
 def _exit_code(

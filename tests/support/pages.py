@@ -109,7 +109,7 @@ def show(account: str = SHOP) -> None:
 
 def _sql(query: str, account: str) -> str:
     chosen = ["--account", account] if account else []
-    return _invoked(["sql", query, "--data", str(EXAMPLES / "data" / "demo"), *chosen], columns=100)
+    return _invoked(["sql", query, "--data", str(EXAMPLES / "data" / "demo"), *chosen], columns=110)
 
 
 def _python(code: str) -> str:

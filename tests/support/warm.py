@@ -16,6 +16,8 @@ from pipeline.cli import app
 _MODULES = (
     "sync",
     "cli.progress",
+    "cli.rendering",
+    "cli.tables",
     "cli.status",
     "cli.verification",
     "quality.status",
