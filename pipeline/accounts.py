@@ -4,6 +4,7 @@ The file names where the credentials are, an environment variable or a file, and
 No message quotes a value of it that may be a secret in the wrong place (R11).
 """
 
+import difflib
 import logging
 import os
 import re
@@ -292,8 +293,10 @@ def _explain(place: tuple[int | str, ...], kind: str, message: str) -> str:
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)
     text = message.removeprefix("Value error, ")
     if kind == "extra_forbidden":
-        known = ", ".join(_Entry.model_fields if len(place) > 1 else _Config.model_fields)
-        text = f"unknown; expected {known}"
+        known = [*(_Entry.model_fields if len(place) > 1 else _Config.model_fields)]
+        likely = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"is {likely[0]} meant? Expected" if likely else "expected"
+        text = f"unknown; {hint} {', '.join(known)}"
     elif place == ("accounts",):
         text = "expected one [[accounts]] or more"
     elif kind == "missing":

@@ -51,11 +51,11 @@ from pipeline.oserrors import explain
 
 log = logging.getLogger(__name__)
 
-_ENV_FILE: Final = ".env"
+ENV_FILE: Final = ".env"
 _PREFIX: Final = "EMAIL_ARCHIVE_"
 _ADVICE: Final = "Set it in the environment or in a .env file in the folder where you run this."
 
-_RENAMED: Final = {
+RENAMED: Final = {
     "EMAIL_ARCHIVE_LOOKUP_SECONDS": "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
     "EMAIL_ARCHIVE_MAX_ANSWER_BYTES": "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
     "EMAIL_ARCHIVE_OPERATION_ERRORS": "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS",
@@ -67,7 +67,7 @@ _RENAMED: Final = {
 
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
     """A setting whose variable is not just the prefix and the field's name, or was renamed."""
-    old = (old for old, new in _RENAMED.items() if new == name)
+    old = (old for old, new in RENAMED.items() if new == name)
     return Field(default, validation_alias=AliasChoices(name, *old), **constraints)
 
 
@@ -83,7 +83,7 @@ class ArchiveSettings(BaseSettings):
     """The settings that need no credentials, for reading, publishing and querying."""
 
     model_config = SettingsConfigDict(
-        env_file=_ENV_FILE,
+        env_file=ENV_FILE,
         env_ignore_empty=True,
         env_prefix=_PREFIX,
         extra="ignore",
@@ -166,8 +166,8 @@ class ArchiveSettings(BaseSettings):
             SettingsError: names each missing or malformed variable, or a name that is not a field, what was
                 expected and what to do, without any value of a secret.
         """
-        file = _readable_env_file()
-        _check_names(_given(file))
+        file = readable_env_file()
+        _check_names(name for given in given_by_source(file).values() for name in given)
         try:
             return cls(_env_file=file, **overrides)
         except ValidationError as error:
@@ -204,26 +204,34 @@ class ArchiveSettings(BaseSettings):
 
 def given_variables() -> dict[str, str]:
     """The variables of the environment and of the `.env` file, by their names in capitals."""
-    return {name.upper(): value for name, value in _given(_readable_env_file()).items() if value}
+    environment, in_file = given_by_source(readable_env_file()).values()
+    return in_file | environment
 
 
-def _given(file: str | None) -> dict[str, str | None]:
-    in_file = DotEnvSettingsSource(ArchiveSettings, env_file=file).env_vars if file else {}
-    return {**in_file, **EnvSettingsSource(ArchiveSettings).env_vars}
+def given_by_source(file: str | None) -> dict[str, dict[str, str]]:
+    """The variables that are set, in capitals: those of the environment, which wins, and of `.env`."""
+    sources = {
+        "environment": EnvSettingsSource(ArchiveSettings).env_vars,
+        ENV_FILE: DotEnvSettingsSource(ArchiveSettings, env_file=file).env_vars if file else {},
+    }
+    return {
+        source: {name.upper(): value for name, value in given.items() if value}
+        for source, given in sources.items()
+    }
 
 
-def _readable_env_file() -> str | None:
+def readable_env_file() -> str | None:
     """The `.env` file of this folder; None, with a warning, if it can't be read."""
     try:
-        path = Path.cwd() / _ENV_FILE
+        path = Path.cwd() / ENV_FILE
         if path.is_file():  # and no pipe, which can be read once
             path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         log.warning("%s is ignored: expected text in UTF-8", path)
     except OSError as error:
-        log.warning("%s is ignored: %s", _ENV_FILE, explain(error))
+        log.warning("%s is ignored: %s", ENV_FILE, explain(error))
     else:
-        return _ENV_FILE
+        return ENV_FILE
     return None
 
 
@@ -231,9 +239,9 @@ def _check_names(names: Iterable[str]) -> None:
     """Warn of renamed and of unknown variables."""
     known = _without_prefix(Settings.variables().values())
     given = {name.upper() for name in names}
-    for old in sorted(given & _RENAMED.keys()):
-        log.warning("%s is deprecated: use %s", old, _RENAMED[old])
-    for name in sorted(_without_prefix(given - _RENAMED.keys()) - known):
+    for old in sorted(given & RENAMED.keys()):
+        log.warning("%s is deprecated: use %s", old, RENAMED[old])
+    for name in sorted(_without_prefix(given - RENAMED.keys()) - known):
         # Compared without the prefix, which makes all names alike.
         likely = difflib.get_close_matches(name, known, n=1)
         hint = f"; is {_PREFIX}{likely[0]} meant?" if likely else ""
@@ -244,8 +252,8 @@ def _require_fields(settings: type[ArchiveSettings], names: Iterable[str]) -> No
     """Raise SettingsError for a name that is neither a field nor a variable of one."""
     variables = settings.variables()
     fields = {variable: name for name, variable in variables.items()}
-    renamed = {_field_name(old): fields[new] for old, new in _RENAMED.items() if new in fields}
-    known = {*fields, *variables, *_RENAMED}
+    renamed = {_field_name(old): fields[new] for old, new in RENAMED.items() if new in fields}
+    known = {*fields, *variables, *RENAMED}
     for name in names:
         if name in known or name.startswith("_"):  # pydantic-settings' own arguments begin with _
             continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final, TypeAlias
 
+from pipeline.errors import UsageError
 from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
 from pipeline.extract.lookup import LOOKUPS_AT_ONCE
 from pipeline.extract.planner import RefreshPolicy, left_over, plan_due
@@ -32,7 +33,8 @@ from pipeline.merge_runner import (
     remove_unfinished,
 )
 from pipeline.model.records import Partition
-from pipeline.model.windows import Window, retained_days, windows_between
+from pipeline.model.times import iso_seconds
+from pipeline.model.windows import RETENTION, Window, retained_days, windows_between
 from pipeline.observer import Observer
 from pipeline.outputs.warehouse import publish
 from pipeline.settings import Settings
@@ -55,10 +57,17 @@ class Everything:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Operations created in ``[start, end)``; UTC."""
+    """Operations created in ``[start, end)``; UTC.
+
+    Attributes:
+        start: the first time of creation.
+        end: the end of the range.
+        must_be_retained: refuse a range of which the API has nothing any more, or nothing yet.
+    """
 
     start: datetime
     end: datetime
+    must_be_retained: bool = False
 
 
 Scope: TypeAlias = Due | Everything | Range
@@ -99,6 +108,7 @@ def sync(
         ClockError: the API's clock is implausible.
         SharedIdsError: the operations are another account's; nothing is stored.
         LakeError: the archive's folder can't be used.
+        UsageError: the API has nothing of the range in `scope`, which must be retained.
     """
     began = monotonic()
     lake = Lake.of(settings, files)
@@ -278,10 +288,28 @@ def plan(lake: Lake, settings: Settings, now: datetime, scope: Scope = DUE) -> P
             return Plan(windows, left)
         case Everything():
             return Plan(whole_days(retained_days(now)))
-        case Range(start, end):
+        case Range(start, end, must_be_retained):
+            if must_be_retained:
+                _require_retained(start, end, now)
             until = min(end, _end_of_today(now))
             windows = list(reversed(windows_between(start, until))) if start < until else []
             return Plan(windows)
+
+
+def _require_retained(start: datetime, end: datetime, now: datetime) -> None:
+    """Raise UsageError for a range without operations at the API."""
+    oldest = now - RETENTION
+    if oldest < end and start <= now:
+        return
+    when = f"It is {iso_seconds(now)} there"
+    if start > now:
+        msg = f"nothing can come: {iso_seconds(start)} is in the API's future. {when}"
+    else:
+        msg = (
+            f"nothing can come: the API keeps operations for {RETENTION.days} days, and those before "
+            f"{iso_seconds(end)} are gone. {when}; what is left was created after {iso_seconds(oldest)}"
+        )
+    raise UsageError(msg)
 
 
 def whole_days(days: Iterable[date]) -> list[Window]:

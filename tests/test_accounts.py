@@ -122,7 +122,7 @@ def test_secret_in_the_file_is_refused(key: str):
     ("text", "problem"),
     [
         (entry(sid=TOKEN), "accounts[0].sid: expected AC and 32"),
-        (entry(nmae="x"), "accounts[0].nmae: unknown; expected sid, name"),
+        (entry(nmae="x"), "accounts[0].nmae: unknown; is name meant? Expected sid, name"),
         (entry(name="two words"), "accounts[0].name: expected up to 40 letters"),
         (entry(name="AB" * 16), "accounts[0].name: 32 hex digits look like an auth token"),
         (entry(active="maybe"), "accounts[0].active: expected true or false"),
@@ -135,7 +135,7 @@ def test_secret_in_the_file_is_refused(key: str):
         (entry(api_key_sid=TOKEN), "accounts[0].api_key_sid: expected SK and 32"),
         (entry(api_url="http://example.com"), "accounts[0].api_url: expected https"),
         ("sid = ", "expected TOML in UTF-8"),
-        (f"{MARKETING}\n[[acounts]]", "acounts: unknown; expected accounts"),
+        (f"{MARKETING}\n[[acounts]]", "acounts: unknown; is accounts meant? Expected accounts"),
     ],
 )
 def test_what_is_wrong_is_named_without_its_value(text: str, problem: str):

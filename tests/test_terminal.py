@@ -155,5 +155,5 @@ def test_all_text_is_printed_by_one_module():
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("print", "Console", "typer.echo", "sys.stderr.write")
     }
-    commands = {f"pipeline/cli/{name}.py" for name in ("sync", "archive", "accounts")}
+    commands = {f"pipeline/cli/{name}.py" for name in ("sync", "archive", "accounts", "config")}
     assert printers == {"pipeline/terminal.py", "pipeline/cli/rendering.py"} | commands

@@ -1,6 +1,6 @@
 """Commands about accounts: list them, check their credentials, retire and resume them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from pipeline.cli.options import (
     data_setting,
     lake_at,
     prepare,
+    request_once,
 )
 from pipeline.errors import SettingsError
 from pipeline.terminal import say
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from pipeline.lake.layout import Lake
 
 app = typer.Typer(rich_markup_mode=None)
-_CHECK_SECONDS: Final = 10.0
-NameArgument = Annotated[str, typer.Argument(help="The account's name or SID.")]
+NameArgument = Annotated[str, typer.Argument(help="The account's name or SID.", metavar="NAME")]
 
 
 @app.callback(invoke_without_command=True)
@@ -35,10 +35,10 @@ def accounts(
         bool, typer.Option("--check", help="Make one request for each, to see that it works.")
     ] = False,
 ) -> None:
-    """List the accounts that are configured, and when each was synced last.
+    """List the accounts and when each was synced last.
 
-    Accounts of the archive that are not configured are listed too. A check is one attempt
-    of about 10 seconds. Exits with 1 if one fails.
+    These are the configured accounts, and those of the archive that are not configured. A check is
+    one attempt of about 10 seconds. Exits with 1 if one fails.
 
     Example: email-archive accounts --check
     """
@@ -157,15 +157,7 @@ def _rows(
 
 
 def _request(account: "Account") -> None:
-    from pipeline.twilio.client import OperationsClient
-
-    settings = account.usable_settings()
-    short = {
-        name: min(_CHECK_SECONDS, getattr(settings, name))
-        for name in ("connect_timeout", "read_timeout", "response_timeout")
-    }
-    with OperationsClient(settings.model_copy(update={"retry_attempts": 1, **short})) as client:
-        client.clock()
+    request_once(account.usable_settings())
 
 
 def _write(rows: list[dict[str, Any]]) -> None:

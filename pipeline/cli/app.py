@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import accounts, archive, emulator, logs, reading, sql, sync
+from pipeline.cli import accounts, archive, config, emulator, logs, reading, sql, sync
 from pipeline.cli.logs import LogFormat
 from pipeline.cli.options import FAILED, WRONG_USE, complain
 from pipeline.errors import ArchiveError, UsageError
@@ -48,16 +48,17 @@ def _options(
         LogFormat,
         typer.Option(
             "--log-format",
-            help="Format of stderr; json is one object per line, progress included.",
+            metavar="FORMAT",
+            help="Format of stderr, text or json; json is one object per line, progress included.",
         ),
     ] = LogFormat.text,
     _: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Archive Twilio email operations for ever; the API keeps them for 7 days.
+    """Archive Twilio email operations: the API deletes them after 7 days.
 
-    Settings come from the environment or a .env file.
+    Settings come from the environment or a .env file: email-archive init writes one.
 
     Example: email-archive sync && email-archive sql "SELECT * FROM delivery_daily"
     """
@@ -65,6 +66,7 @@ def _options(
 
 
 _COMMANDS = (
+    config.init,
     sync.sync,
     sql.sql,
     reading.export,
@@ -79,6 +81,7 @@ _COMMANDS = (
 for _command in _COMMANDS:
     app.command()(_command)
 app.add_typer(accounts.app, name="accounts")
+app.add_typer(config.app, name="config")
 
 
 def main() -> None:

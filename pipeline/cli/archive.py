@@ -7,15 +7,14 @@ import typer
 
 from pipeline.cli.options import (
     FAILED,
-    TIMES,
     AccountOption,
     DataOption,
     JsonOption,
     complain,
     data_setting,
+    date_option,
     lake_at,
     prepare,
-    utc,
 )
 from pipeline.terminal import say
 
@@ -45,13 +44,14 @@ def status(
     account: AccountOption = None,
     at: Annotated[
         datetime | None,
-        typer.Option(help="Judge deadlines at this time (UTC); by default now.", formats=TIMES),
+        date_option("Judge deadlines at this time; by default now."),
     ] = None,
 ) -> None:
-    """Show what the archive holds, and whether anything is about to be lost.
+    """Show what the archive holds, and what is about to be lost.
 
     Exits with 1 if slots are at risk or were lost since the last sync, if an active account was not synced
     for a day, or if scans have wrong times: alert on it.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive status --json | jq .accounts[].at_risk
     """
@@ -64,7 +64,7 @@ def status(
     from pipeline.settings import ArchiveSettings
 
     settings = ArchiveSettings.load(**data_setting(data))
-    now = utc(at) or machine_time()
+    now = at or machine_time()
     # Scans after a moment of the past are none of the future.
     trust_clock = settings.trust_clock or at is not None
     found = look(Lake.of(settings), now, trust_clock=trust_clock, names=account or [])
@@ -84,14 +84,11 @@ def repair(
     ] = False,
     after: Annotated[
         datetime | None,
-        typer.Option(
-            help="Times after this (UTC) are wrong; by default an hour after this machine's clock.",
-            formats=TIMES,
-        ),
+        date_option("Times after this are wrong; by default an hour after this machine's clock."),
     ] = None,
     before: Annotated[
         datetime | None,
-        typer.Option(help="... and times before this; by default none.", formats=TIMES),
+        date_option("... and times before this; by default none."),
     ] = None,
 ) -> None:
     """Remove scans with wrong times from the coverage.
@@ -99,6 +96,7 @@ def repair(
     The operations of these scans stay, with the time of their last update. The original rows are kept in
     .set-aside in the archive's folder.
     Exits with 1 if something has to be repaired and was not.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive repair && email-archive repair --apply
     """
@@ -109,7 +107,7 @@ def repair(
     from pipeline.quality import repair as repairing
 
     lake, now = lake_at(data), machine_time()
-    bounds = repairing.Bounds.by(now, utc(after), utc(before))
+    bounds = repairing.Bounds.by(now, after, before)
     done = repairing.Repair(repairing.find(lake, bounds))
     if apply:
         if after is None and before is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.options import FAILED, TIMES, utc
+from pipeline.cli.options import FAILED, date_option
 from pipeline.extras import optional_imports
 from pipeline.terminal import say
 
@@ -25,19 +25,20 @@ _Accounts = Annotated[
         "--account",
         help="Serve an account of this name, as NAME=PER_DAY or NAME=PER_DAY,COUNTING; repeat it for "
         "several. The first has the operations of --seed; those of the others also depend on their names.",
+        metavar="ACCOUNT",
         show_default=False,
     ),
 ]
 _Start = Annotated[
     datetime | None,
-    typer.Option(
-        help="Creation of the first operation (UTC); by default 30 days before --now. Give it to serve the "
-        "same operations again: a later --now alone moves them."
+    date_option(
+        "Creation of the first operation; by default 30 days before --now. Give it to serve the same "
+        "operations again: a later --now alone moves them."
     ),
 ]
 _Now = Annotated[
     datetime | None,
-    typer.Option(help="The first time that the clock shows (UTC); by default this machine's time."),
+    date_option("The first time that the clock shows; by default this machine's time."),
 ]
 _Rate = Annotated[
     float,
@@ -45,39 +46,47 @@ _Rate = Annotated[
         help="Simulated seconds per second; 0 stops the clock. If the clock advances more than 10 minutes "
         "within a sync, the sync takes it for wrong.",
         min=0,
+        metavar="SPEED",
     ),
 ]
 _Outage = Annotated[
     datetime | None,
-    typer.Option(
-        help="A UTC day of an outage: few emails are delivered and opened.", formats=TIMES[:1]
-    ),
+    date_option("A day of an outage: few emails are delivered and opened."),
 ]
 
 
 def emulate(
-    port: Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.")] = 8790,
-    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="Port to serve on; 0 takes a free one.", metavar="PORT")
+    ] = 8790,
+    host: Annotated[str, typer.Option(help="Address to bind.", metavar="ADDRESS")] = "127.0.0.1",
     allow_remote: Annotated[
         bool, typer.Option(help="Allow an address that other machines can reach.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the operations.")] = 1,
-    per_day: Annotated[float, typer.Option(help="Operations per day, on average.", min=0)] = 400,
+    seed: Annotated[int, typer.Option(help="Seed of the operations.", metavar="NUMBER")] = 1,
+    per_day: Annotated[
+        float, typer.Option(help="Operations per day, on average.", min=0, metavar="NUMBER")
+    ] = 400,
     account: _Accounts = None,
     start: _Start = None,
     now: _Now = None,
     rate: _Rate = 1.0,
     counting: Annotated[
-        Counting, typer.Option(help="Whether `delivered` includes opened emails (cumulative).")
+        Counting,
+        typer.Option(
+            metavar="COUNTING",
+            help="cumulative or exclusive: whether `delivered` includes opened emails (cumulative).",
+        ),
     ] = Counting.cumulative,
     faults: Annotated[
-        str, typer.Option(help="Faults to inject, as 429=0.05,reset=0.01,seed=7.")
+        str, typer.Option(help="Faults to inject, as 429=0.05,reset=0.01,seed=7.", metavar="FAULTS")
     ] = "",
     outage: _Outage = None,
 ) -> None:
     """Serve an emulator of the API, for one account or several.
 
     POST /emulator/clock sets its clock, from this machine only.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive emulate --port 8790 --per-day 2000 --rate 60
     """
@@ -91,8 +100,8 @@ def emulate(
         seed=seed,
         per_day=per_day,
         accounts=account or [],
-        start=utc(start),
-        now=utc(now) or datetime.now(UTC),
+        start=start,
+        now=now or datetime.now(UTC),
         rate=rate,
         counting=counting.value,
         faults=faults,
@@ -103,13 +112,17 @@ def emulate(
 
 def demo(
     data: Annotated[
-        Path, typer.Option("--data", help="The folder of the demo's archive; emptied first.")
+        Path,
+        typer.Option(
+            "--data", help="The folder of the demo's archive; emptied first.", metavar="FOLDER"
+        ),
     ] = Path("data/demo"),
     per_day: Annotated[
         float,
         typer.Option(
             help="Operations per day of the account `shop`, on average; `receipts` has a twentieth.",
             min=1,
+            metavar="NUMBER",
         ),
     ] = 400,
     dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,

@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -11,16 +11,38 @@ from pipeline.cli import logs
 from pipeline.errors import UsageError
 from pipeline.terminal import say
 
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+
 log = logging.getLogger(__name__)
 
 FAILED: Final = 1
 WRONG_USE: Final = 2
-TIMES = [f"%Y-%m-%d{time}" for time in ("", "T%H:%M", "T%H:%MZ", "T%H:%M:%S", "T%H:%M:%SZ")]
+_CHECK_SECONDS: Final = 10.0
+
+
+def moment(text: str) -> datetime:
+    """A DATE of the command line: UTC, unless it has an offset."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        msg = f"expected a day, as 2026-09-01, or a time, as 2026-09-01T14:30 (UTC); got {text!r}"
+        raise typer.BadParameter(msg) from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def date_option(about: str) -> Any:
+    """An option that takes a DATE."""
+    return typer.Option(help=about, parser=moment, metavar="DATE", show_default=False)
+
 
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", help="The archive's folder; overrides EMAIL_ARCHIVE_DATA.", show_default=False
+        "--data",
+        help="The archive's folder; overrides EMAIL_ARCHIVE_DATA.",
+        metavar="FOLDER",
+        show_default=False,
     ),
 ]
 AccountOption = Annotated[
@@ -28,6 +50,7 @@ AccountOption = Annotated[
     typer.Option(
         "--account",
         help="Only this account, by name or SID; repeat it for several. By default all.",
+        metavar="NAME",
         show_default=False,
     ),
 ]
@@ -46,11 +69,6 @@ def check_range(start: datetime, end: datetime) -> None:
     if start >= end:
         msg = f"expected --since before --until; got {start.isoformat()} and {end.isoformat()}"
         raise UsageError(msg)
-
-
-def utc(moment: datetime | None) -> datetime | None:
-    """A time from the command line as UTC."""
-    return moment.replace(tzinfo=UTC) if moment else None
 
 
 def data_setting(data: Path | None) -> dict[str, Any]:
@@ -77,3 +95,19 @@ def complain(message: str) -> None:
 def is_stdout(to: str) -> bool:
     """Whether a path is stdout: if that is redirected to a file, the file must not be replaced."""
     return to in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def request_once(settings: "Settings") -> None:
+    """Make one request, to see that the credentials and the address work. It is tried once.
+
+    Raises:
+        ApiError: it does not work.
+    """
+    from pipeline.twilio.client import OperationsClient
+
+    short = {
+        name: min(_CHECK_SECONDS, getattr(settings, name))
+        for name in ("connect_timeout", "read_timeout", "response_timeout")
+    }
+    with OperationsClient(settings.model_copy(update={"retry_attempts": 1, **short})) as client:
+        client.clock()

@@ -69,6 +69,7 @@ _WORDS: Final = (
     ),
 )
 _WORD: Final = re.compile(r"\w+")
+_NEAR: Final = re.compile(r'at or near "(.*?)"', re.DOTALL)
 
 
 def ask_queries(run: Callable[[str], None]) -> None:
@@ -140,11 +141,15 @@ def _keys() -> KeyBindings:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a query does not go on in the next line; an empty line or a semicolon ends it in any case."""
-    if text.endswith("\n") or not text.strip():
+    """Whether a query does not go on in the next line: it has no error, or one before its last word.
+
+    An empty line or a semicolon ends it in any case.
+    """
+    if text.endswith(("\n", ";")) or not text.strip():
         return True
     try:
         duckdb.extract_statements(text)
     except duckdb.Error as error:
-        return "at end of input" not in str(error)
+        found = _NEAR.search(str(error))
+        return found is not None and not text.rstrip().endswith(found[1])
     return True

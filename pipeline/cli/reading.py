@@ -9,13 +9,12 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import (
-    TIMES,
     AccountOption,
     DataOption,
     check_range,
+    date_option,
     is_stdout,
     lake_at,
-    utc,
 )
 from pipeline.extras import optional_imports
 from pipeline.terminal import say
@@ -31,42 +30,44 @@ class ExportFormat(StrEnum):
 
 
 def export(
-    table: Annotated[str, typer.Option(help="A table or view of the warehouse.")],
+    table: Annotated[str, typer.Option(help="A table or view of the warehouse.", metavar="TABLE")],
     output: Annotated[
         ExportFormat,
         typer.Option(
             "--format",
             "-f",
-            help="Format of the file; json is newline-delimited, one object per line.",
+            metavar="FORMAT",
+            help="csv, parquet, json or arrow; json is newline-delimited, one object per line.",
         ),
     ] = ExportFormat.csv,
     since: Annotated[
         datetime | None,
-        typer.Option(
-            help="Only rows from this time on (UTC), by the table's time column.", formats=TIMES
-        ),
+        date_option("Only rows from this time on, by the table's time column."),
     ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(help="... and before this.", formats=TIMES)
-    ] = None,
+    until: Annotated[datetime | None, date_option("... and before this.")] = None,
     to: Annotated[
-        str, typer.Option("--output", "-o", help="The file to create or replace; - is stdout.")
+        str,
+        typer.Option(
+            "--output", "-o", help="The file to create or replace; - is stdout.", metavar="FILE"
+        ),
     ] = "-",
     data: DataOption = None,
     account: AccountOption = None,
 ) -> None:
-    """Export a table for other programs, in batches; a file is replaced atomically.
+    """Export a table for other programs.
+
+    Rows are streamed in batches, and a file is replaced when it is complete.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive export --table delivery_daily --since 2026-11-01 -f parquet -o daily.parquet
     """
     from pipeline.access.export import export as write
 
-    start, end = utc(since), utc(until)
-    if start and end:
-        check_range(start, end)
+    if since and until:
+        check_range(since, until)
     sink = sys.stdout.buffer if is_stdout(to) else Path(to)
     rows = write(
-        lake_at(data), table, output.value, sink, since=start, until=end, accounts=account or []
+        lake_at(data), table, output.value, sink, since=since, until=until, accounts=account or []
     )
     if not is_stdout(to):
         say(f"exported {table} to {to}: {rows:,} rows")
@@ -81,12 +82,15 @@ def report(
             "-o",
             help="The file to create or replace; - is stdout. By default report.html in the archive's "
             "folder, and report-NAME.html with --account.",
+            metavar="FILE",
             show_default=False,
         ),
     ] = None,
     account: AccountOption = None,
 ) -> None:
-    """Write the report: one HTML file with charts and tables, which needs no network.
+    """Write the report: one HTML file with charts and tables.
+
+    It needs no network.
 
     Example: email-archive report -o /srv/www/email.html
     """

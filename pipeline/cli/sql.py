@@ -15,7 +15,7 @@ from pipeline.errors import UsageError
 from pipeline.oserrors import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Sequence
 
     import duckdb
 
@@ -56,7 +56,13 @@ def sql(
     data: DataOption = None,
     file: Annotated[
         str | None,
-        typer.Option("--file", "-f", help="Read the query from this file.", metavar="FILE"),
+        typer.Option(
+            "--file",
+            "-f",
+            help="Read the query from this file.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
         OutputFormat | None,
@@ -117,7 +123,7 @@ def run_query(
     query: str,
     output: OutputFormat,
     to: str,
-    accounts: "Collection[str]",
+    accounts: "Sequence[str]",
     *,
     max_rows: int,
     is_wide: bool,

@@ -7,20 +7,22 @@ import typer
 
 from pipeline.cli.options import (
     FAILED,
-    TIMES,
+    WRONG_USE,
     AccountOption,
     DataOption,
     JsonOption,
     check_range,
     complain,
     data_setting,
+    date_option,
     prepare,
-    utc,
 )
 from pipeline.errors import UsageError
 from pipeline.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.accounts import Account
     from pipeline.quality.verify import Verification
     from pipeline.side_by_side import Outcome
@@ -28,46 +30,52 @@ if TYPE_CHECKING:
     from pipeline.sync_report import SyncReport
 
 
+SinceOption = Annotated[
+    datetime | None, date_option("Scan operations created from this time on, due or not.")
+]
+UntilOption = Annotated[datetime | None, date_option("... and before this; by default up to now.")]
+ComparedOption = Annotated[
+    datetime | None,
+    date_option("Compare operations created from this time on; by default 7 days ago."),
+]
+EverythingOption = Annotated[
+    bool, typer.Option("--all", help="Scan everything that the API still has, due or not.")
+]
+PublishOption = Annotated[
+    bool, typer.Option(help="Derive the delivery tables and the warehouse too.")
+]
+ClockOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-clock", help="Use the API's clock even if it differs from this machine's."
+    ),
+]
+WaitOption = Annotated[
+    bool,
+    typer.Option(
+        "--wait",
+        help="Wait for another sync of the same account; without, it is left to that one.",
+    ),
+]
+SharedOption = Annotated[
+    bool,
+    typer.Option(
+        "--allow-shared-ids", help="Store operations that the archive has under another account."
+    ),
+]
+
+
 def sync(
     data: DataOption = None,
     account: AccountOption = None,
     as_json: JsonOption = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Scan everything that the API still has, due or not.")
-    ] = False,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            help="Scan operations created from this time on (UTC), due or not.", formats=TIMES
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(help="... and before this; by default up to now.", formats=TIMES),
-    ] = None,
-    publish: Annotated[
-        bool, typer.Option(help="Derive the delivery tables and the warehouse too.")
-    ] = True,
-    trust_clock: Annotated[
-        bool,
-        typer.Option(
-            "--trust-clock", help="Use the API's clock even if it differs from this machine's."
-        ),
-    ] = False,
-    wait: Annotated[
-        bool,
-        typer.Option(
-            "--wait",
-            help="Wait for another sync of the same account; without, it is left to that one.",
-        ),
-    ] = False,
-    allow_shared_ids: Annotated[
-        bool,
-        typer.Option(
-            "--allow-shared-ids",
-            help="Store operations that the archive has under another account.",
-        ),
-    ] = False,
+    everything: EverythingOption = False,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    publish: PublishOption = True,
+    trust_clock: ClockOption = False,
+    wait: WaitOption = False,
+    allow_shared_ids: SharedOption = False,
 ) -> None:
     """Scan what is due and bring the archive up to date.
 
@@ -76,20 +84,45 @@ def sync(
     Several accounts are synced side by side.
     Exits with 1 if a window could not be scanned, a day not merged or an account not synced; everything
     else is still done.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive sync --json | jq .new
     """
     prepare()
     from pipeline.accounts import load_accounts
-    from pipeline.cli.progress import observing
-    from pipeline.cli.rendering import json_figures
-    from pipeline.lake.layout import Lake
-    from pipeline.settings import ArchiveSettings
-    from pipeline.sync_accounts import sync_accounts, totals
 
+    scope = _scope(everything, since, until)
     allowed = {"trust_clock": trust_clock, "allow_shared_ids": allow_shared_ids}
     overrides = data_setting(data) | {name: True for name, is_set in allowed.items() if is_set}
     accounts = load_accounts(**overrides)
+    outcomes = _sync(
+        accounts,
+        overrides,
+        account or [],
+        scope,
+        publishing=publish,
+        waiting=wait,
+        as_json=as_json,
+    )
+    _finish(outcomes, as_json=as_json)
+
+
+def _sync(
+    accounts: "Sequence[Account]",
+    overrides: dict[str, Any],
+    names: list[str],
+    scope: Any,
+    *,
+    publishing: bool,
+    waiting: bool,
+    as_json: bool,
+) -> "list[AccountSync]":
+    """Sync the accounts of these names; show the progress, and what was done for each once it is done."""
+    from pipeline.cli.progress import observing
+    from pipeline.lake.layout import Lake
+    from pipeline.settings import ArchiveSettings
+    from pipeline.sync_accounts import sync_accounts
+
     active = [one.settings for one in accounts if one.settings]
     lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
     is_alone = len(accounts) == 1
@@ -98,20 +131,31 @@ def sync(
         for outcome in sync_accounts(
             lake,
             accounts,
-            account or [],
-            scope=_scope(everything, since, until),
-            publishing=publish,
-            waiting=wait,
+            names,
+            scope=scope,
+            publishing=publishing,
+            waiting=waiting,
             observer=lambda one: observer("" if is_alone else one.name),
         ):
             outcomes.append(outcome)
             # At once: another account's server may hang.
             _write_outcome(outcome, is_alone=is_alone, as_json=as_json)
+    return outcomes
+
+
+def _finish(outcomes: "list[AccountSync]", *, as_json: bool) -> None:
+    """Write the totals; exit with 1 or 2 if something failed."""
+    from pipeline.cli.rendering import json_figures
+    from pipeline.sync_accounts import totals
+
     if as_json:
         typer.echo(json_figures(totals(outcomes)))
     elif not outcomes:
         say("no account is active")
-    if not all(outcome.ok for outcome in outcomes):
+    failed = [outcome for outcome in outcomes if not outcome.ok]
+    if failed and all(isinstance(outcome.error, UsageError) for outcome in outcomes):
+        raise typer.Exit(WRONG_USE)
+    if failed:
         raise typer.Exit(FAILED)
 
 
@@ -153,21 +197,14 @@ def verify(
     data: DataOption = None,
     account: AccountOption = None,
     as_json: JsonOption = False,
-    since: Annotated[
-        datetime | None,
-        typer.Option(
-            help="Compare operations created from this time on (UTC); by default 7 days ago.",
-            formats=TIMES,
-        ),
-    ] = None,
-    until: Annotated[
-        datetime | None,
-        typer.Option(help="... and before this; by default up to now.", formats=TIMES),
-    ] = None,
+    since: ComparedOption = None,
+    until: UntilOption = None,
 ) -> None:
-    """List the API again and compare it with the archive; nothing is changed.
+    """Compare the archive with the API; nothing is changed.
 
+    The API is listed again.
     Exits with 1 if an operation is missing in the archive, or a window could not be listed.
+    DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
     Example: email-archive verify --since 2026-11-20 --until 2026-11-21
     """
@@ -181,13 +218,12 @@ def verify(
     configured = load_accounts(**data_setting(data))
     accounts = active(configured, account or [])
     is_alone = len(configured) == 1
-    start, end = utc(since), utc(until)
-    if start and end:
-        check_range(start, end)
+    if since and until:
+        check_range(since, until)
 
     def work(one: "Account") -> "Verification":
         shown = observer("" if is_alone else one.name)
-        return compare(one.usable_settings(), start=start, end=end, observer=shown)
+        return compare(one.usable_settings(), start=since, end=until, observer=shown)
 
     with observing() as observer:
         outcomes = list(side_by_side(accounts, work))
@@ -236,7 +272,6 @@ def _scope(everything: bool, since: datetime | None, until: datetime | None) -> 
     if everything or since is None:
         msg = "expected --all, or --since with or without --until"
         raise UsageError(msg)
-    start = since.replace(tzinfo=UTC)
-    end = utc(until) or datetime.max.replace(tzinfo=UTC)
-    check_range(start, end)
-    return Range(start, end)
+    end = until or datetime.max.replace(tzinfo=UTC)
+    check_range(since, end)
+    return Range(since, end, must_be_retained=True)

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -93,8 +94,11 @@ def usable_folder(folder: Path) -> Path:
     """`folder`, if an archive can be in it.
 
     Raises:
-        ValueError: Arrow or DuckDB can't open files in it.
+        ValueError: it is no folder, or Arrow or DuckDB can't open files in it.
     """
+    if file := _file_in_place_of(folder):
+        msg = f"expected a folder; {file} is a file"
+        raise ValueError(msg)
     path = os.fsencode(folder.absolute())
     longest = os.pathconf("/", "PC_PATH_MAX") - _LONGEST_BELOW
     if len(path) > longest:
@@ -109,6 +113,15 @@ def usable_folder(folder: Path) -> Path:
         msg = f"expected a path without {found[0]}: DuckDB can't open a database in it"
         raise ValueError(msg)
     return folder
+
+
+def _file_in_place_of(folder: Path) -> Path | None:
+    """The file that is where the folder, or one above it, would be; None if there is none."""
+    with suppress(OSError):  # a folder that refuses access is reported when it is used
+        for one in (folder, *folder.parents):
+            if one.exists():
+                return None if one.is_dir() else one
+    return None
 
 
 def usable_url(value: str) -> str:

@@ -37,16 +37,26 @@ def credentials(emulator: Emulator) -> dict[str, str]:
 # Help.
 
 
-@pytest.mark.parametrize("command", [None, *COMMANDS])
-def test_help_shows_an_example(command: str | None, tmp_path: Path):
-    done = run(*([command] if command else []), "--help", cwd=tmp_path)
+@pytest.mark.parametrize(
+    "command",
+    ["", *COMMANDS, "accounts", "accounts retire", "accounts resume", "config", "config show"],
+)
+def test_help_is_whole_at_80_columns_and_shows_an_example(command: str, tmp_path: Path):
+    done = run(*command.split(), "--help", cwd=tmp_path, COLUMNS="80")
     assert done.returncode == 0
     assert "Example: email-archive " in done.stdout
-    assert command is None or f"email-archive {command}" in " ".join(done.stdout.split())
+    assert f"email-archive {command}" in " ".join(done.stdout.split())
+    lines = done.stdout.splitlines()[1:]
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("...")]
+    for internal in ("%Y", "list[", "range>", "<path>", "<str>", "for ever"):
+        assert internal not in done.stdout.replace("QUERY <str>", "").replace("NAME <str>", "")
+    assert ("DATE is a day" in " ".join(done.stdout.split())) == ("DATE" in done.stdout)
 
 
 def test_commands_are_these():
     names = [
+        "init",
         "sync",
         "sql",
         "export",
@@ -191,19 +201,6 @@ def test_debug_shows_requests_and_tracebacks_and_no_credentials(tmp_path: Path):
     assert "Basic " not in shown
 
 
-def test_unwritable_folder_is_one_message(tmp_path: Path):
-    (tmp_path / "file").write_text("no folder")
-    with account(World(5, 20.0, at("2026-11-10")), NOW, tmp_path / "file" / "data") as (
-        _,
-        settings,
-    ):
-        done = run("sync", cwd=tmp_path, **settings.environment())
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert "Traceback" not in done.stderr
-    assert "file" in done.stderr
-
-
 def test_lake_of_a_newer_version_is_one_message(tmp_path: Path):
     lake = new_lake(tmp_path)
     (lake.root / "lake.json").write_text('{"format": 99}')
@@ -212,6 +209,56 @@ def test_lake_of_a_newer_version_is_one_message(tmp_path: Path):
         assert done.returncode != 0
         assert "newer" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+# Dates and folders.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync", "--since", "yesterday"],
+        ["status", "--at", "2026-13-01"],
+        ["export", "--table", "x", "--until", "1"],
+    ],
+)
+def test_malformed_date_says_in_words_what_is_expected(arguments: list[str], tmp_path: Path):
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    last = done.stderr.splitlines()[-1]
+    assert last == (
+        f"Error: Invalid value for '{arguments[-2]}': expected a day, as 2026-09-01, or a time, as "
+        f"2026-09-01T14:30 (UTC); got '{arguments[-1]}'"
+    )
+
+
+@pytest.mark.parametrize("below", ["", "/data"])
+def test_file_in_place_of_the_folder_is_named(below: str, tmp_path: Path):
+    (tmp_path / "file").write_text("no folder")
+    for command in (["status"], ["publish"], ["sql", "SELECT 1"]):
+        done = run(*command, "--data", f"file{below}", cwd=tmp_path)
+        assert done.returncode == 2
+        assert "expected a folder; file is a file" in done.stderr
+
+
+def test_range_in_which_the_api_has_nothing_exits_with_2(tmp_path: Path):
+    with account(World(5, 20.0, at("2026-11-10")), NOW, tmp_path) as (emulator, settings):
+        for range_, message in (
+            (
+                ["2026-11-01", "--until", "2026-11-07T14:00"],
+                "those before 2026-11-07T14:00:00Z are",
+            ),
+            (["2026-11-14T15:30"], "2026-11-14T15:30:00Z is in the API's future"),
+        ):
+            done = run("sync", "--since", *range_, cwd=tmp_path, **settings.environment())
+            assert (done.returncode, done.stdout) == (2, "")
+            assert message in done.stderr
+            assert "It is 2026-11-14T15:00:00Z there" in done.stderr
+        assert not [one for one in emulator.requests if "startDate" in one.query]
+        offset = ("sync", "--since", "2026-11-14T16:30+02:00")
+        done = run(*offset, cwd=tmp_path, **settings.environment())
+        assert done.returncode == 0
+        assert "scanned 2026-11-14T14:30:00Z/" in done.stderr
 
 
 # Status and publish.

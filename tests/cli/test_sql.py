@@ -264,7 +264,7 @@ def test_prompt_completes_names_and_runs_queries(
     typed = [
         ("sql>", "SELECT max(delivery_ra\t"),
         ("te", ") AS best_rate FROM delivery_da\t"),
-        ("daily", "\r"),
+        ("ily", "\r"),
         ("%", ""),
         ("sql>", "SELECT delivrd FROM delivery_daily\r"),
         ("Binder Error", ""),
