@@ -30,5 +30,11 @@ class Observer:
     def looked_up(self, batch: LookupBatch) -> None:
         """Called when the responses to some lookups have landed."""
 
+    def publishing(self) -> None:
+        """Called when the delivery tables are derived and the warehouse is published."""
+
+    def ended(self) -> None:
+        """Called when the sync ends, whether it succeeded or not."""
+
     def merged(self, report: MergeReport) -> None:
         """Called when a day was merged."""

@@ -163,7 +163,7 @@ def _run(
     if publishing and len(due_lookups_of(lake, settings, now)) > LOOKUPS_AT_ONCE:
         # They may take minutes. What was listed is published before them.
         with turn:
-            derived = _derive(lake, is_ours)
+            derived = _derive(lake, is_ours, observer)
     used = sum(scan.requests for scan in extraction.scans)
     lookups = look_up_due(
         client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
@@ -175,7 +175,7 @@ def _run(
             )
         compacting = compact_pending(lake, merging.merges, only=is_ours)
         if publishing:
-            derived += _derive(lake, is_ours)
+            derived += _derive(lake, is_ours, observer)
     future = scans_of_the_future(lake, settings.account_sid, now)
     return SyncReport(
         account_id=settings.account_sid,
@@ -321,8 +321,9 @@ def _end_of_today(now: datetime) -> datetime:
     return Window.of_day(now.date()).end
 
 
-def _derive(lake: Lake, only: Callable[[Partition], bool]) -> Derivation:
+def _derive(lake: Lake, only: Callable[[Partition], bool], observer: Observer) -> Derivation:
     """Derive and publish. A day that fails stays due; nothing archived is lost."""
+    observer.publishing()
     errors = derive_pending(lake, only)
     try:
         return Derivation(errors, published=publish(lake, force=False))

@@ -94,16 +94,20 @@ def sync_accounts(
             if not is_ours:
                 log.info("%s is being synced by another process", account)
                 return None
-            return sync(
-                settings,
-                scope=scope,
-                observer=observer(account),
-                publishing=publishing,
-                files=lake.files,
-                sleep=sleep,
-                wall_clock=wall_clock,
-                group=group,
-            )
+            shown = observer(account)
+            try:
+                return sync(
+                    settings,
+                    scope=scope,
+                    observer=shown,
+                    publishing=publishing,
+                    files=lake.files,
+                    sleep=sleep,
+                    wall_clock=wall_clock,
+                    group=group,
+                )
+            finally:
+                shown.ended()
 
     with closing(group):
         for outcome in side_by_side(accounts, work):

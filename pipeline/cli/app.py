@@ -105,7 +105,7 @@ def _code_of(error: BaseException) -> int:
         return FAILED
     is_brief = isinstance(error, ArchiveError | OSError) and not log.isEnabledFor(logging.DEBUG)
     message = explain(error) if isinstance(error, OSError) else str(error)
-    if logs.is_json():
+    if logs.is_json() or logs.is_stamped():
         log.error("%s", message, exc_info=None if is_brief else error)
     elif is_brief:
         typer.secho("error: ", fg="red", bold=True, err=True, nl=False)

@@ -127,8 +127,9 @@ def demo(
     ] = 400,
     dagster: Annotated[bool, typer.Option(help="Run the last sync as the Dagster job.")] = True,
 ) -> None:
-    """Archive 30 simulated days of two accounts and compare with the truth.
+    """Archive 30 simulated days and compare with the truth.
 
+    There are two accounts, which count in different ways.
     Needs no credentials and no network: an emulator serves the API on this machine.
 
     Example: email-archive demo && email-archive sql "FROM delivery_daily" --data data/demo

@@ -6,12 +6,17 @@ server's request ids. The JSON includes them. No field and no message contains a
 
 import logging
 import sys
+import time
 from enum import StrEnum
+from typing import Final
 
 from pipeline.terminal import message
 
 _CHATTY = ("filelock",)
 """Libraries that log every lock; the events of this package are enough."""
+
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class LogFormat(StrEnum):
@@ -38,6 +43,23 @@ def set_up(log_format: LogFormat, *, debug: bool) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
+def stamp() -> None:
+    """Begin each line with its time (UTC) if stderr is no terminal, as in the log of a cron job."""
+    for handler in logging.getLogger().handlers:
+        if type(handler.formatter) is _Text and not sys.stderr.isatty():
+            handler.setFormatter(_Stamped())
+
+
+def is_stamped() -> bool:
+    """Whether each line begins with its time."""
+    return any(isinstance(one.formatter, _Stamped) for one in logging.getLogger().handlers)
+
+
+def now() -> str:
+    """The time by this machine's clock, as lines begin with it."""
+    return time.strftime(_TIME, time.gmtime())
+
+
 def is_json() -> bool:
     """Whether the log is written as JSON."""
     formatters = (handler.formatter for handler in logging.getLogger().handlers)
@@ -47,6 +69,17 @@ def is_json() -> bool:
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return message(super().format(record))
+
+
+class _Stamped(_Text):
+    converter = staticmethod(time.gmtime)
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s", _TIME)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of logging's
+        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        return f"{record.asctime} {level}{record.message}"
 
 
 def _json_formatter() -> logging.Formatter:

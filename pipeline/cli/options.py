@@ -86,7 +86,7 @@ def lake_at(data: Path | None) -> Any:
 
 def complain(message: str) -> None:
     """Print an error on stderr, in the format of the log."""
-    if logs.is_json():
+    if logs.is_json() or logs.is_stamped():
         log.error("%s", message)
     else:
         say(message, err=True)

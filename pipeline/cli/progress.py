@@ -1,11 +1,22 @@
-"""The progress of a sync: bars on a terminal, lines otherwise."""
+"""The progress of a sync: a line on a terminal that says what is being done, a log otherwise."""
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
+from threading import Lock
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
 from pipeline.cli import logs, rendering
 from pipeline.extract.scan import FailedScan
@@ -16,10 +27,12 @@ from pipeline.observer import Observer
 from pipeline.terminal import message
 from pipeline.twilio.client import Page
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def observing() -> Iterator[Callable[[str], Observer]]:
-    """Observers for syncs: progress bars on a terminal, plain lines otherwise, on stderr.
+    """Observers for syncs: the current step on a terminal, log lines otherwise, on stderr.
 
     If the log is JSON, nothing is shown: the log has the same events.
 
@@ -31,88 +44,154 @@ def observing() -> Iterator[Callable[[str], Observer]]:
         return
     console = rendering.console(stderr=True)
     if not console.is_terminal:
-        yield lambda name: _Lines(console, name)
+        log.setLevel(logging.INFO)
+        yield _Lines
         return
     columns = (
+        SpinnerColumn(),
         TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}", markup=False),
+        BarColumn(bar_width=8),
+        _Amount(),
         TimeElapsedColumn(),
+        _Remaining(),
     )
     # What is printed meanwhile appears above the bars, unless it goes to another program.
     shared = sys.stdout.isatty()
     with Progress(*columns, console=console, transient=True, redirect_stdout=shared) as progress:
-        yield lambda name: _Bars(progress, name)
+        yield lambda name: _Steps(progress, name)
 
 
 class _Lines(Observer):
-    def __init__(self, console: Console, account: str) -> None:
-        self._console = console
+    """Logs each scan, each day that changed, and each batch of lookups."""
+
+    def __init__(self, account: str) -> None:
         self._start = account and f"{account}: "
         self._lookups, self._looked_up = 0, 0
 
     def landed(self, facts: ScanFacts) -> None:
-        self._say(
+        self._log(
             f"scanned {facts.window}: {facts.operations} operations, {facts.pages} pages, "
             f"{facts.retries} retries"
         )
 
     def failed(self, failure: FailedScan) -> None:
-        self._say(f"failed {failure.window}")
+        self._log(f"failed {failure.window}")
 
     def looking_up(self, lookups: int) -> None:
         self._lookups = lookups
 
     def looked_up(self, batch: LookupBatch) -> None:
         self._looked_up += batch.lookups.num_rows
-        self._say(
+        self._log(
             f"looked up {self._looked_up:,} of {self._lookups:,} operations by id: the last "
             f"{batch.lookups.num_rows} of {batch.partition}, {batch.errors.num_rows} errors"
         )
 
     def merged(self, report: MergeReport) -> None:
-        self._say(
-            f"merged {report.partition}: {report.new} new, {report.changed} changed, "
-            f"{report.unchanged} unchanged, {report.new_rejects} rejects"
-        )
+        if report.new or report.changed or report.new_rejects:
+            self._log(
+                f"merged {report.partition}: {report.new} new, {report.changed} changed, "
+                f"{report.unchanged} unchanged, {report.new_rejects} rejects"
+            )
 
-    def _say(self, line: str) -> None:
-        self._console.print(message(f"{self._start}{line}"), soft_wrap=True)
+    def _log(self, line: str) -> None:
+        log.info("%s%s", self._start, line)
 
 
-class _Bars(Observer):
+class _Steps(Observer):
+    """Shows the step that an account is at: listing, merging, looking up or publishing."""
+
     def __init__(self, progress: Progress, account: str) -> None:
         self._progress = progress
-        self._start = start = account and f"{account}: "
-        self._scanning = progress.add_task(f"{start}scanning", total=None, detail="")
-        self._merging = progress.add_task(f"{start}merging", total=None, detail="", visible=False)
-        self._looking_up = progress.add_task(f"{start}looking up by id", detail="", visible=False)
-        self._records = 0
-        self._planned = 0
+        self._start = account and f"{account}: "
+        self._lock = Lock()
+        self._step = "connecting"
+        self._shown = progress.add_task(f"{self._start}{self._step}", total=None, unit="", seen=0)
+        self._planned, self._done, self._seen, self._lookups = 0, 0, 0, 0
+        self._days: set[date] = set()
+        self._merged: set[date] = set()
 
     def planned(self, windows: Sequence[Window]) -> None:
-        self._planned += len(windows)
-        self._progress.update(self._scanning, total=self._planned)
+        with self._lock:
+            self._planned += len(windows)
+            self._days |= {window.day for window in windows}
+            if windows and self._step != "listing":
+                self._begin("listing", self._planned, "windows", self._done)
+            self._progress.update(self._shown, total=self._planned or None)
 
     def received(self, page: Page) -> None:
-        self._records += page.records
-        self._progress.update(self._scanning, detail=f"{self._records} records")
+        with self._lock:
+            self._seen += page.records
+            self._progress.update(self._shown, seen=self._seen)
 
     def landed(self, facts: ScanFacts) -> None:  # noqa: ARG002 - Observer gives it; a count is enough here
-        self._progress.advance(self._scanning)
+        self._scanned()
 
     def failed(self, failure: FailedScan) -> None:
-        self._progress.advance(self._scanning)
-        self._progress.console.print(f"{self._start}failed {failure.window}")
-
-    def looking_up(self, lookups: int) -> None:
-        self._progress.update(self._looking_up, total=lookups, visible=lookups > 0)
-
-    def looked_up(self, batch: LookupBatch) -> None:
-        self._progress.advance(self._looking_up, batch.lookups.num_rows)
+        self._progress.console.print(message(f"{self._start}failed {failure.window}"))
+        self._scanned()
 
     def merged(self, report: MergeReport) -> None:
-        self._progress.update(
-            self._merging, advance=1, visible=True, detail=f"{report.partition.day}"
+        with self._lock:
+            self._merged.add(report.partition.day)
+            if self._step == "merging":
+                self._progress.update(self._shown, completed=len(self._merged & self._days))
+
+    def looking_up(self, lookups: int) -> None:
+        with self._lock:
+            self._lookups = lookups
+            if lookups:
+                self._begin("looking up by id", lookups, "operations")
+
+    def looked_up(self, batch: LookupBatch) -> None:
+        with self._lock:
+            self._lookups -= batch.lookups.num_rows
+            self._progress.advance(self._shown, batch.lookups.num_rows)
+            if self._lookups <= 0:
+                self._begin("merging lookups")
+
+    def publishing(self) -> None:
+        with self._lock:
+            self._begin("deriving and publishing")
+
+    def ended(self) -> None:
+        self._progress.update(self._shown, visible=False)
+
+    def _scanned(self) -> None:
+        with self._lock:
+            self._done += 1
+            self._progress.update(self._shown, completed=self._done)
+            if self._done >= self._planned:
+                self._begin("merging", len(self._days), "days", len(self._merged & self._days))
+
+    def _begin(self, step: str, total: int | None = None, unit: str = "", done: int = 0) -> None:
+        """Show another step, with a clock of its own."""
+        self._progress.remove_task(self._shown)
+        self._step, self._seen = step, 0
+        self._shown = self._progress.add_task(
+            f"{self._start}{step}", total=total, completed=done, unit=unit, seen=0
         )
+
+
+class _Amount(ProgressColumn):
+    """How much of a step is done, and how fast records come."""
+
+    def render(self, task: Task) -> Text:
+        unit, seen = task.fields["unit"], task.fields["seen"]
+        parts = []
+        if task.total is not None:
+            parts.append(f"{task.completed:,.0f}/{task.total:,.0f} {unit}")
+        if seen and task.elapsed:
+            parts.append(f"{seen:,} seen, {seen / task.elapsed:,.0f}/s")
+        return Text(", ".join(parts))
+
+
+class _Remaining(ProgressColumn):
+    """About how long a step still takes; empty until that can be estimated."""
+
+    def render(self, task: Task) -> Text:
+        if not (task.total and task.completed and task.elapsed):
+            return Text("")
+        seconds = task.elapsed / task.completed * (task.total - task.completed)
+        minutes, rest = divmod(round(seconds), 60)
+        return Text(f"about {minutes}:{rest:02} left")

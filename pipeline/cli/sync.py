@@ -1,10 +1,12 @@
 """Commands that call the API: `sync` and `verify`."""
 
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import logs
 from pipeline.cli.options import (
     FAILED,
     WRONG_USE,
@@ -89,6 +91,7 @@ def sync(
     Example: email-archive sync --json | jq .new
     """
     prepare()
+    logs.stamp()
     from pipeline.accounts import load_accounts
 
     scope = _scope(everything, since, until)
@@ -185,8 +188,9 @@ def _write_outcome(outcome: "AccountSync", *, is_alone: bool, as_json: bool) -> 
 
 def _write_report(account: "Account", report: "SyncReport") -> None:
     summary = report.summary()
+    start = f"{logs.now()} " if logs.is_stamped() and not sys.stdout.isatty() else ""
     say(
-        f"{account}: {summary['operations_seen']} operations seen: {summary['new']} new, "
+        f"{start}{account}: {summary['operations_seen']} operations seen: {summary['new']} new, "
         f"{summary['changed']} changed, {summary['unchanged']} unchanged; "
         f"{summary['rejects']} rejects; {summary['requests']} requests, "
         f"{summary['retries']} retries; {summary['seconds']} s"
@@ -209,6 +213,7 @@ def verify(
     Example: email-archive verify --since 2026-11-20 --until 2026-11-21
     """
     prepare()
+    logs.stamp()
     from pipeline.accounts import active, load_accounts
     from pipeline.cli.progress import observing
     from pipeline.cli.rendering import json_figures

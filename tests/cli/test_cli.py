@@ -13,12 +13,13 @@ from pipeline.lake.layout import Lake
 from pipeline.model.windows import retained_days
 from pipeline.settings import Settings
 from tests.support.archives import account
-from tests.support.command import run
+from tests.support.command import on_terminal, run
 from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan
 from tests.support.scripted_api import Answer, scripted
 
 NOW = at("2026-11-14 15:00")
 TOKEN = "tok-3n-very-secret"
+STAMP = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z ")
 COMMANDS = [
     command.name or (command.callback and command.callback.__name__)
     for command in app.registered_commands
@@ -91,14 +92,39 @@ def test_sync_says_what_it_did_in_one_line(tmp_path: Path):
         done = run("sync", cwd=tmp_path, **settings.environment())
         number = len(world.existing(NOW))
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(
+        (summary,) = done.stdout.splitlines()
+        assert STAMP.sub("", summary).startswith(
             f"{settings.account_sid}: {number} operations seen: {number} new, 0 changed, 0 unchanged; "
             "0 rejects; 8 requests, 0 retries; "
         )
-        assert done.stdout.count("\n") == 1
         lines = done.stderr.splitlines()
-        assert len([line for line in lines if line.startswith("scanned 2026-11-")]) == 8
-        assert len([line for line in lines if line.startswith("merged AC")]) == 8
+        assert all(STAMP.match(line) for line in [summary, *lines])
+        told = [STAMP.sub("", line) for line in lines]
+        assert len([line for line in told if line.startswith("scanned 2026-11-")]) == 8
+        assert len([line for line in told if line.startswith("merged AC")]) == 5
+
+
+def test_sync_logs_no_day_without_changes(tmp_path: Path):
+    world = World(5, 20.0, at("2026-11-12"))
+    with account(world, NOW, tmp_path, fetch_operation_errors=False) as (_, settings):
+        assert "merged AC" in run("sync", cwd=tmp_path, **settings.environment()).stderr
+        again = run("sync", "--all", cwd=tmp_path, **settings.environment())
+    assert again.stderr.count("scanned") == 8
+    assert "merged" not in again.stderr
+
+
+def test_terminal_shows_the_step_of_a_sync(tmp_path: Path):
+    """No step is shown as done while the next one works."""
+    with account(World(5, 300.0, at("2026-11-10")), NOW, tmp_path) as (_, settings):
+        code, text = on_terminal("sync", cwd=tmp_path, COLUMNS="80", **settings.environment())
+    assert code == 0
+    shown = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text))
+    frames = [line for line in shown if re.match("[\u2800-\u28ff]", line)]
+    assert max(map(len, frames)) <= 80
+    assert any("listing" in frame and "/8 windows" in frame for frame in frames)
+    assert any("deriving and publishing" in frame for frame in frames)
+    assert not [frame for frame in frames if "8/8 windows" in frame]
+    assert not STAMP.search(text)
 
 
 def test_sync_as_json(tmp_path: Path):
@@ -123,8 +149,8 @@ def test_sync_reads_dotenv_and_writes_to_data_by_default(tmp_path: Path):
 def test_sync_without_settings_is_one_message_and_exit_2(tmp_path: Path):
     done = run("sync", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == (
-        "error: TWILIO_ACCOUNT_SID is not set. "
+    assert STAMP.sub("", done.stderr) == (
+        "ERROR TWILIO_ACCOUNT_SID is not set. "
         "Set it in the environment or in a .env file in the folder where you run this.\n"
     )
 
@@ -154,7 +180,7 @@ def test_url_without_an_api_is_one_message_and_exit_1(tmp_path: Path, answer: An
             EMAIL_ARCHIVE_RETRY_ATTEMPTS="1",
         )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: GET /v1/Emails/Operations")
+    assert STAMP.sub("", done.stderr).startswith("ERROR GET /v1/Emails/Operations")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert TOKEN not in done.stdout + done.stderr
@@ -179,7 +205,7 @@ def test_failed_window_is_named_with_exit_1(tmp_path: Path):
     failed = [line for line in done.stderr.splitlines() if "failed and stays due" in line]
     assert len(failed) == 1
     assert "2026-11-17T00:00:00Z/2026-11-18T00:00:00Z" in failed[0]
-    assert done.stdout.startswith(f"{ACCOUNT}: 0 operations seen")
+    assert STAMP.sub("", done.stdout).startswith(f"{ACCOUNT}: 0 operations seen")
 
 
 def test_debug_shows_requests_and_tracebacks_and_no_credentials(tmp_path: Path):

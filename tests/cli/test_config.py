@@ -107,7 +107,7 @@ def test_init_writes_nothing_if_the_account_does_not_work(emulator: Emulator, tm
     assert "add an [[accounts]] entry to it" in done.stderr
 
 
-def test_init_warns_of_an_environment_that_wins(emulator: Emulator, tmp_path: Path):
+def test_init_warns_of_a_variable_winning_over_the_file(emulator: Emulator, tmp_path: Path):
     (tmp_path / "token").write_text(emulator.options.auth_token)
     other = {"TWILIO_ACCOUNT_SID": SID, "EMAIL_ARCHIVE_TRUST_CLOCK": "true"}
     done = run("init", *options(emulator), "--secret-file", "token", cwd=tmp_path, **other)

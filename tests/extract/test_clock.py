@@ -178,7 +178,7 @@ def test_command_stops_unless_the_clock_is_trusted(tmp_path: Path):
         variables = settings_for(emulator, tmp_path / "archive", trust_clock=False).environment()
         stopped = run("sync", cwd=tmp_path, **variables)
         assert stopped.returncode == 1
-        assert "error: the API's clock shows 2091-11-20T00:00:00Z" in stopped.stderr
+        assert "ERROR the API's clock shows 2091-11-20T00:00:00Z" in stopped.stderr
         assert "email-archive sync --trust-clock" in stopped.stderr
         assert run("sync", "--trust-clock", cwd=tmp_path, **variables).returncode == 0
         told = run("status", cwd=tmp_path, **variables)

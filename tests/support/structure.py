@@ -16,7 +16,7 @@ LEVELS = [
     {"model"},
     {"settings"},
     {"lake", "twilio", "emulator"},
-    {"accounts", "extract", "marts"},
+    {"accounts", "extract", "marts", "settings_shown"},
     {"outputs", "merge_runner", "observer", "side_by_side", "sync_report"},
     {"access", "extraction", "sync_group"},
     {"report", "sync", "rebuild"},
