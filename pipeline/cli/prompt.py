@@ -145,7 +145,8 @@ def is_whole(text: str) -> bool:
 
     An empty line or a semicolon ends it in any case.
     """
-    if text.endswith(("\n", ";")) or not text.strip():
+    words = text.strip().casefold()
+    if text.endswith(("\n", ";")) or words in ("", *_END, *_TABLES, *_HELPS):
         return True
     try:
         duckdb.extract_statements(text)

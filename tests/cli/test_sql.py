@@ -273,8 +273,9 @@ def test_prompt_completes_names_and_runs_queries(
         ("sql>", "exit\r"),
     ]
     data = ("--data", str(archive[1].data))
-    code, _ = on_terminal("sql", *data, cwd=tmp_path, typed=typed, NO_COLOR="1")
-    assert code == 0  # it has shown all that was waited for
+    code, text = on_terminal("sql", *data, cwd=tmp_path, typed=typed, NO_COLOR="1")
+    assert code == 0
+    assert text.count("sql> exit") == 1, text
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(20, 250))

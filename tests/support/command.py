@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import pty
+import select
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from threading import Lock, Thread
 
 ROOT = Path(__file__).parents[2]
 _ONE_AT_A_TIME = Lock()
+_PATIENCE = 30.0
 
 
 def _environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -69,12 +71,19 @@ def on_terminal(
 def _read_all(terminal: int, shown: list[bytes], typed: Sequence[tuple[str, str]]) -> None:
     waiting, seen = list(typed), 0
     with suppress(OSError):  # what Linux says of a terminal that its last writer has left
-        while part := os.read(terminal, 65536):
+        while part := _read(terminal, gives_up=bool(waiting)):
             shown.append(part)
             text = b"".join(shown)
             while waiting and (place := text.find(waiting[0][0].encode(), seen)) >= 0:
                 seen = place + len(waiting[0][0].encode())
                 os.write(terminal, waiting.pop(0)[1].encode())
+
+
+def _read(terminal: int, *, gives_up: bool) -> bytes:
+    """What is shown next. If what is waited for does not come, Ctrl-C and Ctrl-D end the command."""
+    while gives_up and not select.select([terminal], [], [], _PATIENCE)[0]:
+        os.write(terminal, b"\x03\x04")
+    return os.read(terminal, 65536)
 
 
 def _exit_code(
