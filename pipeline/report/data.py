@@ -65,7 +65,8 @@ class Account:
         weeks: the same by week, if there are too many days for one chart; empty otherwise.
         periods: sums and rates by period, also of settled and settled_before if there are such weeks.
         chosen: by period, the largest and the worst operations, and why emails failed.
-        behind: of all together, the names of the accounts that were not scanned for a day.
+        is_retired: whether the account is not synced any more.
+        behind: of all together, the names of the other accounts that were not scanned for a day.
         reading: the reading of the counts that the rates use; None if there is none.
         anomalies: unusual rates.
         judged_days: by rate, the number of days with an expected range.
@@ -86,6 +87,7 @@ class Account:
     weeks: Rows
     periods: Mapping[str, Row]
     chosen: Mapping[str, Operations]
+    is_retired: bool = False
     behind: Sequence[str] = ()
     reading: Reading | None = None
     anomalies: Rows = field(default_factory=list)
@@ -98,7 +100,7 @@ class Account:
     @property
     def is_behind(self) -> bool:
         """Whether another account was scanned a day after this one's latest scan."""
-        return _is_behind(self.as_of, self.newest)
+        return not self.is_retired and _is_behind(self.as_of, self.newest)
 
     def first_of(self, period: str) -> date:
         """The first day of a period."""
@@ -147,9 +149,9 @@ def _read(
 ) -> tuple[list[Account], list[str]]:
     _copy_coverage(connection)
     found = [
-        row | {"name": wanted[row["account_id"]].name}
+        row | {"name": known.name, "is_retired": known.retired_at is not None}
         for row in query(connection, "accounts")
-        if row["account_id"] in wanted
+        if (known := wanted.get(row["account_id"]))
     ]
     if not found:
         return [], []
@@ -213,7 +215,11 @@ def _total(
         last_day=max((row["last_day"] for row in found if row["last_day"]), default=None),
         as_of=newest,
         newest=newest,
-        behind=[row["name"] for row in found if _is_behind(row["as_of"], newest)],
+        behind=[
+            row["name"]
+            for row in found
+            if not row["is_retired"] and _is_behind(row["as_of"], newest)
+        ],
         **_sums(connection, [row["account_id"] for row in found], newest, bands),
     )
 

@@ -24,7 +24,8 @@ def scanned_until(account: Account) -> str:
     """How fresh the data are."""
     if account.as_of is None:
         return "Never scanned."
-    return f"Scanned until {moment(account.as_of)}."
+    retired = "; the account is retired" if account.is_retired else ""
+    return f"Scanned until {moment(account.as_of)}{retired}."
 
 
 def period_name(period: str) -> str:

@@ -16,7 +16,9 @@ from tests.support.reports import on, published
 @pytest.fixture
 def tab(chromium: Browser, page_of_largest: Path) -> Iterator[Page]:
     context = chromium.new_context(
-        viewport={"width": 1280, "height": 900}, permissions=["clipboard-read", "clipboard-write"]
+        viewport={"width": 1280, "height": 900},
+        permissions=["clipboard-read", "clipboard-write"],
+        timezone_id="America/Los_Angeles",  # whatever the reader's zone, days are UTC
     )
     opened = context.new_page()
     opened.goto(page_of_largest.as_uri())

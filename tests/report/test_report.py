@@ -75,6 +75,10 @@ def test_account_not_scanned_for_a_day_is_named(tmp_path: Path):
     text = page.text(written(lake))
     assert "Not scanned for a day or more: news. The last days lack it." in text
     assert "Other accounts were scanned later" in text
+    note_accounts(lake, {ACCOUNT: False, OTHER_ACCOUNT: True}, NAMES, NOON)
+    text = page.text(written(lake))
+    assert "the account is retired." in text
+    assert "Not scanned for a day or more" not in text
 
 
 @pytest.mark.slow
