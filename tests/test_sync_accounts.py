@@ -321,6 +321,7 @@ def test_command_says_what_was_done_while_another_account_hangs(tmp_path: Path):
             assert process.stdout
             said = [next(process.stdout).split()[1] for _ in range(2)]  # after the time
             others_done.set()
+            process.communicate()
     assert sorted(said) == ["good", "other"]
     assert process.returncode == 1
     assert all(in_time)
