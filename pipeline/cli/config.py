@@ -21,36 +21,41 @@ _TOKEN, _SECRET = "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY_SECRET"
 _LINE: Final = re.compile(r"\s*(?:export\s+)?(\w+)\s*=")
 
 
+SidOption = Annotated[
+    str, typer.Option("--sid", help="The account's SID: AC and 32 hex digits.", metavar="SID")
+]
+KeyOption = Annotated[
+    str,
+    typer.Option(
+        "--key-sid", help="An API key's SID, to use the key and not the auth token.", metavar="SID"
+    ),
+]
+SecretOption = Annotated[
+    str,
+    typer.Option(
+        "--secret-file",
+        help="The file with the auth token, or with the key's secret; - is stdin.",
+        metavar="FILE",
+    ),
+]
+FolderOption = Annotated[
+    str, typer.Option("--data", help="The archive's folder.", metavar="FOLDER")
+]
+UrlOption = Annotated[
+    str, typer.Option("--api-url", help="The API's address, if not Twilio's.", metavar="URL")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace credentials in an existing .env.")
+]
+
+
 def init(
-    sid: Annotated[
-        str, typer.Option("--sid", help="The account's SID: AC and 32 hex digits.", metavar="SID")
-    ] = "",
-    key_sid: Annotated[
-        str,
-        typer.Option(
-            "--key-sid",
-            help="An API key's SID, to use the key and not the auth token.",
-            metavar="SID",
-        ),
-    ] = "",
-    secret_file: Annotated[
-        str,
-        typer.Option(
-            "--secret-file",
-            help="The file with the auth token, or with the key's secret; - is stdin.",
-            metavar="FILE",
-        ),
-    ] = "",
-    data: Annotated[
-        str, typer.Option("--data", help="The archive's folder.", metavar="FOLDER")
-    ] = "",
-    api_url: Annotated[
-        str,
-        typer.Option("--api-url", help="The API's address, if not Twilio's.", metavar="URL"),
-    ] = "",
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace credentials in an existing .env.")
-    ] = False,
+    sid: SidOption = "",
+    key_sid: KeyOption = "",
+    secret_file: SecretOption = "",
+    data: FolderOption = "",
+    api_url: UrlOption = "",
+    force: ForceOption = False,
 ) -> None:
     """Write the credentials of an account to .env.
 

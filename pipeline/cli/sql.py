@@ -44,50 +44,52 @@ _SUFFIXES: Final = {
 }
 
 
+QueryArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="One query in DuckDB's SQL; - reads it from stdin.",
+        metavar="QUERY",
+        show_default=False,
+    ),
+]
+FileOption = Annotated[
+    str | None,
+    typer.Option(
+        "--file", "-f", help="Read the query from this file.", metavar="FILE", show_default=False
+    ),
+]
+FormatOption = Annotated[
+    OutputFormat | None,
+    typer.Option(
+        "--format",
+        help="Format of the result; by default that of the suffix of --output, or table.",
+        metavar="FORMAT",
+        show_default=False,
+    ),
+]
+OutputOption = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", help="The file to create or replace; - is stdout.", metavar="FILE"
+    ),
+]
+WideOption = Annotated[
+    bool, typer.Option("--wide", help="Show all columns of a table, however wide it is.")
+]
+RowsOption = Annotated[
+    int,
+    typer.Option(help="Rows that a table shows; other formats have all.", min=1, metavar="ROWS"),
+]
+
+
 def sql(
-    query: Annotated[
-        str | None,
-        typer.Argument(
-            help="One query in DuckDB's SQL; - reads it from stdin.",
-            metavar="QUERY",
-            show_default=False,
-        ),
-    ] = None,
+    query: QueryArgument = None,
     data: DataOption = None,
-    file: Annotated[
-        str | None,
-        typer.Option(
-            "--file",
-            "-f",
-            help="Read the query from this file.",
-            metavar="FILE",
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        OutputFormat | None,
-        typer.Option(
-            "--format",
-            help="Format of the result; by default that of the suffix of --output, or table.",
-            metavar="FORMAT",
-            show_default=False,
-        ),
-    ] = None,
-    to: Annotated[
-        str,
-        typer.Option(
-            "--output", "-o", help="The file to create or replace; - is stdout.", metavar="FILE"
-        ),
-    ] = "-",
-    wide: Annotated[
-        bool, typer.Option("--wide", help="Show all columns of a table, however wide it is.")
-    ] = False,
-    max_rows: Annotated[
-        int,
-        typer.Option(
-            help="Rows that a table shows; other formats have all.", min=1, metavar="ROWS"
-        ),
-    ] = 200,
+    file: FileOption = None,
+    output: FormatOption = None,
+    to: OutputOption = "-",
+    wide: WideOption = False,
+    max_rows: RowsOption = 200,
     account: AccountOption = None,
 ) -> None:
     """Query the warehouse, read-only.
