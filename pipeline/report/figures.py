@@ -9,11 +9,6 @@ from pipeline.report.data import Account
 from pipeline.report.formats import RATE_NAMES
 from pipeline.report.rows import CHOSEN, PERIODS, Rows
 
-LEGEND: Final = (
-    "filled: final; hollow: still changing; pale: partly known or closed; ◆ unusual, with the range "
-    "expected; ✕ lost hours"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -96,11 +91,11 @@ def _over_time(account: Account) -> Iterator[Figure]:
         series.UNUSUAL: series.unusual_rows(account.anomalies),
     }
     volumes = {period: sentences.volume(account, period) for period in PERIODS}
-    yield Figure("volume", "Emails", volumes, series.volume(), data, LEGEND)
+    yield Figure("volume", "Emails", volumes, series.volume(), data)
     for name, title in RATE_NAMES.items():
         has_unusual = any(one["rate"] == name for one in account.anomalies)
         texts = {period: sentences.rate(account, name, period) for period in PERIODS}
-        yield Figure(name, title, texts, series.rate(name, has_unusual=has_unusual), data, LEGEND)
+        yield Figure(name, title, texts, series.rate(name, has_unusual=has_unusual), data)
 
 
 def _heat_maps(hours: Rows) -> Iterator[Figure]:
