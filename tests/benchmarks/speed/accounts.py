@@ -48,7 +48,7 @@ def _costs(plan: Plan, number: int, days: int) -> dict[str, Cost]:
     data = ["--data", lake.root]
     costs = {
         "report": run([*command, "report", *data]),
-        "curve": run([*command, "sql", "-f", "csv", *data, _CURVE]),
+        "curve": run([*command, "sql", "--format", "csv", *data, _CURVE]),
         "status": run([sys.executable, "-c", _STATUS, lake.root, f"{after(days)}"]),
     }
     _check(lake, number, costs)
