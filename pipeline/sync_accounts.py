@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -87,6 +88,9 @@ def sync_accounts(
     accounts = active(configured, names)
     _remember(lake, configured, wall_clock)
     group = SyncGroup(lake, [account.sid for account in accounts])
+    sync_one = partial(
+        sync, scope=scope, publishing=publishing, files=lake.files, sleep=sleep, group=group
+    )
 
     def work(account: Account) -> SyncReport | None:
         settings = account.usable_settings()
@@ -96,16 +100,7 @@ def sync_accounts(
                 return None
             shown = observer(account)
             try:
-                return sync(
-                    settings,
-                    scope=scope,
-                    observer=shown,
-                    publishing=publishing,
-                    files=lake.files,
-                    sleep=sleep,
-                    wall_clock=wall_clock,
-                    group=group,
-                )
+                return sync_one(settings, observer=shown, wall_clock=wall_clock)
             finally:
                 shown.ended()
 

@@ -23,6 +23,7 @@ from pipeline.lake.shared_ids import SharedIdsError
 from pipeline.model.records import Partition
 from pipeline.model.schema import HISTORY, OPERATIONS
 from pipeline.quality.status import status
+from pipeline.side_by_side import AT_ONCE, side_by_side
 from pipeline.sync import EVERYTHING, sync
 from pipeline.sync_accounts import AccountSync, sync_accounts, totals
 from pipeline.sync_partition import sync_partition
@@ -193,6 +194,29 @@ def test_hanging_server_delays_no_other(tmp_path: Path):
     assert names[-1] == "other"
 
 
+def test_hanging_accounts_keep_no_other_waiting_for_long():
+    """R12: also if as many hang as are worked for at once."""
+    done = threading.Event()
+    accounts = [Account(f"AC{n:032x}", f"a{n}", is_active=True, settings=None) for n in range(20)]
+
+    def work(account: Account) -> bool:
+        return account not in accounts[:AT_ONCE] or done.wait(60)
+
+    names = []
+    for outcome in side_by_side(accounts, work, longest_wait=0.01):
+        names.append(outcome.account.name)
+        if len(names) == len(accounts) - AT_ONCE:
+            done.set()
+    assert names[:-AT_ONCE] == [one.name for one in accounts[AT_ONCE:]]
+
+
+def test_few_accounts_are_worked_for_at_once():
+    """Each thread takes memory: 20 accounts at most 1.5 times that of one."""
+    accounts = [Account(f"AC{n:032x}", f"a{n}", is_active=True, settings=None) for n in range(20)]
+    threads = {one.result for one in side_by_side(accounts, lambda _: threading.get_ident())}
+    assert len(threads) <= AT_ONCE
+
+
 def test_damaged_day_of_an_account_fails_its_own_sync_alone(tmp_path: Path):
     """R12"""
     with emulated(tmp_path) as (_, accounts):
@@ -232,7 +256,7 @@ def test_sync_can_wait_for_another_one(tmp_path: Path, caplog: pytest.LogCapture
     assert done["good"].report
 
 
-def test_run_of_a_partition_lists_nothing_that_a_sync_under_way_lists(
+def test_run_of_a_partition_waits_for_a_sync_and_lists_nothing_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     """A run of Dagster beside `email-archive sync`."""
