@@ -129,7 +129,7 @@ def test_signalled_run_drops_open_scans_and_keeps_what_landed(
         hangs.wait(30)
         wait_for_scan(tmp_path / "data")
         errors = stop(process, told)
-    assert errors.splitlines()[-1] == f"stopped by {told.name}"
+    assert errors.splitlines()[-1].endswith(f"Z stopped by {told.name}")
     lake = Lake(tmp_path / "data")
     assert {path.parent.name for path in kept(lake.root)} == {"created_date=2026-11-20"}
     assert [path for path in (lake.root / ".tmp").rglob("*") if path.is_file()] == []
@@ -142,7 +142,7 @@ def test_run_ends_in_time_if_another_thread_gets_the_signal(tmp_path: Path):
         hangs.wait(30)
         wait_for_scan(tmp_path / "data")
         tell_another_thread(process, signal.SIGTERM)
-        assert ended(process, signal.SIGTERM).splitlines()[-1] == "stopped by SIGTERM"
+        assert ended(process, signal.SIGTERM).splitlines()[-1].endswith("Z stopped by SIGTERM")
 
 
 @TOLD
@@ -223,7 +223,7 @@ def test_second_signal_disturbs_nothing(told: signal.Signals, tmp_path: Path):
         process = started("sync", cwd=tmp_path, **settings(server))
         hangs.wait(30)
         process.send_signal(told)
-        assert stop(process, told).splitlines()[-1] == f"stopped by {told.name}"
+        assert stop(process, told).splitlines()[-1].endswith(f"Z stopped by {told.name}")
 
 
 class _ToldError(BaseException):

@@ -15,7 +15,7 @@ import typer
 
 from pipeline.cli import accounts, archive, config, emulator, logs, reading, sql, sync
 from pipeline.cli.logs import LogFormat
-from pipeline.cli.options import FAILED, WRONG_USE, complain
+from pipeline.cli.options import FAILED, WRONG_USE
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.interruption import StopSignals
 from pipeline.oserrors import explain
@@ -86,7 +86,7 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """The entry point of the command: expected errors become one message and an exit code."""
-    signals = StopSignals(lambda name: complain(f"stopped by {name}"))
+    signals = StopSignals(_say_stopped)
     signals.install()
     try:
         app()
@@ -95,6 +95,14 @@ def main() -> None:
         if isinstance(error, SystemExit):
             raise
         sys.exit(_code_of(error))
+
+
+def _say_stopped(name: str) -> None:
+    message = f"stopped by {name}"
+    if logs.is_json():
+        log.error(message)
+    else:  # not through the log: the signal may have come while its lock was held
+        say(f"{logs.now()} {message}" if logs.is_stamped() else message, err=True)
 
 
 def _code_of(error: BaseException) -> int:
