@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.lake.accounts import known_as
+from pipeline.lake.accounts import accounts_named
 from pipeline.lake.day import connect
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import rebuild_derived, rebuild_operations
@@ -27,7 +27,7 @@ def rebuild(lake: Lake, names: Iterable[str] = ()) -> tuple[int, tuple[LakeError
         LakeError: the warehouse can't be built.
         UsageError: there is no account of that name.
     """
-    wanted = {one.sid for one in known_as(lake, names)}
+    wanted = {one.sid for one in accounts_named(lake, names)}
     up_to_date(lake)
 
     def is_wanted(partition: Partition) -> bool:

@@ -17,7 +17,7 @@ from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_futu
 from pipeline.extract.lookup import LOOKUPS_AT_ONCE
 from pipeline.extract.planner import RefreshPolicy, left_over, plan_due
 from pipeline.extraction import due_lookups_of, extract, look_up_due
-from pipeline.lake.accounts import cared_for_by
+from pipeline.lake.accounts import partitions_merged_by
 from pipeline.lake.coverage import read_slots
 from pipeline.lake.files import Files
 from pipeline.lake.layout import Lake, LakeError
@@ -146,7 +146,7 @@ def _run(
 ) -> SyncReport:
     """All steps, once the archive is open and the API's time is known."""
     turn = group.turn
-    is_ours = cared_for_by(lake, settings.account_sid, group.account_ids)
+    is_ours = partitions_merged_by(lake, settings.account_sid, group.account_ids)
     group.check_is_another(client, settings)
     planned, extraction, merging = _scan_and_merge(
         client,

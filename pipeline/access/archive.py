@@ -18,7 +18,7 @@ from pipeline.access.curves import delivery_by_age
 from pipeline.access.query import ask
 from pipeline.errors import UsageError
 from pipeline.lake import engine, parquet
-from pipeline.lake.accounts import the_account
+from pipeline.lake.accounts import account_named
 from pipeline.lake.layout import Lake
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
@@ -157,7 +157,7 @@ class Archive:
         lake = Lake(Path(self.root).expanduser()).must_exist()
         wanted = ["true"]
         if account_id is not None:
-            wanted.append(f"account_id = {engine.literal(the_account(lake, account_id).sid)}")
+            wanted.append(f"account_id = {engine.literal(account_named(lake, account_id).sid)}")
         if (begin := _moment(start, "start")) is not None:
             wanted.append(
                 f"created_date >= DATE '{begin.date()}' AND hour >= '{begin.isoformat()}'"
@@ -230,7 +230,7 @@ def _read(
     table, lake = reader.table, Lake(Path(reader.root).expanduser()).must_exist()
     names = _names(table, columns)
     begin, stop = _moment(start, "start"), _moment(end, "end")
-    account = None if account_id is None else the_account(lake, account_id).sid
+    account = None if account_id is None else account_named(lake, account_id).sid
     time = table.time_column if table.time_column in table.columns else None
     needed = [c.name for c in table.columns if c.name in names or c == time]
 

@@ -20,7 +20,7 @@ from pipeline.access.query import query_error
 from pipeline.access.sink import is_stream, opened
 from pipeline.errors import UsageError
 from pipeline.lake import engine
-from pipeline.lake.accounts import known_as
+from pipeline.lake.accounts import accounts_named
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import CREATED_DATE, PUBLISHED, TIMESTAMP, Column, Table, arrow_schema
 from pipeline.outputs.published import open_warehouse
@@ -67,7 +67,7 @@ def export(
         ArchiveError: DuckDB can't read the table; no file is left behind.
     """
     table = _table(name)
-    sids = [one.sid for one in known_as(lake.must_exist(), accounts)] if accounts else None
+    sids = [one.sid for one in accounts_named(lake.must_exist(), accounts)] if accounts else None
     query, bounds = _query(table, form, since, until, sids)
 
     def exported() -> int:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from pipeline.errors import ArchiveError, UsageError
 from pipeline.lake import engine
-from pipeline.lake.accounts import known_as
+from pipeline.lake.accounts import accounts_named
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import LAKE_TABLES, MARTS
 from pipeline.outputs.published import open_warehouse, unreadable
@@ -59,7 +59,7 @@ def query_result(
     Raises:
         UsageError, ArchiveError: as of `ask`.
     """
-    sids = [one.sid for one in known_as(lake.must_exist(), accounts)] if accounts else []
+    sids = [one.sid for one in accounts_named(lake.must_exist(), accounts)] if accounts else []
 
     def run() -> tuple[ExitStack, duckdb.DuckDBPyRelation]:
         with ExitStack() as stack:

@@ -77,10 +77,10 @@ def retire(name: NameArgument, data: DataOption = None) -> None:
     """
     prepare()
     from pipeline.extract.api_clock import machine_time
-    from pipeline.lake.accounts import retire, the_account
+    from pipeline.lake.accounts import account_named, retire
 
     lake = lake_at(data).must_exist()
-    account = the_account(lake, name)
+    account = account_named(lake, name)
     retire(lake, account, machine_time())
     say(f"retired {account.name}: its data stay. `email-archive accounts resume` undoes it")
 
@@ -92,10 +92,10 @@ def resume(name: NameArgument, data: DataOption = None) -> None:
     Example: email-archive accounts resume marketing
     """
     prepare()
-    from pipeline.lake.accounts import resume, the_account
+    from pipeline.lake.accounts import account_named, resume
 
     lake = lake_at(data).must_exist()
-    account = the_account(lake, name)
+    account = account_named(lake, name)
     resume(lake, account)
     if _is_configured_inactive(account.sid, data):
         complain(

@@ -90,7 +90,7 @@ def known_accounts(lake: Lake) -> dict[str, KnownAccount]:
     return dict(sorted(known.items()))
 
 
-def known_as(lake: Lake, names: Iterable[str]) -> list[KnownAccount]:
+def accounts_named(lake: Lake, names: Iterable[str]) -> list[KnownAccount]:
     """The accounts with these SIDs or names; all if no name is given.
 
     Raises:
@@ -104,13 +104,13 @@ def known_as(lake: Lake, names: Iterable[str]) -> list[KnownAccount]:
     return [one for one in known if not wanted or wanted & {one.sid, one.name}]
 
 
-def the_account(lake: Lake, name: str) -> KnownAccount:
+def account_named(lake: Lake, name: str) -> KnownAccount:
     """The one account with this SID or name.
 
     Raises:
         UsageError: the archive has none of that name, or several.
     """
-    found = known_as(lake, [name])
+    found = accounts_named(lake, [name])
     if len(found) > 1:
         msg = f"several accounts are named {name}; expected a SID: {', '.join(one.sid for one in found)}"
         raise UsageError(msg)
@@ -162,7 +162,7 @@ def resume(lake: Lake, account: KnownAccount) -> None:
     _change(lake, lambda _: [replace(account, retired_at=None, by_command=False)])
 
 
-def cared_for_by(
+def partitions_merged_by(
     lake: Lake, account_id: str, beside: Collection[str] = ()
 ) -> Callable[[Partition], bool]:
     """A function that returns whether a sync of this account merges and derives a partition.

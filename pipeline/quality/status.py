@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.lake import engine
-from pipeline.lake.accounts import KnownAccount, known_as
+from pipeline.lake.accounts import KnownAccount, accounts_named
 from pipeline.lake.layout import DERIVE, Lake, LakeError
 from pipeline.model.records import Partition
 from pipeline.model.schema import (
@@ -186,7 +186,7 @@ def status(
             f"{FORMAT_VERSION} with `email-archive publish`, or with the next sync"
         )
         raise LakeError(msg)
-    wanted = known_as(lake, names)
+    wanted = accounts_named(lake, names)
     faults: list[str] = []
     scans, slots = _coverage(lake, now, faults)
     found = _Found(

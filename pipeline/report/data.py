@@ -14,7 +14,7 @@ from pipeline.access.curves import delivery_by_age
 from pipeline.access.query import query_error
 from pipeline.errors import UsageError
 from pipeline.lake import engine
-from pipeline.lake.accounts import KnownAccount, known_as
+from pipeline.lake.accounts import KnownAccount, accounts_named
 from pipeline.lake.layout import Lake
 from pipeline.model.schema import AGES
 from pipeline.outputs.counting import Reading
@@ -130,7 +130,7 @@ def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Acco
         UsageError: there is no archive, no warehouse, or no such account.
         ArchiveError: DuckDB can't read the warehouse.
     """
-    wanted = {one.sid: one for one in known_as(lake.must_exist(), accounts)}
+    wanted = {one.sid: one for one in accounts_named(lake.must_exist(), accounts)}
     try:
         with open_warehouse(lake) as connection:
             return _read(connection, wanted)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.access.sink import opened
-from pipeline.lake.accounts import known_as
+from pipeline.lake.accounts import accounts_named
 from pipeline.lake.layout import Lake
 from pipeline.report import html, sentences
 from pipeline.report.data import Account, read_accounts
@@ -101,7 +101,7 @@ def _file_name(lake: Lake, accounts: Collection[str]) -> str:
     """The report of some accounts must not replace that of all."""
     if not accounts:
         return REPORT
-    names = "+".join(sorted(one.name for one in known_as(lake.must_exist(), accounts)))
+    names = "+".join(sorted(one.name for one in accounts_named(lake.must_exist(), accounts)))
     safe = re.sub(r"[^\w.+-]", "_", names)
     return f"report-{safe}.html"
 
