@@ -1,4 +1,4 @@
-"""The main job: plan, scan, land, merge, derive, publish; then look up by id, and publish again.
+"""The main job: plan, scan, land, merge, look up by id, derive, publish.
 
 `sync` runs all steps. Dagster's assets call `sync_partition`, which does so for a day of one account.
 Each step may be killed and repeated (R5): landed scans stay, the other windows are still due.
@@ -25,7 +25,6 @@ from pipeline.lake.migration import up_to_date
 from pipeline.merge_runner import (
     MergeResults,
     MergeRunner,
-    MergeTurn,
     compact_pending,
     derive_pending,
     merge_now_or_later,
@@ -116,111 +115,109 @@ def sync(
         group = group or alone
         now = open_at_api_time(client, lake, settings, wall_clock, opening=group.turn)
         remove_unfinished(lake)
-        report = _run(
-            client,
-            lake,
-            settings,
-            now,
-            scope,
-            observer=observer or Observer(),
-            publishing=publishing,
-            monotonic=monotonic,
-            group=group,
-        )
+        is_ours = partitions_merged_by(lake, settings.account_sid, group.account_ids)
+        observer = observer or Observer()
+        running = _Sync(client, lake, settings, now, observer, publishing, group, is_ours)
+        report = running.run(scope, monotonic)
     report = replace(report, seconds=monotonic() - began)
     log.info("synced %s", report.account_id, extra={"event": "sync", **report.summary()})
     return report
 
 
-def _run(
-    client: OperationsClient,
-    lake: Lake,
-    settings: Settings,
-    now: datetime,
-    scope: Scope,
-    *,
-    observer: Observer,
-    publishing: bool,
-    monotonic: Callable[[], float],
-    group: SyncGroup,
-) -> SyncReport:
-    """All steps, once the archive is open and the API's time is known."""
-    turn = group.turn
-    is_ours = partitions_merged_by(lake, settings.account_sid, group.account_ids)
-    group.check_is_another(client, settings)
-    planned, extraction, merging = _scan_and_merge(
-        client,
-        lake,
-        settings,
-        now,
-        scope,
-        observer=observer,
-        deriving=publishing,
-        is_ours=is_ours,
-        turn=turn,
-    )
-    derived = Derivation()
-    if publishing and len(due_lookups_of(lake, settings, now)) > LOOKUPS_AT_ONCE:
-        # They may take minutes. What was listed is published before them.
-        with turn:
-            derived = _derive(lake, is_ours, observer)
-    used = sum(scan.requests for scan in extraction.scans)
-    lookups = look_up_due(
-        client, lake, settings, now, used=used, observer=observer, monotonic=monotonic
-    )
-    with turn:
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    """The steps of a sync, once the archive is open and the API's time is known."""
+
+    client: OperationsClient
+    lake: Lake
+    settings: Settings
+    now: datetime
+    observer: Observer
+    is_publishing: bool
+    group: SyncGroup
+    is_ours: Callable[[Partition], bool]
+
+    def run(self, scope: Scope, monotonic: Callable[[], float]) -> SyncReport:
+        """All steps."""
+        self.group.check_is_another(self.client, self.settings)
+        # Scans that an earlier run landed count as coverage once they are merged.
+        merging = self._merge()
+        planned = plan(self.lake, self.settings, self.now, scope)
+        extraction, merged_meanwhile = self._scan(planned.windows)
+        merging += merged_meanwhile + self._merge()
+        derived = Derivation()
+        if len(due_lookups_of(self.lake, self.settings, self.now)) > LOOKUPS_AT_ONCE:
+            # They may take minutes. What was listed is published before them.
+            derived = self._publish()
+        lookups = look_up_due(
+            self.client,
+            self.lake,
+            self.settings,
+            self.now,
+            used=sum(scan.requests for scan in extraction.scans),
+            observer=self.observer,
+            monotonic=monotonic,
+        )
         if lookups.landed:
-            merging += merge_pending(
-                lake, observer.merged, deriving=publishing, only=is_ours, turn=turn
+            merging += self._merge()
+        with self.group.turn:
+            compacting = compact_pending(self.lake, merging.merges, only=self.is_ours)
+        derived += self._publish()
+        future = scans_of_the_future(self.lake, self.settings.account_sid, self.now)
+        errors = merging.errors + compacting.errors + derived.errors
+        return SyncReport(
+            account_id=self.settings.account_sid,
+            now=self.now,
+            extraction=extraction,
+            left=planned.left,
+            lookups=lookups,
+            merges=merging.merges,
+            compacted=compacting.compacted,
+            errors=(*errors, future) if future else errors,
+            published=derived.published,
+            foreign=_foreign_files(self.lake),
+        )
+
+    def _merge(self) -> MergeResults:
+        """Merge what has landed."""
+        turn = self.group.turn
+        with turn:
+            return merge_pending(
+                self.lake,
+                self.observer.merged,
+                deriving=self.is_publishing,
+                only=self.is_ours,
+                turn=turn,
             )
-        compacting = compact_pending(lake, merging.merges, only=is_ours)
-        if publishing:
-            derived += _derive(lake, is_ours, observer)
-    future = scans_of_the_future(lake, settings.account_sid, now)
-    return SyncReport(
-        account_id=settings.account_sid,
-        now=now,
-        extraction=extraction,
-        left=planned.left,
-        lookups=lookups,
-        merges=merging.merges,
-        compacted=compacting.compacted,
-        errors=merging.errors + compacting.errors + derived.errors + ((future,) if future else ()),
-        published=derived.published,
-        foreign=_foreign_files(lake),
-    )
 
+    def _scan(self, windows: list[Window]) -> tuple[Extraction, MergeResults]:
+        """Scan windows, and merge each day as soon as all its windows are done."""
+        lake, turn, merged = self.lake, self.group.turn, self.observer.merged
+        with MergeRunner(lake, merged, deriving=self.is_publishing, turn=turn) as runner:
 
-def _scan_and_merge(
-    client: OperationsClient,
-    lake: Lake,
-    settings: Settings,
-    now: datetime,
-    scope: Scope,
-    *,
-    observer: Observer,
-    deriving: bool,
-    is_ours: Callable[[Partition], bool],
-    turn: MergeTurn,
-) -> tuple["Plan", Extraction, MergeResults]:
-    """Scan what is in `scope`, and merge each day as soon as all its windows are done."""
-    # Scans that an earlier run landed count as coverage once they are merged.
-    with turn:
-        earlier = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours, turn=turn)
-    planned = plan(lake, settings, now, scope)
-    with MergeRunner(lake, observer.merged, deriving=deriving, turn=turn) as runner:
+            def merge_day(partition: Partition) -> None:
+                # While another account is merged, this one goes on landing what was scanned.
+                with turn.if_free() as is_free:
+                    if is_free and lake.has_landed(partition):
+                        merge_now_or_later(runner, partition)
 
-        def merge_day(partition: Partition) -> None:
-            # While another account is merged, this one goes on landing what was scanned.
-            with turn.if_free() as is_free:
-                if is_free and lake.has_landed(partition):
-                    merge_now_or_later(runner, partition)
+            extraction = extract(
+                self.client, lake, self.settings, windows, self.observer, on_day=merge_day
+            )
+        return extraction, runner.done
 
-        extraction = extract(client, lake, settings, planned.windows, observer, on_day=merge_day)
-    with turn:
-        later = merge_pending(lake, observer.merged, deriving=deriving, only=is_ours, turn=turn)
-    merging = earlier + runner.done + later
-    return planned, extraction, merging
+    def _publish(self) -> Derivation:
+        """Derive and publish. A day that fails stays due; nothing archived is lost."""
+        if not self.is_publishing:
+            return Derivation()
+        with self.group.turn:
+            self.observer.publishing()
+            errors = derive_pending(self.lake, self.is_ours)
+            try:
+                return Derivation(errors, published=publish(self.lake, force=False))
+            except LakeError as error:
+                log.warning("%s", error)
+                return Derivation((*errors, error))
 
 
 def _foreign_files(lake: Lake) -> tuple[str, ...]:
@@ -319,14 +316,3 @@ def whole_days(days: Iterable[date]) -> list[Window]:
 
 def _end_of_today(now: datetime) -> datetime:
     return Window.of_day(now.date()).end
-
-
-def _derive(lake: Lake, only: Callable[[Partition], bool], observer: Observer) -> Derivation:
-    """Derive and publish. A day that fails stays due; nothing archived is lost."""
-    observer.publishing()
-    errors = derive_pending(lake, only)
-    try:
-        return Derivation(errors, published=publish(lake, force=False))
-    except LakeError as error:
-        log.warning("%s", error)
-        return Derivation((*errors, error))

@@ -89,25 +89,39 @@ def sync_accounts(
     _remember(lake, configured, wall_clock)
     group = SyncGroup(lake, [account.sid for account in accounts])
     sync_one = partial(
-        sync, scope=scope, publishing=publishing, files=lake.files, sleep=sleep, group=group
+        sync,
+        scope=scope,
+        publishing=publishing,
+        files=lake.files,
+        sleep=sleep,
+        wall_clock=wall_clock,
+        group=group,
     )
-
-    def work(account: Account) -> SyncReport | None:
-        settings = account.usable_settings()
-        with _held(lake, account, waiting=waiting) as is_ours:
-            if not is_ours:
-                log.info("%s is being synced by another process", account)
-                return None
-            shown = observer(account)
-            try:
-                return sync_one(settings, observer=shown, wall_clock=wall_clock)
-            finally:
-                shown.ended()
-
+    work = partial(_sync_account, lake, sync_one, observer, waiting)
     with closing(group):
         for outcome in side_by_side(accounts, work):
             yield AccountSync(outcome.account, outcome.result, outcome.error)
     _remember(lake, configured, wall_clock)
+
+
+def _sync_account(
+    lake: Lake,
+    sync_one: Callable[..., SyncReport],
+    observer: Callable[[Account], Observer],
+    waiting: bool,  # noqa: FBT001 - an argument of `partial`
+    account: Account,
+) -> SyncReport | None:
+    """Sync one account; None if another process is syncing it."""
+    settings = account.usable_settings()
+    with _held(lake, account, waiting=waiting) as is_ours:
+        if not is_ours:
+            log.info("%s is being synced by another process", account)
+            return None
+        shown = observer(account)
+        try:
+            return sync_one(settings, observer=shown)
+        finally:
+            shown.ended()
 
 
 def totals(outcomes: Sequence[AccountSync]) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pipeline.lake.compact import can_be_compacted
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import MergeReport
 from pipeline.marts.derive import derive
-from pipeline.merge_runner import CompactionResults, MergeRunner, compact_days
+from pipeline.merge_runner import MergeRunner, compact_days
 from pipeline.model.records import Partition
 from pipeline.model.schema import Table
 from pipeline.model.windows import Window
@@ -70,13 +70,9 @@ def sync_partition(
         ClockError: the API's clock is implausible.
         LakeError: the archive's folder can't be used.
     """
-    observer = observer or Observer()
-    lake = Lake.of(settings)
-    account = partition.account_id
-    with (
-        lake.files.locked(lake.sync_lock(account), f"the sync of {account}"),
-        OperationsClient(settings) as client,
-    ):
+    lake, observer = Lake.of(settings), observer or Observer()
+    lock = lake.sync_lock(partition.account_id), f"the sync of {partition.account_id}"
+    with lake.files.locked(*lock), OperationsClient(settings) as client:
         now = open_at_api_time(client, lake, settings, wall_clock)
         before = lake.versions(partition)
         with MergeRunner(lake, observer.merged, deriving=True) as runner:
@@ -90,8 +86,8 @@ def sync_partition(
                 client, lake, settings, now, used=used, observer=observer, day=partition.day
             )
             runner.merge_landed(partition)
-    is_final = partition in can_be_compacted(lake, now)
-    compacting = compact_days(lake, [partition]) if is_final else CompactionResults()
+    final = [partition] if partition in can_be_compacted(lake, now) else []
+    compacting = compact_days(lake, final)
     after = lake.versions(partition)
     return PartitionReport(
         now,
