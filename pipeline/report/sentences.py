@@ -61,12 +61,10 @@ def reading(account: Account) -> str:
         return ""
     if account.reading.reading == "exclusive":
         return (
-            "The account's counts show that `delivered` leaves out opened emails: they are added here "
+            "The account's counts show that its delivered emails leave out opened ones, which are added here "
             "(exclusive counting)."
         )
-    return (
-        "The account's counts show that `delivered` includes opened emails (cumulative counting)."
-    )
+    return "The account's counts show that its delivered emails include opened ones (cumulative counting)."
 
 
 def undecided(account: Account) -> str:

@@ -169,7 +169,7 @@ def test_summary_describes_the_month(report: str, truth: DemoTruth):
     ]
     assert "Scanned until Wed 30 Sep 2026 23:59 UTC." in report
     assert "23 days are final, 7 still changing, no hour is lost." in report
-    assert "`delivered` includes opened emails (cumulative counting)." in page.text(report)
+    assert "its delivered emails include opened ones (cumulative counting)." in page.text(report)
 
 
 def test_only_the_planted_outage_is_marked(report: str, truth: DemoTruth):

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from pipeline.report.write import report
+from tests.end_to_end.conftest import Demo
 from tests.support import page
 from tests.support.factories import ACCOUNT, DAY, OTHER_ACCOUNT, record
 from tests.support.reports import on, published
@@ -76,6 +77,19 @@ def test_labels_are_below_their_bars(tab: Page):
     }""")
     assert len(places) > 5
     assert [label for label, _ in places] == [f"{bar + 3} Sep" for _, bar in places]
+
+
+def test_table_of_days_fits_the_page(chromium: Browser, demo: Demo):
+    """Also with a day that is known in part."""
+    opened = chromium.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto((demo.data / "report.html").as_uri())
+    opened.wait_for_selector("html[data-drawn-period='28']")
+    widths = opened.locator(".days:visible").evaluate_all(
+        "boxes => boxes.map(box => box.scrollWidth - box.clientWidth)"
+    )
+    opened.close()
+    assert len(widths) == 3
+    assert set(widths) == {0}
 
 
 def test_table_is_sorted_by_a_click(tab: Page):
