@@ -128,6 +128,23 @@ def test_day_with_lost_hours_is_a_cross_and_has_no_rate(tmp_path: Path):
     assert "✕20" in str(page.rows(page.specs(text)["coverage"], "text"))
 
 
+def test_outage_begun_before_a_period_is_lost_in_it(tmp_path: Path):
+    """One account was scanned before the 28 days and again at their end, the other on each of them."""
+    days = [DAY + timedelta(days=n) for n in range(34)]
+    scanned = {ACCOUNT: days, OTHER_ACCOUNT: [days[0], days[-1]]}
+    scans = [
+        on(day, record(n, created_at=midnight(day)), account_id=account)
+        for account, its_days in scanned.items()
+        for n, day in enumerate(its_days, start=1 if account == ACCOUNT else 100)
+    ]
+    accounts, _ = read_accounts(published(tmp_path, *scans))
+    periods = {one.account_id: one.periods["28"] for one in accounts}
+    assert periods[ACCOUNT]["lost_hours"] == 0
+    for account in (OTHER_ACCOUNT, ""):
+        assert periods[account]["lost_hours"] > 20 * 24
+        assert periods[account]["delivery_rate"] is None
+
+
 def test_days_without_operations_are_zeros_and_not_left_out(tmp_path: Path):
     later = DAY + timedelta(days=3)
     lake = published(tmp_path, on(DAY, record(1)), on(later, record(2, created_at=midnight(later))))
@@ -157,6 +174,13 @@ def test_operations_without_a_count_are_named_and_in_no_rate(tmp_path: Path):
     assert page.cards(text)["delivery_rate"][1:] == ["100.00%", "1 of 1 attempted"]
     assert page.cards(text)["operations"][1] == "2"
     assert "1 operation lacks a count that the rates need." in page.text(page.chosen(text))
+
+
+def test_worst_operations_may_lack_a_count(tmp_path: Path):
+    worst = record(2, stats={"total": 900, "failed": 800})
+    del worst["stats"]["undelivered"]
+    text = written(published(tmp_path, on(DAY, record(1), worst)))
+    assert [row[-2:] for row in page.table(text, "worst")] == [["\N{EN DASH}", "800"]]
 
 
 def test_change_is_shown_only_between_comparable_figures():

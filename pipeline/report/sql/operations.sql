@@ -23,7 +23,7 @@ known AS (
         opened,
         undelivered,
         failed,
-        undelivered + failed AS lost,
+        coalesce(undelivered, 0) + coalesce(failed, 0) AS lost,
         coalesce(has_reason, false) AS has_reason
     FROM operations
     LEFT JOIN reasons USING (account_id, operation_id)

@@ -1,7 +1,7 @@
 -- Grain: one row per period of the accounts together: the last days by their number, all days, the last settled
 -- week and the week before it.
 -- A period of days ends with $last_day and begins with the first hour in it that was scanned before its deadline,
--- by account. Nothing begins before the first operation or lost hour. A settled week is 7 consecutive days of final or closed hours. The week before it is included only
+-- or lost, by account. Nothing begins before the first operation or lost hour. A settled week is 7 consecutive days of final or closed hours. The week before it is included only
 -- if it is settled too.
 -- The two rates under exclusive counting are for an account whose reading is cumulative.
 -- Sums are over known hours. A rate over lost hours is NULL.
@@ -84,7 +84,7 @@ periods AS (
     WHERE weeks.is_settled
 ),
 begun AS (
-    SELECT period, first_day, last_day, account_id, min(slot) FILTER (is_known) AS first_hour
+    SELECT period, first_day, last_day, account_id, min(slot) FILTER (is_known OR is_lost) AS first_hour
     FROM periods
     JOIN slots ON created_date BETWEEN first_day AND last_day
     GROUP BY ALL
