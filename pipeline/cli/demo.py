@@ -105,7 +105,7 @@ def play(data: Path, *, per_day: float, with_dagster: bool) -> bool:
             _sync(lake, configured, publishing=True)
         known = [_known_to_api(one.usable_settings()) for one in configured]
     for account in emulated:
-        _show_rates(lake, account)
+        show_rates(lake, account)
     compared = [
         _equals_truth(lake, *one)
         for one in zip(emulated, emulated_worlds(per_day), known, strict=True)
@@ -250,7 +250,8 @@ def _operations(lake: Lake, account_id: str) -> pa.Table:
     return pa.concat_tables([parquet.read(part, OPERATIONS.arrow) for part in parts])
 
 
-def _show_rates(lake: Lake, account: EmulatedAccount) -> None:
+def show_rates(lake: Lake, account: EmulatedAccount) -> None:
+    """Print the rates of an account, day by day."""
     rows = ask(
         lake, f"FROM delivery_daily WHERE account_id = '{account.sid}' ORDER BY created_date"
     ).to_pylist()
@@ -266,8 +267,13 @@ def _show_rates(lake: Lake, account: EmulatedAccount) -> None:
     for row in rows:
         table.add_row(
             f"{row['created_date']:%a %m-%d}",
-            *(f"{row[name]:,}" for name in ("operations", "total", "rated_delivered")),
-            *(f"{row[name]:.2%}" for name in ("delivery_rate", "open_rate")),
-            *(f"{row[name]:.2%}" for name in ("undelivered_rate", "failure_rate")),
+            *(_shown(row[name], ",") for name in ("operations", "total", "rated_delivered")),
+            *(_shown(row[name], ".2%") for name in ("delivery_rate", "open_rate")),
+            *(_shown(row[name], ".2%") for name in ("undelivered_rate", "failure_rate")),
         )
     rendering.console().print(table)
+
+
+def _shown(figure: float | None, form: str) -> str:
+    """A figure; an en dash for NULL, as of a day without operations."""
+    return "\N{EN DASH}" if figure is None else format(figure, form)

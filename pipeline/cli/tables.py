@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import IO, Any, Final
+from dataclasses import dataclass, replace
+from typing import IO, Any, Final, Literal
 
 import duckdb
 from rich.cells import cell_len
@@ -25,8 +25,8 @@ reading, rates are a little above 1."""
 _SMALL, _LARGE = 0.001, 1e15
 """Floats between these are shown with four decimals."""
 
-_LAST_PART: Final = 1 / 3
-"""The last column is kept if it takes at most this part of the screen."""
+_SID: Final = re.compile(r"(?<![0-9A-Za-z])(AC[0-9a-f]{4})[0-9a-f]{24}([0-9a-f]{4})(?![0-9A-Za-z])")
+"""An account's SID: what is shown of it where the table does not fit."""
 
 _DOTS: Final = 4
 _WIDEST: Final = 1_000_000
@@ -61,7 +61,8 @@ def write_table(
     """Write a result as a table, with at most `max_rows` rows.
 
     If it is wider than the screen, a single row is shown with one column per line. Of several rows, columns
-    with the same value in each are named below the table, the widest first, and so are those that don't fit.
+    with the same value in each are named below the table, the widest first. If that is not enough, account
+    SIDs are shortened in the middle, and the last columns are named below the table.
 
     Args:
         result: the result.
@@ -72,22 +73,26 @@ def write_table(
     screen = rendering.console(file=stream)
     columns = _columns(result, max_rows)
     width = None if is_wide else screen.width
-    kept = _fitting(columns, width)
-    if len(kept) < len(columns) and len(columns[0].texts) == 1:
+    fit = _fitting(columns, width)
+    if fit < len(columns) and len(columns[0].texts) == 1:
         _write_record(columns, stream, is_wide=is_wide)
         return
     left_out: list[_Column] = []
     for column in sorted(columns, key=lambda one: -one.width):
-        if len(kept) < len(columns) and column.is_constant and len(columns) > 1:
+        if fit < len(columns) and column.is_constant and len(columns) > 1:
             left_out.append(column)
             columns = [one for one in columns if one is not column]
-            kept = _fitting(columns, width)
-    _print(_table(columns, kept), stream, is_wide=is_wide)
+            fit = _fitting(columns, width)
+    if fit < len(columns):
+        columns = [_with_short_sids(one) for one in columns]
+        fit = _fitting(columns, width)
+    _print(_table(columns, fit), stream, is_wide=is_wide)
     if left_out:
         same = ", ".join(f"{one.name} {_short(one.texts[0])}" for one in left_out)
         screen.print(f"the same in every row: {same}", style="dim")
-    if hidden := [one.name for place, one in enumerate(columns) if place not in kept]:
-        screen.print(f"{len(hidden)} columns do not fit: {', '.join(hidden)}", style="dim")
+    if hidden := [one.name for one in columns[fit:]]:
+        what = "1 column does" if len(hidden) == 1 else f"{len(hidden)} columns do"
+        screen.print(f"{what} not fit: {', '.join(hidden)}", style="dim")
     count, _ = result.shape
     if count > max_rows:
         screen.print(f"{count - max_rows:,} more rows: see --max-rows, or --format csv")
@@ -107,32 +112,30 @@ def _in_markdown(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", "<br>")
 
 
-def fitting(widths: Sequence[int], screen: int) -> list[int]:
-    """The places of the columns that a screen has room for: the first ones, and the last.
+def fitting(widths: Sequence[int], screen: int) -> int:
+    """How many columns a screen has room for, from the first on; at least 1.
 
     Args:
         widths: of the columns' texts.
         screen: the width of the screen. Each column takes 3 more, the table 1.
     """
-    if sum(widths) + 3 * len(widths) + 1 <= screen:
-        return list(range(len(widths)))
-    last = len(widths) - 1
-    left = screen - 1 - _DOTS
-    kept = []
-    if widths[last] <= screen * _LAST_PART and widths[0] + widths[last] + 6 <= left:
-        kept, left = [last], left - widths[last] - 3
-    for place, width in enumerate(widths[: last - len(kept) + 1]):
+    left = screen - 1
+    if sum(widths) + 3 * len(widths) <= left:
+        return len(widths)
+    left -= _DOTS
+    for place, width in enumerate(widths):
         left -= width + 3
-        if left < 0 and place > 0:
-            break
-        kept.append(place)
-    return sorted(kept)
+        if left < 0:
+            return max(place, 1)
+    return len(widths)
 
 
-def _fitting(columns: Sequence[_Column], screen: int | None) -> list[int]:
-    if screen is None:
-        return list(range(len(columns)))
-    return fitting([one.width for one in columns], screen)
+def _fitting(columns: Sequence[_Column], screen: int | None) -> int:
+    return len(columns) if screen is None else fitting([one.width for one in columns], screen)
+
+
+def _with_short_sids(column: _Column) -> _Column:
+    return replace(column, texts=[text and _SID.sub(r"\1…\2", text) for text in column.texts])
 
 
 def _columns(result: duckdb.DuckDBPyRelation, max_rows: int | None = None) -> list[_Column]:
@@ -163,22 +166,18 @@ def _shown(value: Any, *, is_rate: bool) -> str:
     return printable(text_of(value), keep="\n")
 
 
-def _table(columns: Sequence[_Column], kept: Sequence[int]) -> Table:
+def _table(columns: Sequence[_Column], fit: int) -> Table:
+    """A table of the first columns, as many as fit."""
     table = Table()
-    shown: list[_Column | None] = []
-    for place, before in zip(kept, [-1, *kept], strict=False):
-        shown += [None, columns[place]] if place - before > 1 else [columns[place]]
-    if kept[-1] < len(columns) - 1:
-        shown.append(None)
+    shown = columns[:fit]
     for column in shown:
-        if column is None:
-            table.add_column("…", justify="center")
-        else:
-            table.add_column(
-                column.name, justify="right" if column.is_number else "left", overflow="fold"
-            )
+        justify: Literal["left", "right"] = "right" if column.is_number else "left"
+        table.add_column(column.name, justify=justify, overflow="fold")
+    more = ["…"] if fit < len(columns) else []
+    for dots in more:
+        table.add_column(dots, justify="center")
     for row in range(len(columns[0].texts)):
-        table.add_row(*("…" if one is None else _cell(one.texts[row]) for one in shown))
+        table.add_row(*(_cell(one.texts[row]) for one in shown), *more)
     return table
 
 
