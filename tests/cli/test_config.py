@@ -36,7 +36,7 @@ def test_init_asks_and_writes_what_a_sync_uses(emulator: Emulator, tmp_path: Pat
         ("expected AC and 32", ""),
         ("Account SID", f"{emulator.options.account_sid}\r"),
         ("API key SID", "\r"),
-        ("Auth token", f"{token}\r"),
+        ("Auth token: ", f"{token}\r"),
         ("Folder of the archive", "archive\r"),
     ]
     address = ("--api-url", emulator.url)
