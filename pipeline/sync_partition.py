@@ -86,8 +86,7 @@ def sync_partition(
                 client, lake, settings, now, used=used, observer=observer, day=partition.day
             )
             runner.merge_landed(partition)
-    final = [partition] if partition in can_be_compacted(lake, now) else []
-    compacting = compact_days(lake, final)
+    compacting = compact_days(lake, [partition] if partition in can_be_compacted(lake, now) else [])
     after = lake.versions(partition)
     return PartitionReport(
         now,

@@ -19,6 +19,17 @@ class Counting(StrEnum):
     exclusive = "exclusive"
 
 
+_Port = Annotated[int, typer.Option(help="Port to serve on; 0 takes a free one.", metavar="PORT")]
+_PerDay = Annotated[
+    float, typer.Option(help="Operations per day, on average.", min=0, metavar="NUMBER")
+]
+_Counting = Annotated[
+    Counting,
+    typer.Option(
+        metavar="COUNTING",
+        help="cumulative or exclusive: whether `delivered` includes opened emails (cumulative).",
+    ),
+]
 _Accounts = Annotated[
     list[str] | None,
     typer.Option(
@@ -56,28 +67,18 @@ _Outage = Annotated[
 
 
 def emulate(
-    port: Annotated[
-        int, typer.Option(help="Port to serve on; 0 takes a free one.", metavar="PORT")
-    ] = 8790,
+    port: _Port = 8790,
     host: Annotated[str, typer.Option(help="Address to bind.", metavar="ADDRESS")] = "127.0.0.1",
     allow_remote: Annotated[
         bool, typer.Option(help="Allow an address that other machines can reach.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the operations.", metavar="NUMBER")] = 1,
-    per_day: Annotated[
-        float, typer.Option(help="Operations per day, on average.", min=0, metavar="NUMBER")
-    ] = 400,
+    per_day: _PerDay = 400,
     account: _Accounts = None,
     start: _Start = None,
     now: _Now = None,
     rate: _Rate = 1.0,
-    counting: Annotated[
-        Counting,
-        typer.Option(
-            metavar="COUNTING",
-            help="cumulative or exclusive: whether `delivered` includes opened emails (cumulative).",
-        ),
-    ] = Counting.cumulative,
+    counting: _Counting = Counting.cumulative,
     faults: Annotated[
         str, typer.Option(help="Faults to inject, as 429=0.05,reset=0.01,seed=7.", metavar="FAULTS")
     ] = "",
