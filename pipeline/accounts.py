@@ -26,12 +26,13 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.environment import given_variables
 from pipeline.errors import SettingsError, UsageError
 from pipeline.lake.accounts import note_accounts, read_accounts
 from pipeline.lake.layout import Lake
 from pipeline.model.values import ACCOUNT_SID, KEY_SID, usable_sid, usable_url
 from pipeline.oserrors import explain
-from pipeline.settings import Settings, given_variables
+from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -1,14 +1,14 @@
-"""Settings from the environment or a ``.env`` file. No other module reads either.
+"""Settings from the environment or a ``.env`` file. Only this module and `environment` read either.
 
 Secrets are `SecretStr` (R11): no message, repr or dump shows them, and errors describe a malformed
 value without quoting it.
 """
 
 import difflib
-import logging
 from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
@@ -23,13 +23,17 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.environment import (
+    ENV_FILE,
+    PREFIX,
+    RENAMED,
+    given_by_source,
+    given_variables,
+    readable_env_file,
+    warn_of_names,
+)
 from pipeline.errors import SettingsError
 from pipeline.model.values import (
     ACCOUNT_SID,
@@ -47,22 +51,19 @@ from pipeline.model.values import (
     usable_url,
 )
 from pipeline.model.windows import FINAL_LATEST, FINAL_WITHIN, RETENTION
-from pipeline.oserrors import explain
 
-log = logging.getLogger(__name__)
+__all__ = [
+    "ENV_FILE",
+    "RENAMED",
+    "ArchiveSettings",
+    "Settings",
+    "given_by_source",
+    "given_variables",
+    "readable_env_file",
+    "settings_table",
+]
 
-ENV_FILE: Final = ".env"
-_PREFIX: Final = "EMAIL_ARCHIVE_"
 _ADVICE: Final = "Set it in the environment or in a .env file in the folder where you run this."
-
-RENAMED: Final = {
-    "EMAIL_ARCHIVE_LOOKUP_SECONDS": "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
-    "EMAIL_ARCHIVE_MAX_ANSWER_BYTES": "EMAIL_ARCHIVE_MAX_RESPONSE_BYTES",
-    "EMAIL_ARCHIVE_OPERATION_ERRORS": "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS",
-    "EMAIL_ARCHIVE_REFRESH": "EMAIL_ARCHIVE_REFRESH_INTERVALS",
-    "EMAIL_ARCHIVE_RETRY_SECONDS": "EMAIL_ARCHIVE_RETRY_MAX_WAIT",
-}
-"""Old and new names of variables. The old names are accepted, with a warning."""
 
 
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
@@ -85,7 +86,7 @@ class ArchiveSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_file=ENV_FILE,
         env_ignore_empty=True,
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
@@ -167,7 +168,8 @@ class ArchiveSettings(BaseSettings):
                 expected and what to do, without any value of a secret.
         """
         file = readable_env_file()
-        _check_names(name for given in given_by_source(file).values() for name in given)
+        given = given_by_source(file).values()
+        warn_of_names(chain(*given), Settings.variables().values())
         try:
             return cls(_env_file=file, **overrides)
         except ValidationError as error:
@@ -196,56 +198,10 @@ class ArchiveSettings(BaseSettings):
         names = {}
         for name, field in cls.model_fields.items():
             alias = field.validation_alias
-            names[name] = f"{_PREFIX}{name.upper()}"
+            names[name] = f"{PREFIX}{name.upper()}"
             if isinstance(alias, AliasChoices):
                 names[name] = str(alias.choices[0])
         return names
-
-
-def given_variables() -> dict[str, str]:
-    """The variables of the environment and of the `.env` file, by their names in capitals."""
-    environment, in_file = given_by_source(readable_env_file()).values()
-    return in_file | environment
-
-
-def given_by_source(file: str | None) -> dict[str, dict[str, str]]:
-    """The variables that are set, in capitals: those of the environment, which wins, and of `.env`."""
-    sources = {
-        "environment": EnvSettingsSource(ArchiveSettings).env_vars,
-        ENV_FILE: DotEnvSettingsSource(ArchiveSettings, env_file=file).env_vars if file else {},
-    }
-    return {
-        source: {name.upper(): value for name, value in given.items() if value}
-        for source, given in sources.items()
-    }
-
-
-def readable_env_file() -> str | None:
-    """The `.env` file of this folder; None, with a warning, if it can't be read."""
-    try:
-        path = Path.cwd() / ENV_FILE
-        if path.is_file():  # and no pipe, which can be read once
-            path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        log.warning("%s is ignored: expected text in UTF-8", path)
-    except OSError as error:
-        log.warning("%s is ignored: %s", ENV_FILE, explain(error))
-    else:
-        return ENV_FILE
-    return None
-
-
-def _check_names(names: Iterable[str]) -> None:
-    """Warn of renamed and of unknown variables."""
-    known = _without_prefix(Settings.variables().values())
-    given = {name.upper() for name in names}
-    for old in sorted(given & RENAMED.keys()):
-        log.warning("%s is deprecated: use %s", old, RENAMED[old])
-    for name in sorted(_without_prefix(given - RENAMED.keys()) - known):
-        # Compared without the prefix, which makes all names alike.
-        likely = difflib.get_close_matches(name, known, n=1)
-        hint = f"; is {_PREFIX}{likely[0]} meant?" if likely else ""
-        log.warning("%s%s is not a setting and is ignored%s", _PREFIX, name, hint)
 
 
 def _require_fields(settings: type[ArchiveSettings], names: Iterable[str]) -> None:
@@ -265,11 +221,7 @@ def _require_fields(settings: type[ArchiveSettings], names: Iterable[str]) -> No
 
 
 def _field_name(variable: str) -> str:
-    return variable.removeprefix(_PREFIX).lower()
-
-
-def _without_prefix(names: Iterable[str]) -> set[str]:
-    return {name.removeprefix(_PREFIX) for name in names if name.startswith(_PREFIX)}
+    return variable.removeprefix(PREFIX).lower()
 
 
 class Settings(ArchiveSettings):
@@ -360,8 +312,7 @@ class Settings(ArchiveSettings):
         "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
         60.0,
         gt=0,
-        description="Seconds that one sync may spend on lookups by id, after it has published its scans; the "
-        "rest stays due.",
+        description="Seconds that one sync may spend on lookups by id; the rest stays due.",
     )
     fetch_operation_errors: bool = _variable(
         "EMAIL_ARCHIVE_FETCH_OPERATION_ERRORS",

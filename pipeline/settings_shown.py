@@ -6,7 +6,8 @@ from typing import Final
 
 from pydantic import SecretStr, ValidationError
 
-from pipeline.settings import RENAMED, Settings, given_by_source, readable_env_file
+from pipeline.environment import RENAMED, given_by_source, readable_env_file
+from pipeline.settings import Settings
 
 MASK: Final = "********"
 _MALFORMED: Final = "malformed, not shown"

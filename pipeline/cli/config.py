@@ -65,7 +65,8 @@ def init(
     Example: email-archive init --sid AC0123456789abcdef0123456789abcdef
     """
     prepare()
-    from pipeline.settings import ENV_FILE, Settings
+    from pipeline.environment import ENV_FILE
+    from pipeline.settings import Settings
 
     file = Path(ENV_FILE)
     _refuse_several()
@@ -136,7 +137,7 @@ def show(as_json: JsonOption = False) -> None:
 def _refuse_several() -> None:
     """Raise UsageError if the accounts are those of a TOML file: a `.env` of one account would be ignored."""
     from pipeline.accounts import CONFIG_FILE
-    from pipeline.settings import given_variables
+    from pipeline.environment import given_variables
 
     file = given_variables().get("EMAIL_ARCHIVE_CONFIG", CONFIG_FILE)
     if os.path.lexists(file):
@@ -240,7 +241,8 @@ def _write(file: Path, text: str) -> None:
 
 def _warn_of_environment(written: "Settings") -> None:
     """Say which variables of the environment win over what was written."""
-    from pipeline.settings import Settings, given_by_source
+    from pipeline.environment import given_by_source
+    from pipeline.settings import Settings
 
     found: Any = Settings.load()
     environment = given_by_source(None)["environment"]

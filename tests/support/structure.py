@@ -12,7 +12,16 @@ MODULES = sorted(
 
 # From the bottom up: a package imports from those below it, and from no other.
 LEVELS = [
-    {"errors", "extras", "interruption", "oserrors", "process", "terminal", "version"},
+    {
+        "environment",
+        "errors",
+        "extras",
+        "interruption",
+        "oserrors",
+        "process",
+        "terminal",
+        "version",
+    },
     {"model"},
     {"settings"},
     {"lake", "twilio", "emulator"},
