@@ -20,7 +20,7 @@ class Figure:
         texts: the text alternative by period: what the chart shows, in sentences. A chart that has the same
             data in all periods has one text, of the first chosen one.
         chart: the chart, whose data have names.
-        data: the rows by their names; of all days in a chart over time.
+        data: the rows by their names; the page's script makes those of the chosen days.
         note: how to read it; may be empty.
     """
 
@@ -86,10 +86,7 @@ def _figures(account: Account) -> Iterator[Figure]:
 
 
 def _over_time(account: Account) -> Iterator[Figure]:
-    data = {
-        series.SERIES: series.series_rows(account.series("all")),
-        series.UNUSUAL: series.unusual_rows(account.anomalies),
-    }
+    data = {series.UNUSUAL: series.unusual_rows(account.anomalies)}
     volumes = {period: sentences.volume(account, period) for period in PERIODS}
     yield Figure("volume", "Emails", volumes, series.volume(), data)
     for name, title in RATE_NAMES.items():

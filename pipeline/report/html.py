@@ -165,9 +165,7 @@ def _block(account: Account, period: str, shown: Sequence[Account]) -> dict[str,
 
 def _data(account: Account, drawn: Sequence[Figure]) -> dict[str, Any]:
     """What the page's script draws: charts, the rows of each by their names, and those of days and weeks."""
-    charts = {
-        name: rows for figure in drawn for name, rows in figure.data.items() if name != "series"
-    }
+    charts = {name: rows for figure in drawn for name, rows in figure.data.items()}
     periods = {
         name: [
             row | {"period": f"{row['period']}", "known": formats.how_known(row)} for row in rows

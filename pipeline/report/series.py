@@ -11,7 +11,7 @@ from typing import Any, Final
 import altair as alt
 
 from pipeline.report.charts import COUNTS, CROSS, Chart, sized, tooltip, y_of
-from pipeline.report.formats import RATE_NAMES, how_known
+from pipeline.report.formats import RATE_NAMES
 from pipeline.report.rows import Rows
 
 SERIES: Final = "series"
@@ -29,16 +29,6 @@ _NAME: Final = (
 _LABEL: Final = (
     f"utcFormat(datum.value, domain('x')[1] - domain('x')[0] > {300 * _DAY} ? '%b %Y' : '%-d %b')"
 )
-
-
-def series_rows(series: Rows) -> Rows:
-    """The rows of `SERIES`."""
-    names = ("period", "days", "completeness", "operations", "emails", *RATE_NAMES)
-    return [
-        {name: row[name] for name in names}
-        | {"period": f"{row['period']}", "known": how_known(row)}
-        for row in series
-    ]
 
 
 def unusual_rows(anomalies: Rows) -> Rows:

@@ -32,7 +32,6 @@ days AS (
 sums AS (
     SELECT
         day AS period,
-        1 AS days,
         $states[max(list_position($states, known))] AS completeness,
         24 * count(*) AS hours,
         24 * count(*) - sum(unarchived)::BIGINT AS archived_hours,

@@ -3,7 +3,6 @@
 WITH sums AS (
     SELECT
         week AS period,
-        7 AS days,
         $states[max(list_position($states, completeness))] AS completeness,
         168 * count(*) AS hours,
         168 * count(*) - sum(before_archive_slots)::BIGINT AS archived_hours,
