@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from pipeline.errors import UsageError
 from pipeline.extract.api_clock import api_time, machine_time, scans_of_the_future
-from pipeline.extract.lookup import LOOKUPS_AT_ONCE
+from pipeline.extract.lookup import LOOKUPS_PER_BATCH
 from pipeline.extract.planner import RefreshPolicy, left_over, plan_due
 from pipeline.extraction import due_lookups_of, extract, look_up_due
 from pipeline.lake.accounts import partitions_merged_by
@@ -146,7 +146,7 @@ class _Sync:
         extraction, merged_meanwhile = self._scan(planned.windows)
         merging += merged_meanwhile + self._merge()
         derived = Derivation()
-        if len(due_lookups_of(self.lake, self.settings, self.now)) > LOOKUPS_AT_ONCE:
+        if len(due_lookups_of(self.lake, self.settings, self.now)) > LOOKUPS_PER_BATCH:
             # They may take minutes. What was listed is published before them.
             derived = self._publish()
         lookups = look_up_due(

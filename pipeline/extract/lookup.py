@@ -31,7 +31,7 @@ from pipeline.twilio.errors import (
 
 log = logging.getLogger(__name__)
 
-LOOKUPS_AT_ONCE: Final = 200
+LOOKUPS_PER_BATCH: Final = 200
 """Lookups per landed batch: few enough to lose little when the process dies."""
 
 _MAX_FAILURES: Final = 3
@@ -81,11 +81,12 @@ def look_up(
     worker = _LookupWorker(client, now, is_time_up)
     lookups = list(pending)
     with workers(concurrency, "lookup") as pool:
-        for first in range(0, len(lookups), LOOKUPS_AT_ONCE):
+        for first in range(0, len(lookups), LOOKUPS_PER_BATCH):
             if is_time_up():
                 break
             outcomes = [
-                pool.submit(worker.look_up, one) for one in lookups[first : first + LOOKUPS_AT_ONCE]
+                pool.submit(worker.look_up, one)
+                for one in lookups[first : first + LOOKUPS_PER_BATCH]
             ]
             done = [one for outcome in outcomes if (one := outcome.result()) is not None]
             yield from (FailedLookup(one.pending, one.error) for one in done if one.error)
