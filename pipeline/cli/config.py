@@ -78,7 +78,7 @@ def init(
     settings = Settings.load(
         **{field: value for field, value in fields.items() if value or field in credentials}
     )
-    old = file.read_text(encoding="utf-8") if file.is_file() else ""
+    old = _content(file)
     if not force and any(_name(line) in given for line in old.splitlines()):
         _ask_to_replace(file)
     request_once(settings)
@@ -200,6 +200,16 @@ def _secret_in(file: str) -> str:
         return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         msg = f"--secret-file {file} can't be read"
+        raise UsageError(msg) from None
+
+
+def _content(file: Path) -> str:
+    if not file.is_file():
+        return ""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        msg = f"expected text in UTF-8 in {file}, whose other lines stay: convert it first"
         raise UsageError(msg) from None
 
 

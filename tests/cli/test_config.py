@@ -107,6 +107,15 @@ def test_init_writes_nothing_if_the_account_does_not_work(emulator: Emulator, tm
     assert "add an [[accounts]] entry to it" in done.stderr
 
 
+def test_init_refuses_a_file_in_another_encoding(emulator: Emulator, tmp_path: Path):
+    (tmp_path / "token").write_text(emulator.options.auth_token)
+    (tmp_path / ".env").write_bytes(b"NAME=caf\xe9\n")
+    done = run("init", *options(emulator), "--secret-file", "token", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "expected text in UTF-8 in .env" in done.stderr
+    assert (tmp_path / ".env").read_bytes() == b"NAME=caf\xe9\n"
+
+
 def test_init_warns_of_a_variable_winning_over_the_file(emulator: Emulator, tmp_path: Path):
     (tmp_path / "token").write_text(emulator.options.auth_token)
     other = {"TWILIO_ACCOUNT_SID": SID, "EMAIL_ARCHIVE_TRUST_CLOCK": "true"}
