@@ -110,5 +110,6 @@ def _reasons(failures: Rows) -> Rows:
         )
         one["operations"] += row["operations"]
         one["occurrences"] += row["occurrences"]
-        one["messages"] = max(one["messages"], row["messages"])
+        differ = row["message"] != one["message"]
+        one["messages"] = max(one["messages"], row["messages"], 2 if differ else 1)
     return sorted(found.values(), key=lambda one: (-one["operations"], one["code"], one["reason"]))
