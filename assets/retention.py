@@ -68,8 +68,9 @@ def delete_runs(
                     )
                 )
     for run_id in old:
-        instance.delete_run(run_id)
+        # First, since a run that is deleted already is not found again.
         instance.compute_log_manager.delete_logs(prefix=[run_id])
+        instance.delete_run(run_id)
     return len(old)
 
 
