@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.cli import rendering
 from pipeline.model.windows import SLOT
-from pipeline.quality.status import AccountStatus, ArchiveStatus, SlotStatus
+from pipeline.quality.status import SUMMED, AccountStatus, ArchiveStatus, SlotStatus
 from pipeline.terminal import printable
 
 _CELLS: Final = {
@@ -44,7 +44,7 @@ def write_status(found: ArchiveStatus) -> None:
     if len(found.accounts) > 1:
         console.print()
         console.print(f"{len(found.accounts):,} accounts", style="bold")
-        console.print(_grid(_total(found)))
+        console.print(_grid(_counts(found.total())))
     for account in found.accounts:
         console.print()
         _write_account(console, account)
@@ -103,19 +103,12 @@ def _title(account: AccountStatus) -> str:
     return f"{title}, retired at {account.retired_at:%Y-%m-%d}" if account.retired_at else title
 
 
-def _total(found: ArchiveStatus) -> dict[str, str]:
-    return _counts(found.total())
-
-
 def _figures(account: AccountStatus) -> dict[str, str]:
     last_scan = f"{account.last_scan_at:%Y-%m-%d %H:%M:%S} UTC" if account.last_scan_at else "never"
     between = f", from {account.first_day} to {account.last_day}" if account.first_day else ""
-    counts = _counts({name: getattr(account, name) for name in _COUNTED})
+    counts = _counts({name: getattr(account, name) for name in SUMMED})
     scans = f"{counts['scans']}, the last at {last_scan}"
     return {"days": f"{account.days:,}{between}"} | counts | {"scans": scans}
-
-
-_COUNTED: Final = ("operations", "states", "rejects", "scans", "bytes", "waiting", "gaps")
 
 
 def _counts(counts: dict[str, Any]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,9 @@ from pipeline.outputs.views import ask_lake, read_without_damaged
 from pipeline.quality.anomalies import Anomaly, latest_anomalies
 from pipeline.quality.checks import is_unsynced
 from pipeline.quality.unsynced import unsynced_warnings
+
+SUMMED: Final = ("operations", "states", "rejects", "scans", "bytes", "waiting", "gaps")
+"""The figures of accounts that can be added up."""
 
 _T = TypeVar("_T")
 
@@ -135,8 +138,7 @@ class ArchiveStatus:
 
     def total(self) -> dict[str, int]:
         """Sums over the accounts, by the names of their figures."""
-        names = ("operations", "states", "rejects", "scans", "bytes", "waiting", "gaps")
-        return {name: sum(getattr(one, name) for one in self.accounts) for name in names}
+        return {name: sum(getattr(one, name) for one in self.accounts) for name in SUMMED}
 
     def as_json(self) -> dict[str, object]:
         """The figures, ready for JSON: days and times as ISO 8601, UTC."""

@@ -25,18 +25,24 @@ def unsynced_warnings(accounts: Sequence["AccountStatus"], now: datetime) -> tup
     never = [one for one in late if one.last_scan_at is None]
     found = []
     if stopped:
-        who = "This archive" if len(stopped) == len(active) else _names(stopped)
-        found.append(f"{who} {_loss(stopped, now)}; {_advice(stopped)}.")
+        is_whole = len(stopped) == len(active)
+        is_one = is_whole or len(stopped) == 1
+        who = "This archive" if is_whole else _names(stopped)
+        verb = (
+            "was last synced at" if is_one else "are not synced any more, the first of them since"
+        )
+        found.append(f"{who} {verb} {_loss(stopped, now)}; {_advice(stopped)}.")
     if never:
         keeps = f"the API keeps operations for {RETENTION.days} days, what is older is lost"
-        found.append(f"{_names(never)} was never synced: {keeps}; {_advice(never)}.")
+        was = "was" if len(never) == 1 else "were"
+        found.append(f"{_names(never)} {was} never synced: {keeps}; {_advice(never)}.")
     return tuple(found)
 
 
 def _loss(stopped: Sequence["AccountStatus"], now: datetime) -> str:
     """Since when nobody syncs, and what is lost since."""
     since = min(one.last_scan_at for one in stopped if one.last_scan_at is not None)
-    text = f"was last synced at {since:%Y-%m-%d %H:%M} UTC, {_duration(now, since)} ago"
+    text = f"{since:%Y-%m-%d %H:%M} UTC, {_duration(now, since)} ago"
     lost = [slot.slot for one in stopped for slot in one.lost]
     if lost:
         created = (

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -147,6 +148,18 @@ def test_status_begins_with_what_nobody_syncs_any_more(archive: Path):
     as_json = run("status", "--json", "--at", "2026-12-01T09:30", cwd=archive, **data)
     (warning,) = json.loads(as_json.stdout)["warnings"]
     assert "(705 hours, and another one every hour)" in warning
+
+
+def test_status_names_several_unsynced_accounts_in_the_plural(archive: Path, tmp_path: Path):
+    data = tmp_path / "data"
+    shutil.copytree(archive / "data", data)
+    shutil.rmtree(data / "coverage" / f"account_id={SIDS['other']}")
+    shutil.rmtree(data / "slot_coverage" / f"account_id={SIDS['other']}")
+    stopped, never = status(Lake(data), NOW + timedelta(hours=25)).warnings
+    assert stopped.startswith(
+        "good, third are not synced any more, the first of them since 2026-11-14 15:00 UTC, 25 hours ago"
+    )
+    assert never.startswith("other was never synced: ")
 
 
 def test_status_has_totals_and_a_section_per_account(archive: Path):
