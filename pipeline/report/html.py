@@ -25,17 +25,8 @@ from pipeline.report.rows import CHOSEN, PERIODS, Row, Rows
 _SNIPPET: Final = "window.drawChart = vegaEmbed;"
 
 _EMBEDDED: Final = (
-    *(
-        "period",
-        "completeness",
-        "known",
-        "operations",
-        "emails",
-        "attempted",
-        "delivered",
-        "opened",
-    ),
-    *("undelivered", "failed", "canceled"),
+    *("period", "completeness", "known", "operations", "emails", "attempted"),
+    *("delivered", "opened", "undelivered", "failed", "canceled"),
 )
 """Columns of the days and weeks that the page's script has; it divides the rates itself."""
 
