@@ -228,7 +228,10 @@ def verify(
 
     def work(one: "Account") -> "Verification":
         shown = observer("" if is_alone else one.name)
-        return compare(one.usable_settings(), start=since, end=until, observer=shown)
+        try:
+            return compare(one.usable_settings(), start=since, end=until, observer=shown)
+        finally:
+            shown.ended()
 
     with observing() as observer:
         outcomes = list(side_by_side(accounts, work))
