@@ -1,7 +1,8 @@
 -- Grain: that of the table `summed`.
--- Adds the rates of a delivery table, under the account's reading of the counts (see the table counting). Rates are sums over sums, NULL if the denominator is 0 or if a slot of the period is lost; the
--- sums are there even then. Under the exclusive reading an opened email is no longer counted as delivered, so the
--- two are added. rated_delivered is under the account's reading too, so that sums over periods divide as here.
+-- Adds the rates of a delivery table, under the account's reading of the counts (see the table counting). Rates are
+-- sums over sums, NULL if the denominator is 0 or if a slot of the period is lost; the sums are there even then. Under
+-- the exclusive reading an opened email is no longer counted as delivered, so the two are added. rated_delivered is
+-- under the account's reading too, so that sums over periods divide as here.
 WITH read_as AS (
     SELECT
         summed.* REPLACE (

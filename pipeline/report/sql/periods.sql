@@ -1,8 +1,8 @@
 -- Grain: one row per period of the accounts together: the last days by their number, all days, the last settled
 -- week and the week before it.
 -- A period of days ends with $last_day and begins with the first hour in it that was scanned before its deadline,
--- or lost, by account. Nothing begins before the first operation or lost hour. A settled week is 7 consecutive days of final or closed hours. The week before it is included only
--- if it is settled too.
+-- or lost, by account. Nothing begins before the first operation or lost hour. A settled week is 7 consecutive days of
+-- final or closed hours. The week before it is included only if it is settled too.
 -- The two rates under exclusive counting are for an account whose reading is cumulative.
 -- Sums are over known hours. A rate over lost hours is NULL.
 WITH begins AS (
