@@ -54,7 +54,7 @@ class AccountStatus:
     Attributes:
         account_id: the account.
         name: its name in the configuration; its SID without one.
-        retired_at: since when it is synced no more; None if it is active. Nothing of a retired account is
+        retired_at: when it was retired; None if it is active. Nothing of a retired account is
             at risk or newly lost.
         unsynced: whether it is active and was not scanned for a day.
         first_day: the oldest UTC day that has a table; None if none has.
@@ -133,7 +133,7 @@ class ArchiveStatus:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about active accounts that nobody syncs any more."""
+        """Sentences about active accounts that are not synced any more."""
         return unsynced_warnings(self.accounts, self.now)
 
     def total(self) -> dict[str, int]:

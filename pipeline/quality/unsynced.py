@@ -40,7 +40,7 @@ def unsynced_warnings(accounts: Sequence["AccountStatus"], now: datetime) -> tup
 
 
 def _loss(stopped: Sequence["AccountStatus"], now: datetime) -> str:
-    """Since when nobody syncs, and what is lost since."""
+    """The time of the last sync, and what is lost since."""
     since = min(one.last_scan_at for one in stopped if one.last_scan_at is not None)
     text = f"{since:%Y-%m-%d %H:%M} UTC, {_duration(now, since)} ago"
     lost = [slot.slot for one in stopped for slot in one.lost]

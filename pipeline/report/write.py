@@ -109,8 +109,7 @@ def _file_name(lake: Lake, accounts: Collection[str]) -> str:
 def draw(lake: Lake, *, accounts: Collection[str] = ()) -> Drawn:
     """Make the report of the published warehouse without writing it.
 
-    It has aggregates alone: less than 1 MB per account (`data` has the limits) and 0.9 MB of script. The
-    same warehouse gives the same page.
+    It has aggregates alone, with the limits of `data`. The same warehouse gives the same page.
 
     Args:
         lake: the archive.
