@@ -69,6 +69,7 @@ class Account:
         behind: of all together, the names of the other accounts that were not scanned for a day.
         reading: the reading of the counts that the rates use; None if there is none.
         anomalies: unusual rates.
+        anomalies_of_accounts: of all together, the unusual rates of each, with its name in `account`.
         judged_days: by rate, the number of days with an expected range.
         curve: bounds of what was delivered and opened, by age.
         weekday_hour: 168 rows.
@@ -91,6 +92,7 @@ class Account:
     behind: Sequence[str] = ()
     reading: Reading | None = None
     anomalies: Rows = field(default_factory=list)
+    anomalies_of_accounts: Rows = field(default_factory=list)
     judged_days: Mapping[str, int] = field(default_factory=dict)
     curve: Rows = field(default_factory=list)
     weekday_hour: Rows = field(default_factory=list)
@@ -207,6 +209,7 @@ def _total(
     connection: duckdb.DuckDBPyConnection, found: Rows, newest: datetime | None, bands: Bands
 ) -> Account:
     """All accounts together: what can be added up."""
+    names = {row["account_id"]: row["name"] for row in found}
     return Account(
         account_id="",
         name=ALL_ACCOUNTS,
@@ -220,7 +223,11 @@ def _total(
             for row in found
             if not row["is_retired"] and _is_behind(row["as_of"], newest)
         ],
-        **_sums(connection, [row["account_id"] for row in found], newest, bands),
+        anomalies_of_accounts=[
+            row | {"account": names[row["account_id"]]}
+            for row in query(connection, "anomalies", accounts=[*names])
+        ],
+        **_sums(connection, [*names], newest, bands),
     )
 
 
@@ -243,7 +250,7 @@ def _account(
         newest=newest,
         **_sums(connection, [account], newest, bands),
         reading=next((one for one in _readings(connection) if one.account_id == account), None),
-        anomalies=query(connection, "anomalies", account=account),
+        anomalies=query(connection, "anomalies", accounts=[account]),
         judged_days={
             one["rate"]: one["days"] for one in query(connection, "judged_days", **judged)
         },

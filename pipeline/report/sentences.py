@@ -18,6 +18,8 @@ _FULL_WEEKDAYS: Final = (
     *("Friday", "Saturday", "Sunday"),
 )
 _MOST: Final = 0.5
+_NARROW: Final = 0.05
+_UNUSUAL_OF_ACCOUNTS: Final = 5
 
 
 def scanned_until(account: Account) -> str:
@@ -37,7 +39,11 @@ def summary(account: Account, period: str) -> list[str]:
     """A period in a few sentences."""
     return [
         *([_recent(account.periods[period])] if period in account.periods else []),
-        *([unusual(account, period)] if account.account_id else []),
+        *(
+            [unusual(account, period)]
+            if account.account_id
+            else _unusual_of_accounts(account, period)
+        ),
     ]
 
 
@@ -124,6 +130,24 @@ def unusual(account: Account, period: str) -> str:
         f"{named(rows[0]['created_date'])}: {_rates(rows)}" for rows in days[:_NAMED_DAYS]
     )
     return f"{count}. {shown}{'; and earlier ones' if len(days) > _NAMED_DAYS else ''}."
+
+
+def _unusual_of_accounts(total: Account, period: str) -> list[str]:
+    """A line for each unusual day of an account, the newest first."""
+    first = total.first_of(period)
+    days = [
+        list(rows)
+        for _, rows in groupby(
+            (one for one in total.anomalies_of_accounts if one["created_date"] >= first),
+            lambda one: (one["created_date"], one["account_id"]),
+        )
+    ]
+    lines = [
+        f"Unusual for {rows[0]['account']}: {named(rows[0]['created_date'])}, {_rates(rows)}."
+        for rows in days[:_UNUSUAL_OF_ACCOUNTS]
+    ]
+    more = len(days) - len(lines)
+    return [*lines, f"And {many(more, 'more unusual day')}."] if more else lines
 
 
 def _anomalies(account: Account, period: str) -> Rows:
@@ -241,8 +265,8 @@ def listed(account: Account, period: str) -> str:
 
 
 def curve(ages: Rows) -> str:
-    """Text of the delivery curves, with their bounds."""
-    first = next((row for row in ages if row["delivered_at_least"] >= _MOST), ages[-1])
+    """Text of the delivery curves, at the first age of which much is known, and the last."""
+    first = next((row for row in ages if _is_narrow(row)), ages[-1])
     last = ages[-1]
     later = "" if first is last else f", at least {{}} within {last['age']}"
     return (
@@ -251,6 +275,12 @@ def curve(ages: Rows) -> str:
         f"{later.format(percent(last['delivered_at_least']))}. Opened: {_bounds(first, 'opened')} within "
         f"{first['age']}{later.format(percent(last['opened_at_least']))}."
     )
+
+
+def _is_narrow(age: Row) -> bool:
+    """Whether the share delivered by this age is most of the emails, and known within 5 points."""
+    least, most = age["delivered_at_least"], age["delivered_at_most"]
+    return most is not None and least >= _MOST and most - least <= _NARROW
 
 
 def _bounds(age: Row, what: str) -> str:

@@ -176,3 +176,22 @@ def test_curve_without_upper_bound_shows_none(tmp_path: Path):
     every = [row | unbounded for row in account.curve]
     told = page.alternatives(rendered(replace(account, curve=every)))["delivery_curve"][1]
     assert "at most" not in told
+
+
+def test_curve_sentence_names_an_age_that_is_known_well(tmp_path: Path):
+    """A wide range says little: the first narrow one is told, otherwise the last age."""
+    (account,), _ = read_accounts(seen_at(tmp_path, timedelta(0), timedelta(minutes=2), (50, 150)))
+
+    def told(*ranges: tuple[float, float]) -> str:
+        ages = [
+            row | {"delivered_at_least": low, "delivered_at_most": high}
+            for row, (low, high) in zip(account.curve[-3:], [*ranges, (0.96, None)], strict=True)
+        ]
+        text = rendered(replace(account, curve=ages))
+        return page.alternatives(text)["delivery_curve"][1].partition(" of ")[0]
+
+    names = [row["age"] for row in account.curve[-3:]]
+    assert told((0.58, 0.96), (0.93, 0.95)) == (
+        f"Within {names[1]}, at least 93.00% and at most 95.00%"
+    )
+    assert told((0.58, 0.96), (0.8, 0.96)) == f"Within {names[2]}, at least 96.00%"

@@ -65,6 +65,54 @@ def test_total_is_on_top_and_accounts_have_names(tmp_path: Path):
     assert "curve" not in page.chosen(text).partition('id="account-2"')[0].partition("<main>")[2]
 
 
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of an account with 7 bad days after 15 good ones, and of one that begins on the last."""
+    days = [DAY + timedelta(days=n) for n in range(22)]
+    undelivered = [20] * 15 + [900] * 7
+    scans = [
+        on(
+            day,
+            record(
+                n, created_at=midnight(day), stats={"total": 1000, "undelivered": undelivered[n]}
+            ),
+            observed_at=midnight(day) + WEEK - HOUR,
+            account_id=ACCOUNT,
+        )
+        for n, day in enumerate(days)
+    ]
+    young = record(50, created_at=midnight(days[-1]))
+    seen = midnight(days[-1]) + WEEK - HOUR
+    scans.append(on(days[-1], young, observed_at=seen, account_id=OTHER_ACCOUNT))
+    lake = published(tmp_path_factory.mktemp("unusual"), *scans)
+    note_accounts(lake, dict.fromkeys((ACCOUNT, OTHER_ACCOUNT), True), NAMES, NOON)
+    return written(lake)
+
+
+def section(text: str, name: str) -> str:
+    return next(
+        one for one in text.split("<section ") if re.search(f'class="account[^>]*>{name}<', one)
+    )
+
+
+def test_total_names_the_unusual_days_of_each_account(unusual: str):
+    shown = page.chosen(section(unusual, "All accounts"))
+    lines = page.text(shown.partition('<div class="summary">')[2].partition("</div>")[0]).split(
+        "\n"
+    )
+    assert len(lines) == 1 + 5 + 1
+    last = DAY + timedelta(days=21)
+    assert lines[1].startswith(
+        f"Unusual for news: {last:%a} {last.day} {last:%b %Y}, undelivered rate 90.00%"
+    )
+    assert lines[-1] == "And 2 more unusual days."
+
+
+def test_legend_explains_unusual_days_where_they_are_marked(unusual: str):
+    parts = {name: section(unusual, name) for name in ("All accounts", "news", "receipts")}
+    assert [name for name, text in parts.items() if "unusual, with the range" in text] == ["news"]
+
+
 def test_account_not_scanned_for_a_day_is_named(tmp_path: Path):
     late = on(DAY, record(1), account_id=ACCOUNT, observed_at=midnight(DAY) + timedelta(days=1))
     new = on(

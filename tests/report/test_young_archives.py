@@ -165,6 +165,7 @@ def test_first_settled_week_is_true_and_compared_with_nothing(settled: Site):
         ["Operations", operations],
     ]
     assert '<th scope="col" class="number">5 Sep to 11 Sep 2026</th></tr>' in settled.text
+    assert "7 days before are not all final or closed, so there is no comparison." in settled.text
 
 
 def test_hours_of_the_week_are_blank_until_they_are_known(site: Site):

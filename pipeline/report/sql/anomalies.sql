@@ -1,6 +1,6 @@
--- Grain: one row per UTC day and rate of one account that is outside its band.
+-- Grain: one row per account, UTC day and rate that is outside its band.
 -- The newest day comes first.
-SELECT created_date, rate, direction, value, expected, low, high, emails, completeness
+SELECT account_id, created_date, rate, direction, value, expected, low, high, emails, completeness
 FROM delivery_anomalies
-WHERE account_id = $account
-ORDER BY created_date DESC, rate
+WHERE account_id IN (SELECT unnest($accounts))
+ORDER BY created_date DESC, account_id, rate
