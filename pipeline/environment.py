@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 
 ENV_FILE: Final = ".env"
 PREFIX: Final = "EMAIL_ARCHIVE_"
+_ALMOST: Final = 0.9
+"""Of difflib: one letter is missing or two exchanged; TWILIO_API_SECRET of other programs is less alike."""
 
 RENAMED: Final = {
     "EMAIL_ARCHIVE_LOOKUP_SECONDS": "EMAIL_ARCHIVE_LOOKUP_TIMEOUT",
@@ -59,7 +61,8 @@ def readable_env_file() -> str | None:
 
 
 def warn_of_names(names: Iterable[str], known: Iterable[str]) -> None:
-    """Warn of variables that are renamed, and of those with the prefix that are not known."""
+    """Warn of variables that are renamed, those with the prefix that are not known, and misspelt ones."""
+    known = [*known]
     given, expected = set(names), _without_prefix(known)
     for old in sorted(given & RENAMED.keys()):
         log.warning("%s is deprecated: use %s", old, RENAMED[old])
@@ -68,6 +71,17 @@ def warn_of_names(names: Iterable[str], known: Iterable[str]) -> None:
         likely = difflib.get_close_matches(name, expected, n=1)
         hint = f"; is {PREFIX}{likely[0]} meant?" if likely else ""
         log.warning("%s%s is not a setting and is ignored%s", PREFIX, name, hint)
+    _warn_of_misspelt(given, known)
+
+
+def _warn_of_misspelt(given: set[str], known: Iterable[str]) -> None:
+    """Warn of names without the prefix that are almost those of settings which are not set."""
+    unset = [one for one in known if one.startswith((PREFIX, "TWILIO_")) and one not in given]
+    for name in sorted(given):
+        if name.startswith(PREFIX) or any(f"_{one}_" in f"_{name}_" for one in unset):
+            continue  # the latter as TWILIO_AUTH_TOKEN_2, for another account
+        for likely in difflib.get_close_matches(name, unset, n=1, cutoff=_ALMOST):
+            log.warning("%s is not a setting and is ignored; is %s meant?", name, likely)
 
 
 def _without_prefix(names: Iterable[str]) -> set[str]:

@@ -64,6 +64,7 @@ __all__ = [
 ]
 
 _ADVICE: Final = "Set it in the environment or in a .env file in the folder where you run this."
+_INIT: Final = "`email-archive init` asks for the credentials and writes that file."
 
 
 def _variable(name: str, default: Any = ..., **constraints: Any) -> Any:
@@ -189,7 +190,7 @@ class ArchiveSettings(BaseSettings):
         name = str(problem["loc"][0])
         variable = cls.variables().get(name, name)
         if problem["type"] == "missing":
-            return f"{variable} is not set. {_ADVICE}"
+            return f"{variable} is not set. {_ADVICE} {_INIT}"
         return f"{variable} is malformed: {message[0].lower()}{message[1:]}. {_ADVICE}"
 
     @classmethod
@@ -352,7 +353,7 @@ class Settings(ArchiveSettings):
         if self.auth_token is None and self.api_key_secret is None:
             msg = (
                 "no credentials: expected TWILIO_AUTH_TOKEN, or TWILIO_API_KEY_SID with "
-                "TWILIO_API_KEY_SECRET. Set them in the environment or in a .env file."
+                f"TWILIO_API_KEY_SECRET. Set them in the environment or in a .env file. {_INIT}"
             )
             raise ValueError(msg)
         return self

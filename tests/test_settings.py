@@ -77,14 +77,16 @@ def test_api_key_is_used_where_both_are_given():
 def test_account_is_needed_with_an_api_key_too():
     assert refused(api_key_sid=KEY, api_key_secret="hush") == (
         "TWILIO_ACCOUNT_SID is not set. "
-        "Set it in the environment or in a .env file in the folder where you run this."
+        "Set it in the environment or in a .env file in the folder where you run this. "
+        "`email-archive init` asks for the credentials and writes that file."
     )
 
 
 def test_missing_credentials_name_both_ways():
     assert refused(account_sid=SID) == (
         "no credentials: expected TWILIO_AUTH_TOKEN, or TWILIO_API_KEY_SID with "
-        "TWILIO_API_KEY_SECRET. Set them in the environment or in a .env file."
+        "TWILIO_API_KEY_SECRET. Set them in the environment or in a .env file. "
+        "`email-archive init` asks for the credentials and writes that file."
     )
 
 

@@ -45,12 +45,12 @@ def accounts(
     if context.invoked_subcommand:
         return
     prepare()
-    from pipeline.accounts import active, load_accounts
+    from pipeline.accounts import active
     from pipeline.cli.rendering import json_figures
     from pipeline.side_by_side import side_by_side
 
-    configured = load_accounts(**data_setting(data))
     lake = lake_at(data)
+    configured = _configured(lake, data, needed=check)
     known = _known(lake)
     rows = _rows(configured, known, _last_scans(lake))
     if check:
@@ -115,6 +115,19 @@ def _is_configured_inactive(sid: str, data: DataOption) -> bool:
         )
     except SettingsError:  # no configuration: this machine does not sync the archive
         return False
+
+
+def _configured(lake: "Lake", data: DataOption, *, needed: bool) -> "tuple[Account, ...]":
+    """The configured accounts; none, with a message, if those of the archive can be listed alone."""
+    from pipeline.accounts import load_accounts
+
+    try:
+        return load_accounts(**data_setting(data))
+    except SettingsError as error:
+        if needed or not lake.exists():
+            raise
+        complain(f"no account is configured here, the archive's are listed: {error}")
+        return ()
 
 
 def _known(lake: "Lake") -> "dict[str, KnownAccount]":

@@ -73,6 +73,17 @@ def test_retired_account_counts_as_lost_no_more(archive: Path):
     assert "good" in done.stderr
 
 
+def test_accounts_of_an_archive_are_listed_without_credentials(archive: Path, tmp_path: Path):
+    done = run("accounts", "--data", str(archive / "data"), "--json", cwd=tmp_path)
+    assert done.returncode == 0
+    rows = json.loads(done.stdout)["accounts"]
+    assert {one["name"]: one["state"] for one in rows} == dict.fromkeys(SIDS, "not configured")
+    assert "no account is configured here" in done.stderr
+    assert "TWILIO_ACCOUNT_SID is not set" in done.stderr
+    for arguments in (["--check", "--data", str(archive / "data")], ["--data", "none"]):
+        assert run("accounts", *arguments, cwd=tmp_path).returncode == 2
+
+
 def test_sql_of_an_account_sees_its_rows_alone(archive: Path):
     query = "SELECT DISTINCT account_id FROM delivery_daily"
     data = {"EMAIL_ARCHIVE_DATA": str(archive / "data")}

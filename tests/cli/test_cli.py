@@ -151,7 +151,8 @@ def test_sync_without_settings_is_one_message_and_exit_2(tmp_path: Path):
     assert done.returncode == 2
     assert STAMP.sub("", done.stderr) == (
         "ERROR TWILIO_ACCOUNT_SID is not set. "
-        "Set it in the environment or in a .env file in the folder where you run this.\n"
+        "Set it in the environment or in a .env file in the folder where you run this. "
+        "`email-archive init` asks for the credentials and writes that file.\n"
     )
 
 

@@ -1,6 +1,7 @@
 """`init` and `config show`: what they write is what a sync uses, and no secret is shown."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,3 +164,20 @@ def test_config_shows_no_malformed_value_and_exits_with_2(tmp_path: Path):
     assert "tok-3n-secret" not in done.stdout + done.stderr
     assert "malformed, not shown  (environment)" in done.stdout
     assert "EMAIL_ARCHIVE_PAGE_SIZE is malformed" in done.stderr
+
+
+def test_misspelt_names_are_noticed_and_unrelated_ones_are_not(tmp_path: Path):
+    (tmp_path / ".env").write_text("TWILIO_AUTH_TOKN=hush\nEMAIL_ARCHIV_DATA=there\n")
+    unrelated = dict.fromkeys(
+        ["TWILIO_API_KEY", "TWILIO_API_SECRET", "TWILIO_AUTH_TOKEN_2", "HTTP_PROXY"], "hush"
+    )
+    done = run("sync", cwd=tmp_path, TWILIO_ACOUNT_SID="hush", **unrelated)
+    assert re.findall(
+        r"WARNING (\S+) is not a setting and is ignored; is (\S+) meant", done.stderr
+    ) == [
+        ("EMAIL_ARCHIV_DATA", "EMAIL_ARCHIVE_DATA"),
+        ("TWILIO_ACOUNT_SID", "TWILIO_ACCOUNT_SID"),
+        ("TWILIO_AUTH_TOKN", "TWILIO_AUTH_TOKEN"),
+    ]
+    assert done.stderr.count("WARNING") == 3
+    assert "hush" not in done.stderr  # R11
