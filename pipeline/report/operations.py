@@ -30,7 +30,7 @@ class Operations:
 
     Attributes:
         largest: the operations with the most emails.
-        worst: those with the most emails that were undelivered or failed.
+        worst: those with the most undelivered and failed emails beyond the account's average of the period.
         reasons: codes and messages of errors, the most frequent first.
         with_failed: the number of operations with failed emails.
         with_reason: the number of those whose errors are known.
@@ -80,15 +80,15 @@ def by_period(bands: Bands, accounts: Sequence[str]) -> dict[str, Operations]:
         return [row for row in rows if row["account_id"] in accounts and row["band"] <= last_band]
 
     return {
-        period: _operations(of(bands.operations, n), of(bands.failures, n))
+        period: _operations(of(bands.operations, n), n, of(bands.failures, n))
         for n, period in enumerate(PERIODS, 1)
     }
 
 
-def _operations(rows: Rows, failures: Rows) -> Operations:
+def _operations(rows: Rows, period: int, failures: Rows) -> Operations:
     return Operations(
         largest=_first(rows, "largest", "emails"),
-        worst=_first(rows, "worst", "lost"),
+        worst=_first([row for row in rows if row["period"] == period], "worst", "excess"),
         reasons=_reasons(failures),
         with_failed=sum(row["with_failed"] for row in rows),
         with_reason=sum(row["with_reason"] for row in rows),
@@ -96,7 +96,7 @@ def _operations(rows: Rows, failures: Rows) -> Operations:
 
 
 def _first(rows: Rows, name: str, by: str) -> Rows:
-    def order(one: Row) -> tuple[int, datetime, str]:
+    def order(one: Row) -> tuple[float, datetime, str]:
         return one[by], one["created_at"], one["operation_id"]
 
     return sorted((one for row in rows for one in row[name] or ()), key=order, reverse=True)[:MOST]

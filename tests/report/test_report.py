@@ -15,7 +15,15 @@ from pipeline.report.blocks import change
 from pipeline.report.data import Account, read_accounts
 from pipeline.report.write import report
 from tests.support import page
-from tests.support.factories import ACCOUNT, DAY, NOON, OTHER_ACCOUNT, new_lake, record
+from tests.support.factories import (
+    ACCOUNT,
+    DAY,
+    NOON,
+    OTHER_ACCOUNT,
+    new_lake,
+    operation_id,
+    record,
+)
 from tests.support.reports import on, published, rendered, written
 
 FIRST = midnight(DAY)
@@ -229,6 +237,22 @@ def test_worst_operations_may_lack_a_count(tmp_path: Path):
     del worst["stats"]["undelivered"]
     text = written(published(tmp_path, on(DAY, record(1), worst)))
     assert [row[-2:] for row in page.table(text, "worst")] == [["\N{EN DASH}", "800"]]
+
+
+def test_worst_operations_are_beyond_the_average_of_their_period(tmp_path: Path):
+    """A small one that fails completely comes before a large one that fails like all."""
+    failed = {1: (10_000, 250), 2: (150, 150), 3: (100, 2)}
+    records = [
+        record(n, stats={"total": total, "delivered": total - lost, "failed": lost})
+        for n, (total, lost) in failed.items()
+    ]
+    text = written(published(tmp_path, on(DAY, *records)))
+    assert [row[0].split()[0] for row in page.table(text, "worst")] == [operation_id(2)]
+    text = written(published(tmp_path / "alike", on(DAY, records[0])))
+    assert len(page.table(text, "worst")) == 1  # all of it failed alike
+    scheduled = record(1, stats={"delivered": 0, "sent": 0, "scheduled": 1})
+    text = written(published(tmp_path / "none", on(DAY, scheduled)))
+    assert 'class="worst"' not in text
 
 
 def test_change_is_shown_only_between_comparable_figures():
