@@ -63,6 +63,9 @@ def accounts(
         typer.echo(json_figures({"accounts": rows}))
     else:
         _write(rows)
+        for row in rows:
+            if row.get("check", "ok") != "ok":
+                complain(f"{row['name']}: {row['check']}")
     if check and any(errors.values()):
         raise typer.Exit(FAILED)
 
@@ -186,5 +189,6 @@ def _write(rows: list[dict[str, Any]]) -> None:
     for name in names:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(printable(str(row.get(name) or "")) for name in names))
+        shown = row | ({} if row.get("check", "ok") == "ok" else {"check": "failed"})
+        table.add_row(*(printable(str(shown.get(name) or "")) for name in names))
     wide_enough(table).print(table)

@@ -7,7 +7,9 @@ server's request ids. The JSON includes them. No field and no message contains a
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from pipeline.terminal import message
@@ -50,6 +52,13 @@ def stamp() -> None:
             handler.setFormatter(_Stamped())
 
 
+def name_accounts(names: Mapping[str, str]) -> None:
+    """Begin the lines about an account with its name, by these names of SIDs."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler.formatter, _Text):
+            handler.formatter.names = names
+
+
 def is_stamped() -> bool:
     """Whether each line begins with its time."""
     return any(isinstance(one.formatter, _Stamped) for one in logging.getLogger().handlers)
@@ -67,19 +76,26 @@ def is_json() -> bool:
 
 
 class _Text(logging.Formatter):
+    names: Mapping[str, str] = MappingProxyType({})
+
     def format(self, record: logging.LogRecord) -> str:
         return message(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of logging's
+        name = self.names.get(getattr(record, "account_id", ""))
+        record.message = f"{name}: {record.message}" if name else record.message
+        return super().formatMessage(record)
 
 
 class _Stamped(_Text):
     converter = staticmethod(time.gmtime)
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(message)s", _TIME)
+        super().__init__("%(asctime)s %(level)s%(message)s", _TIME)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - a method of logging's
-        level = "" if record.levelno == logging.INFO else f"{record.levelname} "
-        return f"{record.asctime} {level}{record.message}"
+        record.level = "" if record.levelno == logging.INFO else f"{record.levelname} "
+        return super().formatMessage(record)
 
 
 def _json_formatter() -> logging.Formatter:

@@ -129,6 +129,7 @@ def _sync(
     active = [one.settings for one in accounts if one.settings]
     lake = Lake.of(active[0] if active else ArchiveSettings.load(**overrides))
     is_alone = len(accounts) == 1
+    logs.name_accounts({} if is_alone else {one.sid: one.name for one in accounts})
     outcomes = []
     with observing() as observer:
         for outcome in sync_accounts(
@@ -223,6 +224,7 @@ def verify(
     configured = load_accounts(**data_setting(data))
     accounts = active(configured, account or [])
     is_alone = len(configured) == 1
+    logs.name_accounts({} if is_alone else {one.sid: one.name for one in configured})
     if since and until:
         check_range(since, until)
 

@@ -292,6 +292,7 @@ class OperationsClient:
             attempts=self._settings.retry_attempts,
             budget=self._settings.retry_max_wait,
             sleep=self._limiter.wait,
+            account=self._settings.account_sid,
         )
 
     def _request(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TypeVar
 
 from tenacity import (
@@ -34,7 +34,12 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 
 
 def with_retries(
-    request: Callable[[], T], *, attempts: int, budget: float, sleep: Callable[[float], None]
+    request: Callable[[], T],
+    *,
+    attempts: int,
+    budget: float,
+    sleep: Callable[[float], None],
+    account: str = "",
 ) -> tuple[T, int]:
     """Call `request` until it succeeds, fails for good, or has used up its tries or waiting time.
 
@@ -43,6 +48,7 @@ def with_retries(
         attempts: the most tries, the first included.
         budget: the most seconds of all waits together.
         sleep: waits a number of seconds.
+        account: the SID that log records of failed tries have.
 
     Returns:
         Its result, and the number of tries.
@@ -56,7 +62,7 @@ def with_retries(
         stop=stop_after_attempt(attempts) | stop_before_waiting(budget),
         wait=wait_retry_after(wait_exponential(0.25, 30, exp_base=2.5) + wait_random(0, 0.25)),
         sleep=sleep,
-        before_sleep=_log,
+        before_sleep=partial(_log, account),
         reraise=True,
     )
     try:
@@ -95,7 +101,7 @@ class wait_retry_after(wait_base):  # noqa: N801 - named as tenacity's own
         return max(wait, retry_after.total_seconds() * random.uniform(1.0, 1.1))  # noqa: S311 - jitter
 
 
-def _log(state: RetryCallState) -> None:
+def _log(account: str, state: RetryCallState) -> None:
     error = _error(state)
     log.warning(
         "try %d failed, next in %.1f s: %s",
@@ -104,6 +110,7 @@ def _log(state: RetryCallState) -> None:
         error,
         extra={
             "event": "retry",
+            "account_id": account,
             "attempt": state.attempt_number,
             "wait_seconds": round(state.upcoming_sleep, 3),
             "status": error.status,

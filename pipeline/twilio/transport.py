@@ -19,6 +19,7 @@ import truststore
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from pipeline.twilio.connection_errors import explain
 from pipeline.twilio.errors import (
     ApiError,
     DamagedResponseError,
@@ -141,8 +142,8 @@ class Transport:
             )
             raise ResponseTimeoutError(msg) from None
         except HTTPError as error:
-            msg = f"no complete response ({type(error).__name__}: {error})"
-            raise _cut_off(msg, status) from None
+            server = f"{self._pool.host}:{self._pool.port}"
+            raise _cut_off(explain(error, server), status) from None
 
     def _body(self, response: urllib3.BaseHTTPResponse) -> bytes:
         if response.status < _OK:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import socket
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -107,6 +108,25 @@ def test_check_makes_one_attempt_at_a_hanging_server(tmp_path: Path):
     assert done.returncode == 1
     assert len(server.requests) == 1
     assert "ok" not in json.loads(done.stdout)["accounts"][0]["check"]
+
+
+def test_refused_connections_are_told_in_plain_words_by_account(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    lost = {"api_url": f"http://{address}/v1", "trust_clock": True}
+    with emulated(tmp_path / "data") as (_, accounts):
+        variables = configured(tmp_path, [with_settings(one, **lost) for one in accounts[:2]])
+    done = run("accounts", "--check", cwd=tmp_path, **variables)
+    refused = f"can't connect to {address}: connection refused"
+    assert [line.split(": GET")[0] for line in done.stderr.splitlines()] == ["good", "other"]
+    assert done.stderr.count(refused) == 2
+    assert done.stdout.count("failed") == 2
+    variables["EMAIL_ARCHIVE_RETRY_ATTEMPTS"] = "2"
+    done = run("sync", cwd=tmp_path, **variables)
+    assert done.returncode == 1
+    for name in ("good", "other"):
+        assert f"WARNING {name}: try 1 failed, next in" in done.stderr
+    assert "Error" not in done.stderr
 
 
 def test_resume_names_a_retiring_configuration(tmp_path: Path):

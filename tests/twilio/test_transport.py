@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -245,7 +246,7 @@ def test_authority_trusted_by_the_machine_is_enough(
         monkeypatch.delenv("SSL_CERT_FILE")
         with (
             client_of(url) as client,
-            pytest.raises(RetriableApiError, match="CERTIFICATE_VERIFY_FAILED"),
+            pytest.raises(RetriableApiError, match="its certificate is not trusted"),
         ):
             client.clock()
 
@@ -363,3 +364,19 @@ def test_closed_client_keeps_no_connection():
             client.clock()
             assert not script.closed.is_set()
         assert script.closed.wait(10)
+
+
+def test_failed_connections_are_told_in_plain_words(tmp_path: Path):
+    with https_server(tmp_path) as (url, _), raw_server(Raw((b"no TLS", True))) as plain:
+        faults = {
+            "https://nowhere.invalid/v1": "can't connect to nowhere.invalid: ",
+            url: f"can't connect to {urlsplit(url).netloc}: its certificate is not trusted: ",
+            plain.replace(
+                "http:", "https:"
+            ): f"can't connect to {urlsplit(plain).netloc}: TLS failed: ",
+        }
+        for address, message in faults.items():
+            with client_of(address) as client, pytest.raises(RetriableApiError) as caught:
+                client.clock()
+            assert message in str(caught.value)
+            assert "Error" not in str(caught.value)
