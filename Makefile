@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "$(PYTHON) is not Python 3.11 or newer: try make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 		|| { echo "$(PYTHON) can't make $(VENV): on Debian and Ubuntu, install python3-venv"; exit 1; }
-	@echo "installing into $(VENV): a minute or two, once"
+	@echo "installing into $(VENV): about 2 minutes, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 

@@ -256,7 +256,8 @@ class Settings(ArchiveSettings):
         ge=1,
         le=64,
         description=(
-            "Requests in flight at once, at most. One that many later ones overtook is not counted."
+            "Requests in flight at once, at most. One without a response, after many later ones had theirs, "
+            "is not counted."
         ),
     )
     connect_timeout: float = Field(

@@ -53,7 +53,7 @@ def status(
     for a day, or if scans have wrong times: alert on it.
     DATE is a day, as 2026-09-01, or a time, as 2026-09-01T14:30; both are UTC.
 
-    Example: email-archive status --json | jq .accounts[].at_risk
+    Example: email-archive status --json | jq '.accounts[].at_risk'
     """
     prepare()
     from pipeline.cli.rendering import json_figures

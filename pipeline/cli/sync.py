@@ -82,7 +82,8 @@ def sync(
     """Scan what is due and bring the archive up to date.
 
     Young operations are scanned often, old ones rarely, and all of them again before the API drops them.
-    Run it often, for example every 10 minutes. It makes one request when nothing is due.
+    Run it often, for example every 10 minutes. When nothing is due,
+    it makes one request, to read the API's clock, which it does not count.
     Several accounts are synced side by side.
     Exits with 1 if a window could not be scanned, a day not merged or an account not synced; everything
     else is still done.
