@@ -59,7 +59,7 @@ def extract(
 
     def land_scan(result: ScanResult) -> FailedScan | None:
         if shared:
-            shared.check(result.scan)
+            shared.check(result.window.day, result.scan.operations)
         try:
             land(lake, result.scan)
         except UnreadableError as error:  # the system refuses to write to this day; others may work

@@ -3,8 +3,11 @@
 from collections.abc import Collection
 from threading import Lock
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from pipeline.lake.layout import Lake
-from pipeline.lake.shared_ids import SharedIdsError, shared_ids_message
+from pipeline.lake.shared_ids import SharedIds, SharedIdsError, shared_ids_message
 from pipeline.merge_runner import MergeTurn
 from pipeline.model.schema import OPERATIONS
 from pipeline.settings import Settings
@@ -32,20 +35,26 @@ class SyncGroup:
         self._newest: dict[str, set[str]] = {}
 
     def check_is_another(self, client: OperationsClient, settings: Settings) -> None:
-        """Compare a new account's newest operations with those of the other new accounts.
+        """Compare some operations of a new account with those of the other accounts, before anything lands.
 
-        What the archive has already is compared when it is scanned, see `SharedIds`. Accounts that are synced
-        for the first time have nothing there. The first of two with the same operations goes on.
+        Other new accounts have nothing in the archive yet: the first of two with the same operations goes on.
+        All operations of the account are compared with the archive when they are scanned, see `SharedIds`.
 
         Raises:
-            SharedIdsError: another account of the group has the same operations.
+            SharedIdsError: another account has the same operations.
             ApiError: the API can't be reached, or refuses the credentials.
         """
         account_id = settings.account_sid
-        is_new = account_id not in self._lake.accounts(OPERATIONS.name)
-        if len(self.account_ids) < 2 or not is_new or settings.allow_shared_ids:  # noqa: PLR2004 - a pair
+        stored = set(self._lake.accounts(OPERATIONS.name))
+        others = (stored | self.account_ids) - {account_id}
+        if not others or account_id in stored or settings.allow_shared_ids:
             return
-        ids = client.newest_ids()
+        operations = client.any_operations()
+        archived = SharedIds(self._lake, account_id)
+        days = pc.cast(operations["created_at"], pa.date32())
+        for day in days.unique().to_pylist():
+            archived.check(day, operations.filter(pc.equal(days, day)))
+        ids = set(operations["operation_id"].to_pylist())
         with self._lock:
             for other, theirs in self._newest.items():
                 if shared := len(ids & theirs):

@@ -15,7 +15,7 @@ from pipeline.errors import ArchiveError
 from pipeline.lake import parquet
 from pipeline.lake.accounts import read_accounts
 from pipeline.lake.layout import Lake, LakeError
-from pipeline.model.records import Partition, Scan
+from pipeline.model.records import Partition
 from pipeline.model.schema import OPERATIONS
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class SharedIdsError(ArchiveError):
 
 
 class SharedIds:
-    """Checks the first scans of each day in a run, before they land.
+    """Checks the first operations of each day in a run, before they land.
 
     A day is not checked any more once a scan of it has an operation that the archive has under this account.
 
@@ -42,14 +42,14 @@ class SharedIds:
         self._done: set[date] = set()
         self._mixed: set[str] = set()
 
-    def check(self, scan: Scan) -> None:
-        """Check a scan. Accounts that share operations in the archive already only cause a warning.
+    def check(self, day: date, operations: pa.Table) -> None:
+        """Check operations of a day. Accounts that share some in the archive already only cause a warning.
 
         Raises:
-            SharedIdsError: the archive has some of its operations under another account, and none of
+            SharedIdsError: the archive has some of the operations under another account, and none of
                 them under the account itself.
         """
-        day, ids = scan.facts.window.day, scan.operations["operation_id"]
+        ids = operations["operation_id"]
         if not self._others or not len(ids) or day in self._done:
             return
         is_own = self._count(Partition(self._account_id, day), ids) > 0

@@ -259,12 +259,10 @@ class OperationsClient:
         """The API's time in UTC, by one request of page size 1 (R10)."""
         return self._get_page(_OPERATIONS, parse_page, {"pageSize": "1"}).clock
 
-    def newest_ids(self) -> set[str]:
-        """The ids of the newest operations, by one request of a full page."""
+    def any_operations(self) -> pa.Table:
+        """Some of the account's operations, by one request of a full page."""
         query = {"pageSize": str(self.page_size.current)}
-        return set(
-            self._get_page(_OPERATIONS, parse_page, query).operations["operation_id"].to_pylist()
-        )
+        return self._get_page(_OPERATIONS, parse_page, query).operations
 
     def _get_page(
         self, path: str, parse: Callable[[bytes], ParsedPage], query: Mapping[str, str]
