@@ -43,6 +43,9 @@ _CONFIG: Final = "EMAIL_ARCHIVE_CONFIG"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 _SECRETS: Final = ("auth_token", "api_key_secret")
 _TOKEN: Final = re.compile(r"[0-9A-Fa-f]{32}")
+_NO_SECRET: Final = re.compile(r"(?!.*[0-9A-Za-z]{20}).*[_./].*")
+"""What is surely the name of a variable or file: tokens and keys of Twilio are 32 letters and digits."""
+
 _WHERE: Final = f"{_CONFIG} names it; without, it is {CONFIG_FILE} in the current folder"
 _EXPECTED: Final = {
     "string_type": "a text in quotes",
@@ -353,20 +356,25 @@ def _secret(
     folder: Path,
     variables: Mapping[str, str],
 ) -> SecretStr | None:
-    """A secret out of a variable or a file; neither is quoted in an error: it may be the secret itself."""
+    """A secret out of a variable or a file. An error names it, unless it may be the secret itself (R11)."""
+    what, option = ("variable", f"{key}_env") if variable else ("file", f"{key}_file")
+    named = str(variable or file)
+    which = f"the {what} that {option} names"
+    if _NO_SECRET.fullmatch(named):
+        which = f"{named}, which {option} names,"
     if variable:
         value = variables.get(variable.upper(), "")
-        place = f"the variable that {key}_env names is not set"
+        problem = f"{which} is not set"
     elif file:
         try:
             value = (folder / file.expanduser()).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
-            msg = f"the file that {key}_file names can't be read: {reason}"
+            msg = f"{which} can't be read: {reason}"
             raise ValueError(msg) from None
-        place = f"the file that {key}_file names is empty"
+        problem = f"{which} is empty"
     else:
         return None
     if not value:
-        raise ValueError(place)
+        raise ValueError(problem)
     return SecretStr(value)

@@ -154,6 +154,11 @@ def test_everything_wrong_is_in_one_message():
     [
         (entry(auth_token_env=TOKEN), "the variable that auth_token_env names is not set"),
         (f'sid = "{ACCOUNT}"\nauth_token_file = "{TOKEN}"', "No such file"),
+        (entry(auth_token_env="M_TOKEN"), "M_TOKEN, which auth_token_env names, is not set"),
+        (
+            f'sid = "{ACCOUNT}"\nauth_token_file = "m/token"',
+            "m/token, which auth_token_file names, can't be read: No such file",
+        ),
     ],
 )
 def test_missing_credentials_are_the_error_of_their_account_alone(text: str, problem: str):

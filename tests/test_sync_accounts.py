@@ -360,7 +360,7 @@ def test_missing_credentials_stop_no_other_account(tmp_path: Path):
         assert done.returncode == 0
         done = run("sync", "--json", cwd=tmp_path, **variables)
         assert done.returncode == 1
-        assert "other: the variable that auth_token_env names is not set" in done.stderr
+        assert "other: OTHER_TOKEN, which auth_token_env names, is not set" in done.stderr
         figures = json.loads(done.stdout)["accounts"]
         assert {one["name"] for one in figures if one["ok"]} == {"good", "third"}
         for command in (["accounts", "--check"], ["verify"]):

@@ -306,6 +306,7 @@ class OperationsClient:
                     response,
                     self._redaction.mask(response.body),
                     self._clock.read_error(response),
+                    self._settings,
                     is_listing=path == _OPERATIONS,
                     has_token="pageToken" in query,
                 )

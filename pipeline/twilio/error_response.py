@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
+from pipeline.settings import Settings
 from pipeline.twilio.errors import (
     ApiError,
     CredentialsError,
@@ -30,6 +31,7 @@ def error_of(
     response: Response,
     body: bytes,
     responded_at: datetime | None,
+    settings: Settings,
     *,
     is_listing: bool,
     has_token: bool,
@@ -41,6 +43,7 @@ def error_of(
         response: the response.
         body: its body without credentials (R11).
         responded_at: when it was made: UTC, by the API's clock; None if that is not known.
+        settings: the address and credentials in use.
         is_listing: whether a page of operations was requested, and not a single operation.
         has_token: whether the request had a page token.
     """
@@ -49,7 +52,9 @@ def error_of(
     text += f" {code}" if code else ""
     text += f": {message}" if message else ""
     text += f" (see {info_url})" if info_url else ""
-    kind, advice = _kind_and_advice(response, code, is_listing=is_listing, has_token=has_token)
+    kind, advice = _kind_and_advice(
+        response, code, settings, is_listing=is_listing, has_token=has_token
+    )
     return kind(
         f"{text}{advice}",
         status=response.status,
@@ -62,7 +67,7 @@ def error_of(
 
 
 def _kind_and_advice(
-    response: Response, code: int | None, *, is_listing: bool, has_token: bool
+    response: Response, code: int | None, settings: Settings, *, is_listing: bool, has_token: bool
 ) -> tuple[type[ApiError], str]:
     status, location = response.status, response.headers.get("location")
     if status in _REDIRECTS and location:
@@ -74,18 +79,31 @@ def _kind_and_advice(
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return CredentialsError, (
             ". The API refuses the credentials: expected the account's SID with its auth token, or one of "
-            "its API keys with the key's secret. Without email-archive.toml, check TWILIO_ACCOUNT_SID "
-            "with TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET"
+            f"its API keys with the key's secret. {_check(settings)}"
         )
     if code == _INVALID_PAGE_TOKEN or (status == HTTPStatus.BAD_REQUEST and has_token):
         return PageTokenError, ". The page token is refused: scan the window again"
     if status in _RETRIABLE_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return RetriableApiError, ""
     if status == HTTPStatus.NOT_FOUND and is_listing:
-        return FatalApiError, ". Is EMAIL_ARCHIVE_API_URL right?"
+        return (
+            FatalApiError,
+            f". Is EMAIL_ARCHIVE_API_URL right ({settings.api_url})? It ends in /v1",
+        )
     if status == HTTPStatus.NOT_FOUND:
         return NotFoundError, ". The API does not know this operation (any more)"
     return FatalApiError, ""
+
+
+def _check(settings: Settings) -> str:
+    if settings.config:
+        return (
+            f"Check the account in {settings.config}, and the variable or file that it names there"
+        )
+    return (
+        "Check TWILIO_ACCOUNT_SID with TWILIO_AUTH_TOKEN, or with TWILIO_API_KEY_SID and "
+        "TWILIO_API_KEY_SECRET"
+    )
 
 
 def request_id_of(response: Response) -> str | None:

@@ -52,6 +52,8 @@ def test_accounts_are_listed_with_their_last_sync_and_checked(tmp_path: Path):
         assert [one["check"] == "ok" for one in rows] == [True, False, True]
         assert len(emulator.requests) == 3
         assert "wrong" not in done.stdout + done.stderr  # R11
+        assert "Check the account in email-archive.toml" in rows[1]["check"]
+        assert "TWILIO_" not in rows[1]["check"]
 
 
 def test_retired_account_counts_as_lost_no_more(archive: Path):
