@@ -3,8 +3,10 @@
 import ctypes
 import json
 import os
+import pty
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -21,9 +23,10 @@ from pipeline.lake.layout import LANDED_SUFFIX, Lake
 from pipeline.merge_runner import MergeRunner, merge_now_or_later
 from pipeline.model.records import Partition
 from pipeline.model.schema import OPERATIONS
+from pipeline.outputs.warehouse import publish
 from tests.support.archives import account, rows, sync_all, unlike_truth
 from tests.support.command import started
-from tests.support.factories import ACCOUNT, at, body, record
+from tests.support.factories import ACCOUNT, at, body, derived, new_lake, record, scan
 from tests.support.scripted_api import Answer, Received, ScriptedApi, scripted
 
 PATIENCE = 30
@@ -99,6 +102,13 @@ def kept(data: Path) -> list[Path]:
     """Files that say what was scanned: landed, or merged already."""
     landed = (data / "landing").rglob(f"*{LANDED_SUFFIX}")
     return [*landed, *(data / "coverage").rglob("*.parquet")]
+
+
+def read_until(terminal: int, wanted: bytes) -> None:
+    """Read what a terminal shows, until it has shown this."""
+    shown = b""
+    while wanted not in shown:
+        shown += os.read(terminal, 65536)
 
 
 def wait_for_scan(data: Path) -> None:
@@ -199,6 +209,31 @@ def test_run_within_a_long_query_ends_in_time(tmp_path: Path):
         time.sleep(0.01)
     time.sleep(0.5)
     assert stop(process, signal.SIGTERM).splitlines()[-1] == "stopped by SIGTERM"
+
+
+def test_long_query_at_the_prompt_ends_in_time(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
+    publish(lake)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.cli", "sql", "--data", str(lake.root)],
+        cwd=tmp_path,
+        env={"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    read_until(ours, b"sql>")
+    os.write(ours, f"{ENDLESS};\r".encode())
+    read_until(ours, b"\x1b[?2004l")  # the prompt gives the terminal back
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+        os.close(ours)
 
 
 @TOLD

@@ -25,10 +25,10 @@ def moment(text: str) -> datetime:
     """A DATE of the command line: UTC, unless it has an offset."""
     try:
         found = datetime.fromisoformat(text.strip())
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         msg = f"expected a day, as 2026-09-01, or a time, as 2026-09-01T14:30 (UTC); got {text!r}"
         raise typer.BadParameter(msg) from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def date_option(about: str) -> Any:

@@ -1,6 +1,7 @@
 """The prompt of `email-archive sql`: queries with completion of tables and columns."""
 
 import re
+import signal
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -46,7 +47,7 @@ def ask_queries(run: Callable[[str], None]) -> None:
     say(_HELP)
     while True:
         try:
-            text = session.prompt().strip()
+            text = _typed(session).strip()
         except KeyboardInterrupt:
             continue
         except EOFError:
@@ -62,8 +63,21 @@ def ask_queries(run: Callable[[str], None]) -> None:
         elif command:
             try:
                 run(text)
-            except (ArchiveError, OSError) as error:
+            except (ArchiveError, OSError, ValueError, OverflowError, RecursionError) as error:
                 say(f"error: {error}", err=True)
+
+
+def _typed(session: PromptSession[str]) -> str:
+    """What the user types.
+
+    The prompt takes away the pipe that `StopSignals` learns of signals from. It is given back, so that a
+    signal also ends a query that does not look for it.
+    """
+    pipe = signal.set_wakeup_fd(-1)
+    try:
+        return session.prompt()
+    finally:
+        signal.set_wakeup_fd(pipe)
 
 
 class Names(Completer):

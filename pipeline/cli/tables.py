@@ -87,13 +87,14 @@ def write_table(
         columns = [_with_short_sids(one) for one in columns]
         fit = _fitting(columns, width)
     _print(_table(columns, fit), stream, is_wide=is_wide)
+    count, _ = result.shape
     if left_out:
         same = ", ".join(f"{one.name} {_short(one.texts[0])}" for one in left_out)
-        screen.print(f"the same in every row: {same}", style="dim")
+        rows = "row" if count <= max_rows else "row shown"
+        screen.print(f"the same in every {rows}: {same}", style="dim")
     if hidden := [one.name for one in columns[fit:]]:
         what = "1 column does" if len(hidden) == 1 else f"{len(hidden)} columns do"
         screen.print(f"{what} not fit: {', '.join(hidden)}", style="dim")
-    count, _ = result.shape
     if count > max_rows:
         screen.print(f"{count - max_rows:,} more rows: see --max-rows, or --format csv")
 

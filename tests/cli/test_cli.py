@@ -247,6 +247,7 @@ def test_lake_of_a_newer_version_is_one_message(tmp_path: Path):
         ["sync", "--since", "yesterday"],
         ["status", "--at", "2026-13-01"],
         ["export", "--table", "x", "--until", "1"],
+        ["export", "--table", "x", "--since", "0001-01-01T00:00+14:00"],
     ],
 )
 def test_malformed_date_says_in_words_what_is_expected(arguments: list[str], tmp_path: Path):

@@ -219,6 +219,20 @@ def test_narrow_terminal_shows_the_figures_of_several_accounts(tmp_path: Path):
     assert max(map(len, lines)) <= 80
 
 
+def test_same_value_is_said_of_the_shown_rows_only(tmp_path: Path):
+    lake = derived(new_lake(tmp_path), scan([record(1)]))
+    publish(lake)
+    query = (
+        "SELECT repeat('x', 60) AS a, i, if(i < 3, repeat('S', 60), 'T') AS b FROM range(5) t(i)"
+    )
+    data = ("--data", str(lake.root))
+    some, every = (
+        run("sql", query, "--max-rows", rows, *data, cwd=tmp_path).stdout for rows in ("3", "5")
+    )
+    assert "the same in every row shown: " in some
+    assert "the same in every row: " in every
+
+
 def test_one_wide_row_is_shown_with_a_column_a_line(tmp_path: Path):
     lake = derived(new_lake(tmp_path), scan([record(1)]))
     publish(lake)
@@ -280,6 +294,8 @@ def test_prompt_completes_names_and_runs_queries(
         ("%", ""),
         ("sql>", "SELECT delivrd FROM delivery_daily\r"),
         ("Binder Error", ""),
+        ("sql>", "SELECT [INTERVAL '10000000 years']\r"),
+        ("error: Python int too large", ""),
         ("sql>", "SELECT 40 + 2 AS\rn FROM\rrange(1)\r"),
         ("42", ""),
         ("sql>", "exit\r"),

@@ -9,6 +9,8 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.lake.accounts import note_accounts
+from pipeline.model.records import Partition
+from pipeline.model.schema import OPERATIONS
 from pipeline.model.windows import midnight
 from pipeline.report import data, palette
 from pipeline.report.blocks import change
@@ -154,6 +156,16 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
     assert OTHER_ACCOUNT not in one
     with pytest.raises(UsageError, match=f"no account 'AC0'; it has: .*{ACCOUNT}.*{OTHER_ACCOUNT}"):
         report(lake, accounts=["AC0"])
+
+
+def test_report_of_an_account_opens_no_operations_of_another(tmp_path: Path):
+    """R12: those of the other account are damaged."""
+    lake = published(tmp_path, on(DAY, record(1)), on(DAY, record(2), account_id=OTHER_ACCOUNT))
+    damaged = lake.part(OPERATIONS, Partition(OTHER_ACCOUNT, DAY))
+    damaged.chmod(0o600)
+    damaged.write_bytes(b"damaged")
+    text = written(lake, accounts=[ACCOUNT])
+    assert len(page.table(text, "largest")) == 1
 
 
 def test_accounts_beyond_one_page_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,6 @@ SELECT
     count(DISTINCT operation_id) AS operations,
     sum(occurrences)::BIGINT AS occurrences
 FROM operation_errors
-WHERE account_id IN (SELECT unnest($accounts)) AND created_date >= $firsts[-1]
+WHERE list_contains($accounts::VARCHAR[], account_id) AND created_date >= $firsts[-1]
 GROUP BY account_id, band, code, reason
 ORDER BY account_id, band, operations DESC, code, reason

@@ -5,9 +5,11 @@
 -- excess is not overstated. Without any rated email, the average is 0.
 -- Only in the row of the shortest period that has the band, as they are the same in all: the $most largest operations,
 -- how many have failed emails, and how many of these a known reason.
--- Operations with a count above $largest are left out, as in the rates.
+-- Operations with a count above $largest are left out, as in the rates. No file of another account is opened.
 WITH reasons AS (
-    SELECT DISTINCT account_id, operation_id, true AS has_reason FROM operation_errors
+    SELECT DISTINCT account_id, operation_id, true AS has_reason
+    FROM operation_errors
+    WHERE list_contains($accounts::VARCHAR[], account_id)
 ),
 readings AS (
     SELECT account_id, reading = 'exclusive' AS is_exclusive
@@ -33,7 +35,7 @@ known AS (
     FROM operations
     LEFT JOIN reasons USING (account_id, operation_id)
     LEFT JOIN readings USING (account_id)
-    WHERE account_id IN (SELECT unnest($accounts))
+    WHERE list_contains($accounts::VARCHAR[], account_id)
         AND created_date >= $firsts[-1]
         AND greatest(total, delivered, opened, undelivered, failed, canceled, queued, scheduled) <= $largest
 ),
