@@ -178,7 +178,7 @@ def test_curve_without_upper_bound_shows_none(tmp_path: Path):
     assert "at most" not in told
 
 
-def test_curve_sentence_names_an_age_that_is_known_well(tmp_path: Path):
+def test_curve_sentence_names_a_well_known_age(tmp_path: Path):
     """A wide range says little: the first narrow one is told, otherwise the last age."""
     (account,), _ = read_accounts(seen_at(tmp_path, timedelta(0), timedelta(minutes=2), (50, 150)))
 
