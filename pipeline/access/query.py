@@ -116,9 +116,23 @@ def _relation(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckD
     if types == [_PIVOT] and (pivot := _pivot(query)):
         return connection.sql(pivot)
     if types != [_SELECT]:
-        msg = "expected one query that changes nothing: SELECT, FROM, PIVOT, DESCRIBE, SHOW or EXPLAIN of one"
-        raise UsageError(msg)
+        raise UsageError(_refusal(types))
     return _subquery(connection, query)
+
+
+def _refusal(types: Sequence[duckdb.StatementType]) -> str:
+    """Why statements are not a query."""
+    if not types:
+        return "the query is empty: expected one, like FROM delivery_daily"
+    if len(types) > 1:
+        return f"expected one query; got {len(types)} statements"
+    if types == [_PIVOT]:
+        return "expected a PIVOT without a WITH clause: put the clause's query into parentheses"
+    kind = "EXPLAIN of something else" if types == [_EXPLAIN] else types[0].name
+    return (
+        f"{kind} is refused, since the archive is only read here: expected a query, which is SELECT, FROM, "
+        "PIVOT, DESCRIBE, SHOW or EXPLAIN of one"
+    )
 
 
 def _statement_types(text: str) -> list[duckdb.StatementType]:

@@ -9,6 +9,7 @@ import typer
 
 from pipeline.cli import logs
 from pipeline.errors import UsageError
+from pipeline.model.times import iso
 from pipeline.terminal import say
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def prepare() -> None:
 def check_range(start: datetime, end: datetime) -> None:
     """Raise UsageError for an empty or reversed range."""
     if start >= end:
-        msg = f"expected --since before --until; got {start.isoformat()} and {end.isoformat()}"
+        msg = f"expected --since before --until; got {iso(start)} and {iso(end)}"
         raise UsageError(msg)
 
 

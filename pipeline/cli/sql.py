@@ -13,6 +13,7 @@ import typer
 from pipeline.cli.options import AccountOption, DataOption, complain, is_stdout, lake_at, prepare
 from pipeline.errors import UsageError
 from pipeline.oserrors import explain
+from pipeline.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,8 +134,12 @@ def run_query(
     """Write the result of a query to stdout, or to the file `to`."""
     from pipeline.access.query import query_result
 
-    with query_result(lake, query, accounts) as result, _opened(lake, to, output) as stream:
-        _write(_with_text_intervals(result, output), output, stream, max_rows, is_wide=is_wide)
+    with query_result(lake, query, accounts) as result:
+        with _opened(lake, to, output) as stream:
+            _write(_with_text_intervals(result, output), output, stream, max_rows, is_wide=is_wide)
+        if not is_stdout(to):
+            rows = len(result) if output is not OutputFormat.table else min(len(result), max_rows)
+            say(f"wrote {to}: {rows:,} {'row' if rows == 1 else 'rows'}", err=True)
 
 
 def _format_of(to: str) -> OutputFormat:
@@ -170,6 +175,9 @@ def _read(file: Path) -> str:
         content = file.read_bytes()
     except FileNotFoundError:
         msg = f"there is no file {file}: expected one with a query"
+        raise UsageError(msg) from None
+    except IsADirectoryError:
+        msg = f"{file} is a folder: give a file with a query"
         raise UsageError(msg) from None
     except OSError as error:
         msg = f"the query can't be read: {explain(error)}"

@@ -44,7 +44,7 @@ def write_status(found: ArchiveStatus) -> None:
     if len(found.accounts) > 1:
         console.print()
         console.print(f"{len(found.accounts):,} accounts", style="bold")
-        console.print(_grid(_counts(found.total())))
+        console.print(_grid(_counts(found.total(), "of all accounts")))
     for account in found.accounts:
         console.print()
         _write_account(console, account)
@@ -111,7 +111,7 @@ def _figures(account: AccountStatus) -> dict[str, str]:
     return {"days": f"{account.days:,}{between}"} | counts | {"scans": scans}
 
 
-def _counts(counts: dict[str, Any]) -> dict[str, str]:
+def _counts(counts: dict[str, Any], of: str = "in all") -> dict[str, str]:
     """Figures by the names that people see."""
     return {
         "operations": f"{counts['operations']:,}, with {counts['states']:,} states in their history",
@@ -119,7 +119,7 @@ def _counts(counts: dict[str, Any]) -> dict[str, str]:
         "scans": f"{counts['scans']:,}",
         "size": f"{counts['bytes'] / 1e6:,.1f} MB",
         "waiting": f"{counts['waiting']:,} days to merge or to derive",
-        "lost": f"{counts['gaps']:,} hours in all",
+        "lost": f"{counts['gaps']:,} hours {of}",
     }
 
 

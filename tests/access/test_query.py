@@ -123,10 +123,21 @@ def test_sql_writes_nothing(lake: Lake, tmp_path: Path, statement: str):
 
 
 @pytest.mark.parametrize(
-    "statement", ["", ";", "-- nothing", "SELECT 1; SELECT 2", "CALL pragma_version()"]
+    ("statement", "message"),
+    [
+        ("", "the query is empty"),
+        (";", "the query is empty"),
+        ("-- nothing", "the query is empty"),
+        ("SELECT 1; SELECT 2", "expected one query; got 2 statements"),
+        ("CALL pragma_version()", "CALL is refused, since the archive is only read here"),
+        ("DROP TABLE operations", "DROP is refused"),
+        ("COPY operations TO 'x'", "COPY is refused"),
+        ("EXPLAIN DROP TABLE operations", "EXPLAIN of something else is refused"),
+        ("WITH a AS (FROM operations) PIVOT a ON status", "expected a PIVOT without a WITH clause"),
+    ],
 )
-def test_sql_takes_one_question(lake: Lake, statement: str):
-    with pytest.raises(UsageError, match="expected one query that changes nothing"):
+def test_what_is_no_query_is_told_from_what_else(lake: Lake, statement: str, message: str):
+    with pytest.raises(UsageError, match=message):
         ask(lake, statement)
 
 

@@ -206,6 +206,8 @@ def test_status_has_totals_and_a_section_per_account(archive: Path):
     parts = done.stdout.split("\n\n")
     assert parts[1].startswith("3 accounts\n")
     assert f"{operations:,}, with" in parts[1]
+    assert "hours of all accounts" in parts[1]
+    assert "hours in all" in parts[2]
     titles = [part.splitlines()[0] for part in parts[2::2]]
     assert titles == [f"{name} ({sid})" for name, sid in SIDS.items()]
 

@@ -185,7 +185,8 @@ def test_output_file_has_the_format_of_its_suffix(lake: Lake, tmp_path: Path, su
     out = tmp_path / f"out.{suffix}"
     query = "SELECT operation_id, created_at FROM operations ORDER BY 1"
     done = run("sql", query, "-o", out.name, "--data", str(lake.root), cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"wrote {out.name}: 2 rows\n"
     assert out.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
     if suffix == "parquet":

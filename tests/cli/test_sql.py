@@ -88,7 +88,7 @@ def test_sql_changes_nothing(archive: tuple[Emulator, Settings], tmp_path: Path,
     before = Lake(settings.data).warehouse.read_bytes()
     done = run("sql", statement, "--data", str(settings.data), cwd=tmp_path)
     assert done.returncode == 2
-    assert "expected one query that changes nothing" in done.stderr
+    assert re.search("is refused|expected one query|is empty", done.stderr)
     assert Lake(settings.data).warehouse.read_bytes() == before
     assert list(tmp_path.iterdir()) == []
 
@@ -267,7 +267,7 @@ def test_query_comes_from_a_file_or_a_pipe(archive: tuple[Emulator, Settings], t
         assert done.stdout == "n\n42\n"
     for arguments, message in (
         (["-f", "none.sql"], "there is no file none.sql"),
-        (["-f", "."], "the query can't be read"),
+        (["-f", "."], ". is a folder: give a file with a query"),
         (["SELECT 1", "-f", "q.sql"], "expected a query or --file"),
     ):
         done_ = run("sql", *arguments, *data, cwd=tmp_path)

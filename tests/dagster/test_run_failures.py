@@ -60,7 +60,7 @@ def test_refused_credentials_fail_at_once_without_retry(
         assert len(server.requests) == 1
     assert not result.success
     text = failure(result)
-    assert "check TWILIO_ACCOUNT_SID" in text
+    assert "Check TWILIO_ACCOUNT_SID" in text
     assert "very-secret-token" not in text
     assert not retried(result)
 
