@@ -149,15 +149,19 @@ class _Sync:
         if len(due_lookups_of(self.lake, self.settings, self.now)) > LOOKUPS_PER_BATCH:
             # They may take minutes. What was listed is published before them.
             derived = self._publish()
-        lookups = look_up_due(
-            self.client,
-            self.lake,
-            self.settings,
-            self.now,
-            used=sum(scan.requests for scan in extraction.scans),
-            observer=self.observer,
-            monotonic=monotonic,
-        )
+        try:
+            lookups = look_up_due(
+                self.client,
+                self.lake,
+                self.settings,
+                self.now,
+                used=sum(scan.requests for scan in extraction.scans),
+                observer=self.observer,
+                monotonic=monotonic,
+            )
+        except Exception:
+            self._publish()  # what was merged
+            raise
         if lookups.landed:
             merging += self._merge()
         with self.group.turn:

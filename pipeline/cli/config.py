@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+from getpass import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -166,12 +167,22 @@ def _asked(sid: str, key_sid: str, secret_file: str, data: str) -> dict[str, str
     if secret_file:
         secret = _secret_in(secret_file)
     else:
-        secret = typer.prompt("API key secret" if key_sid else "Auth token", hide_input=True)
+        secret = _ask_secret("API key secret" if key_sid else "Auth token")
     if not data and can_ask:
         data = typer.prompt("Folder of the archive", default="data")
     given = {"TWILIO_ACCOUNT_SID": sid, name: secret.strip(), "EMAIL_ARCHIVE_DATA": data}
     given |= {"TWILIO_API_KEY_SID": key_sid}
     return {name: value for name, value in given.items() if value}
+
+
+def _ask_secret(name: str) -> str:
+    """Ask until something is typed. Unlike typer, getpass turns echo off before it asks."""
+    try:
+        while not (secret := getpass(f"{name}: ")):
+            pass
+    except EOFError:
+        raise typer.Abort from None
+    return secret
 
 
 def _usable_account(value: str) -> str:

@@ -19,19 +19,16 @@ def unsynced_warnings(accounts: Sequence["AccountStatus"], now: datetime) -> tup
         accounts: all accounts that the status is about.
         now: the moment of the status; UTC.
     """
-    active = [one for one in accounts if one.retired_at is None]
-    late = [one for one in active if one.unsynced]
+    late = [one for one in accounts if one.retired_at is None and one.unsynced]
     stopped = [one for one in late if one.last_scan_at is not None]
     never = [one for one in late if one.last_scan_at is None]
     found = []
     if stopped:
-        is_whole = len(stopped) == len(active)
-        is_one = is_whole or len(stopped) == 1
-        who = "This archive" if is_whole else _names(stopped)
+        is_one = len(stopped) == 1
         verb = (
             "was last synced at" if is_one else "are not synced any more, the first of them since"
         )
-        found.append(f"{who} {verb} {_loss(stopped, now)}; {_advice(stopped)}.")
+        found.append(f"{_names(stopped)} {verb} {_loss(stopped, now)}; {_advice(stopped)}.")
     if never:
         keeps = f"the API keeps operations for {RETENTION.days} days, what is older is lost"
         was = "was" if len(never) == 1 else "were"

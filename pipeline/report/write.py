@@ -101,9 +101,10 @@ def _file_name(lake: Lake, accounts: Collection[str]) -> str:
     """The report of some accounts must not replace that of all."""
     if not accounts:
         return REPORT
-    names = "+".join(sorted(one.name for one in accounts_named(lake.must_exist(), accounts)))
-    safe = re.sub(r"[^\w.+-]", "_", names)
-    return f"report-{safe}.html"
+    named = sorted(accounts_named(lake.must_exist(), accounts), key=lambda one: one.name)
+    # A name with other characters is replaced by the SID: two of them may be alike without these.
+    parts = (one.name if re.fullmatch(r"[\w.-]+", one.name) else one.sid for one in named)
+    return f"report-{'+'.join(parts)}.html"
 
 
 def draw(lake: Lake, *, accounts: Collection[str] = ()) -> Drawn:

@@ -160,7 +160,8 @@ def test_unsynced_active_account_is_an_error_by_the_clock(archive: Path):
     assert done.returncode == 1
     assert f"good ({SIDS['good']})" in done.stdout
     assert done.stdout.startswith(
-        "This archive was last synced at 2026-11-14 15:00 UTC, 25 hours ago: nothing is lost yet, but from "
+        "good, other, third are not synced any more, the first of them since 2026-11-14 15:00 UTC, "
+        "25 hours ago: nothing is lost yet, but from "
         "2026-11-21 15:00 UTC on the API drops what was created since then; run `email-archive sync`"
     )
     assert done.stdout.count("not synced for a day") == 3
@@ -172,7 +173,7 @@ def test_status_begins_with_what_nobody_syncs_any_more(archive: Path):
     assert done.returncode == 1
     first, *_ = done.stdout.splitlines()
     assert first == (
-        "This archive was last synced at 2026-11-14 15:00 UTC, 16 days ago: the operations created from "
+        "good was last synced at 2026-11-14 15:00 UTC, 16 days ago: the operations created from "
         "2026-11-14 15:00 to 2026-11-24 10:00 UTC are lost (235 hours, and another one every hour); run "
         "`email-archive sync` now and then every 10 minutes, or, if the account is not used any more, "
         "`email-archive accounts retire good`."

@@ -107,6 +107,17 @@ def test_few_lookups_are_published_together_with_the_listing(tmp_path: Path):
     assert report.published
 
 
+def test_fault_in_the_lookups_keeps_nothing_merged_from_publishing(tmp_path: Path):
+    class Failing(Observer):
+        def looking_up(self, lookups: int) -> None:
+            raise MemoryError(lookups)
+
+    world, now = World(5, 20.0, at("2026-11-12")), at("2026-11-14 15:00")
+    with account(world, now, tmp_path) as (_, settings), pytest.raises(MemoryError):
+        sync(settings, observer=Failing())
+    assert count(tmp_path, "delivery_daily") > 0
+
+
 def test_what_lookups_found_is_published_in_the_same_sync(tmp_path: Path):
     with scripted(answer) as server:
         report = sync(settings_for(server, tmp_path))

@@ -62,9 +62,9 @@ def test_report_of_some_accounts_has_its_own_file(tmp_path: Path):
     lake = published(tmp_path, *scans)
     note_accounts(lake, {ACCOUNT: True}, {ACCOUNT: "news/daily"}, NOON)
     shared = report(lake).path.read_bytes()
-    assert report(lake, accounts=["news/daily"]).path.name == "report-news_daily.html"
+    assert report(lake, accounts=["news/daily"]).path.name == f"report-{ACCOUNT}.html"
     assert report(lake, accounts=[ACCOUNT, OTHER_ACCOUNT]).path.name == (
-        f"report-{OTHER_ACCOUNT}+news_daily.html"
+        f"report-{OTHER_ACCOUNT}+{ACCOUNT}.html"
     )
     assert (lake.root / "report.html").read_bytes() == shared
 
