@@ -1,7 +1,6 @@
 """Settings from the environment or a ``.env`` file. Only this module and `environment` read either.
 
-Secrets are `SecretStr` (R11): no message, repr or dump shows them, and errors describe a malformed
-value without quoting it.
+Secrets are `SecretStr` (R11): no message, repr or dump shows them, and errors quote no malformed value.
 """
 
 import difflib
