@@ -148,19 +148,19 @@ def reading(lake: Lake, tables: Iterable[Table], ask: Callable[[], pa.Table]) ->
 
 def read_without_damaged(
     lake: Lake, tables: Collection[Table], read: Callable[[Collection[Partition]], T]
-) -> tuple[T, tuple[LakeError, ...]]:
+) -> tuple[T, dict[Partition, LakeError]]:
     """What `read` finds in some tables, called without the partitions that can't be read, and their errors.
 
     Raises:
         LakeError: none of these partitions explains why they can't be read.
     """
     try:
-        return read(()), ()
+        return read(()), {}
     except LakeError:
         found = unreadable(lake, tables)
         if not found:
             raise
-    return read(found), tuple(found.values())
+    return read(found), found
 
 
 def unreadable(lake: Lake, tables: Iterable[Table]) -> dict[Partition, LakeError]:

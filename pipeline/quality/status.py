@@ -1,7 +1,7 @@
 """What an archive holds and whether anything is about to be lost: cheap, and without credentials."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -167,7 +167,7 @@ def _plain(value: Any) -> Any:
 
 
 def status(
-    lake: Lake, now: datetime, *, trust_clock: bool = False, names: Iterable[str] = ()
+    lake: Lake, now: datetime, *, trust_clock: bool = False, names: Collection[str] = ()
 ) -> ArchiveStatus:
     """Look at an archive.
 
@@ -189,7 +189,8 @@ def status(
         )
         raise LakeError(msg)
     wanted = accounts_named(lake, names)
-    faults: list[str] = []
+    sids = {account.sid for account in wanted}
+    faults: list[tuple[Partition, str]] = []
     scans, slots = _coverage(lake, now, faults)
     found = _Found(
         scanned=list(lake.partitions(COVERAGE.name)),
@@ -209,7 +210,8 @@ def status(
         tuple(_account(account, found) for account in wanted),
         lake.warehouse.stat().st_size if lake.warehouse.exists() else None,
         tuple(lake.foreign_files()),
-        tuple(dict.fromkeys(faults)),
+        # Another account's are none of this status (R12).
+        tuple(dict.fromkeys(text for day, text in faults if not names or day.account_id in sids)),
     )
 
 
@@ -242,7 +244,9 @@ class _Found:
     trust_clock: bool
 
 
-def _coverage(lake: Lake, now: datetime, faults: list[str]) -> tuple[pa.Table, pa.Table]:
+def _coverage(
+    lake: Lake, now: datetime, faults: list[tuple[Partition, str]]
+) -> tuple[pa.Table, pa.Table]:
     """Every scan, and the states of all slots, but for those of days whose coverage can't be read."""
 
     def read(without: Collection[Partition]) -> tuple[pa.Table, pa.Table]:
@@ -259,7 +263,7 @@ def _is_of(rows: pa.Table, partition: Partition) -> pa.ChunkedArray:
     return pc.and_(is_of_account, pc.equal(rows["created_date"], pa.scalar(partition.day)))
 
 
-def _rows(lake: Lake, table: Table, faults: list[str]) -> dict[str, int]:
+def _rows(lake: Lake, table: Table, faults: list[tuple[Partition, str]]) -> dict[str, int]:
     """How many rows each account has of a table."""
     query = engine.render(engine.sql("pipeline.quality", "row_counts"), table=table.name)
 
@@ -274,11 +278,11 @@ def _readable(
     lake: Lake,
     tables: Sequence[Table],
     read: Callable[[Collection[Partition]], _T],
-    faults: list[str],
+    faults: list[tuple[Partition, str]],
 ) -> _T:
     """What `read` finds in some tables, called without the partitions that can't be read."""
     found, errors = read_without_damaged(lake, tables, read)
-    faults += map(str, errors)
+    faults += [(partition, str(error)) for partition, error in errors.items()]
     return found
 
 

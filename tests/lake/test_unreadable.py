@@ -19,6 +19,7 @@ from pipeline.lake.faults import DamagedError, UnreadableError
 from pipeline.lake.layout import Lake, LakeError
 from pipeline.lake.merge import merge
 from pipeline.merge_runner import derive_pending
+from pipeline.model.records import Partition
 from pipeline.model.schema import COVERAGE, HISTORY, MARTS, OPERATIONS, SLOT_COVERAGE, Table
 from pipeline.model.windows import Window
 from pipeline.oserrors import KNOWN, explain
@@ -28,8 +29,10 @@ from tests.support.archives import account, rows, sync_all
 from tests.support.cases import some
 from tests.support.command import run
 from tests.support.factories import (
+    ACCOUNT,
     DAY,
     NOON,
+    OTHER_ACCOUNT,
     PARTITION,
     at,
     derived,
@@ -298,6 +301,15 @@ def test_status_names_a_damaged_file_and_shows_the_rest(table: Table, how: str, 
     assert {slot.slot.date() for slot in account.slots} >= {other.day}
     assert set(account.slots) <= set(whole.accounts[0].slots)
     assert found.as_json()["unreadable_files"] == list(found.unreadable)
+
+
+def test_status_of_an_account_names_no_damaged_file_of_another(lake: Lake):
+    """R12"""
+    derived(lake, scan([record(1)], account_id=OTHER_ACCOUNT))
+    damage(lake.part(OPERATIONS, Partition(OTHER_ACCOUNT, DAY)), "cut")
+    now = NOON + timedelta(hours=5)
+    assert len(status(lake, now).unreadable) == 1
+    assert status(lake, now, names=[ACCOUNT]).unreadable == ()
 
 
 def test_command_status_names_a_damaged_file(lake: Lake):
