@@ -3,7 +3,7 @@
 All of it is aggregated and limited, so that the page stays small.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -149,7 +149,7 @@ def read_accounts(lake: Lake, accounts: Collection[str] = ()) -> tuple[list[Acco
 def _read(
     connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, KnownAccount]
 ) -> tuple[list[Account], list[str]]:
-    _copy_coverage(connection)
+    _copy_coverage(connection, wanted)
     found = [
         row | {"name": known.name, "is_retired": known.retired_at is not None}
         for row in query(connection, "accounts")
@@ -174,13 +174,16 @@ def _is_behind(as_of: datetime | None, newest: datetime | None) -> bool:
     return newest is not None and (as_of is None or newest - as_of > _BEHIND)
 
 
-def _copy_coverage(connection: duckdb.DuckDBPyConnection) -> None:
-    """Copy the two coverage views into temporary tables of the same names.
+def _copy_coverage(connection: duckdb.DuckDBPyConnection, accounts: Iterable[str]) -> None:
+    """Copy the two coverage views into temporary tables of the same names, for some accounts.
 
     A query of such a view opens the files of every account. With one query per account, the cost would grow
     with the square of their number.
     """
-    connection.execute("CREATE TEMP TABLE coverage_slots AS FROM coverage_slots")
+    # With literals, DuckDB opens no file of another account, which may be damaged (R12).
+    sids = ", ".join(engine.literal(sid) for sid in accounts)
+    slots = f"FROM coverage_slots WHERE account_id IN ({sids})"
+    connection.execute(f"CREATE TEMP TABLE coverage_slots AS {slots}")
     days = engine.sql("pipeline.outputs", "coverage_days")
     connection.execute(f"CREATE TEMP TABLE coverage_days AS {days}")
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.errors import UsageError
 from pipeline.lake.accounts import note_accounts
 from pipeline.model.records import Partition
-from pipeline.model.schema import OPERATIONS
+from pipeline.model.schema import COVERAGE, OPERATIONS, Table
 from pipeline.model.windows import midnight
 from pipeline.report import data, palette
 from pipeline.report.blocks import change
@@ -158,10 +158,11 @@ def test_each_account_has_its_section_and_one_can_be_chosen(tmp_path: Path):
         report(lake, accounts=["AC0"])
 
 
-def test_report_of_an_account_opens_no_operations_of_another(tmp_path: Path):
-    """R12: those of the other account are damaged."""
+@pytest.mark.parametrize("table", [OPERATIONS, COVERAGE], ids=lambda table: table.name)
+def test_report_of_an_account_opens_no_file_of_another(tmp_path: Path, table: Table):
+    """R12: that of the other account is damaged."""
     lake = published(tmp_path, on(DAY, record(1)), on(DAY, record(2), account_id=OTHER_ACCOUNT))
-    damaged = lake.part(OPERATIONS, Partition(OTHER_ACCOUNT, DAY))
+    damaged = lake.part(table, Partition(OTHER_ACCOUNT, DAY))
     damaged.chmod(0o600)
     damaged.write_bytes(b"damaged")
     text = written(lake, accounts=[ACCOUNT])
