@@ -37,9 +37,11 @@ def test_operations_of_another_account_stop_the_sync_before_they_land(
     emulator: Emulator, tmp_path: Path
 ):
     assert sync_all(labelled(emulator, tmp_path, ACCOUNT)).ok
-    before = rows(tmp_path, OPERATIONS)
+    before, served = rows(tmp_path, OPERATIONS), len(emulator.requests)
     with pytest.raises(SharedIdsError, match=f"has under {ACCOUNT}.*--allow-shared-ids"):
         sync_all(labelled(emulator, tmp_path, OTHER_ACCOUNT))
+    # Before any scan: a day without operations would land.
+    assert not any("startDate" in one.query for one in emulator.requests[served:])
     lake = Lake(tmp_path)
     assert lake.pending() == set()
     assert set(lake.accounts(COVERAGE.name)) == {ACCOUNT}
